@@ -1,0 +1,118 @@
+"""Everything Flowledger raises on purpose.
+
+FlowledgerError
+├── FatalError                    stop; a human has to change something
+│   ├── UsageError                the caller's words are wrong (exit status 2)
+│   ├── SettingsError             one or many bad settings, listed together
+│   ├── AuthenticationError       a key, token or password was refused
+│   │   └── LoginLockedError      the source locks the account; trying again makes it worse
+│   ├── SourceRefusedError        the source will never answer this request (other 4xx)
+│   ├── LedgerError               the ledger cannot be used
+│   │   └── LedgerVersionError    its schema is newer than this program
+│   └── StorageError              a report could not be kept
+├── RetriableError                may succeed later; retried in exactly one place (dify.session)
+│   ├── SourceUnreachableError    no connection, name not found, reset, short body
+│   ├── SourceBusyError           429 or 5xx
+│   ├── SourceGarbledError        an answer that is not what it claims to be (HTML, cut JSON)
+│   └── DeadlineExceededError     no complete answer within the request's deadline
+└── SkippableError                concerns one run only; becomes ``Missing(reason)``
+    └── RunUnavailableError       the source no longer knows the run
+
+The first level decides what happens, the second names the phase.  Every message says what
+happened, to which app, window or run, and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class FlowledgerError(Exception):
+    """Root of everything raised on purpose."""
+
+
+class FatalError(FlowledgerError):
+    """Stop: a human has to change something."""
+
+
+class UsageError(FatalError):
+    """The caller's words are wrong; the command line exits with status 2."""
+
+
+class SettingsError(FatalError):
+    """One or many settings are wrong; ``problems`` holds a line for each, with its place."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("settings need attention:\n" + "\n".join(f"  - {line}" for line in self.problems))
+
+
+class AuthenticationError(FatalError):
+    """A key, token or password was refused; it is never offered twice.
+
+    ``status`` and ``body`` are the source's answer, where there was one.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, body: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class LoginLockedError(AuthenticationError):
+    """The source has locked the account (Dify: 24 h after six wrong passwords)."""
+
+
+class SourceRefusedError(FatalError):
+    """The source will never answer this request; ``status`` is its HTTP status."""
+
+    def __init__(self, message: str, *, status: int, body: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class LedgerError(FatalError):
+    """The ledger cannot be opened, read or written."""
+
+
+class LedgerVersionError(LedgerError):
+    """The ledger's schema is newer than this program knows."""
+
+
+class StorageError(FatalError):
+    """A report or data file could not be kept."""
+
+
+class RetriableError(FlowledgerError):
+    """May succeed later; ``retry_after_s`` is the wait the source asked for, in seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class SourceUnreachableError(RetriableError):
+    """No connection, name not found, connection reset or body cut short."""
+
+
+class SourceBusyError(RetriableError):
+    """The source answered 429 or 5xx; ``status`` is its HTTP status."""
+
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.status = status
+
+
+class SourceGarbledError(RetriableError):
+    """The answer is not what it claims to be: HTML for JSON, cut JSON, an error object for a list."""
+
+
+class DeadlineExceededError(RetriableError):
+    """No complete answer within the request's total deadline."""
+
+
+class SkippableError(FlowledgerError):
+    """Concerns one run only; it becomes ``Missing(reason)``."""
+
+
+class RunUnavailableError(SkippableError):
+    """The source no longer knows the run."""

@@ -1,0 +1,202 @@
+"""Every interface between the core and a backend, on one page.
+
+``RunSource`` (Dify), ``Ledger`` (SQL, memory), ``ReportFormat`` (csv, markdown, json), ``StorageBackend``
+(local) and ``Progress`` (a terminal, a log).  ``plugins`` lists what implements them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.figures import Figures
+from flowledger.domain.filters import FilterSplit, RunFilter
+from flowledger.domain.operations import Operation
+from flowledger.domain.reports import Heading
+from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
+from flowledger.domain.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """One answer of the source's list: rows newest first, the source's total, whether older ones follow."""
+
+    rows: Sequence[Run]
+    total: int
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CursorPage:
+    """One answer of a list without total; ``cursor`` asks for the next (older) one, None at the end."""
+
+    rows: Sequence[Run]
+    cursor: str | None
+
+
+class RunSource(Protocol):
+    """Where runs come from.  Every method may raise the errors of ``errors``; retries happen inside."""
+
+    @property
+    def app(self) -> AppKey:
+        """The app this source reads."""
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent so far, retries included."""
+
+    def now(self) -> datetime:
+        """Give the present by the source's clock, aware UTC, as far as it can be told."""
+
+    def split(self, wanted: RunFilter) -> FilterSplit:
+        """Divide a filter between the source and us."""
+
+    def page(self, window: Window, remote: Mapping[str, str], *, page: int = 1, limit: int = 100) -> LogPage:
+        """Read one page of the log list of a window, newest second first, ties in any order."""
+
+    def lists_logs(self) -> bool:
+        """Whether the app's kind has a log list at all (a Dify chatflow has none)."""
+
+    def cursor_page(self, cursor: str | None) -> CursorPage:
+        """Read one page of the list without total, newest first."""
+
+    def count_since(self, second: int) -> int | None:
+        """Count the runs since a unix time, by the source's clock; None where it cannot."""
+
+    def deepest(self) -> Level:
+        """How deep a detail this source's credentials can reach."""
+
+    def why_not_deeper(self) -> str:
+        """Say why ``deepest`` is not ``Level.NODES``; empty where it is."""
+
+    def detail(self, run: Run, level: Level) -> tuple[Run, Detail]:
+        """Read a run's detail, and the run anew where it was still open.
+
+        :raises SkippableError: when this run cannot be had; RetriableError: when retries are used up.
+        """
+
+
+Decoder = Callable[[Run, Mapping[str, bytes], str], Detailed]
+"""Rebuild a detail from what a source answered: the run, raw bodies by name, why nodes are missing."""
+
+
+class Ledger(Protocol):
+    """The durable record.  All writes are idempotent and all-or-nothing; times are aware UTC."""
+
+    def save_runs(
+        self, runs: Sequence[Run], *, scope: Scope, at: datetime, certificate: Certificate | None = None
+    ) -> None:
+        """Insert or update runs, and the scope's certificate, in one transaction.
+
+        ``at`` is when the collection began.  A final run is never made open again; a held detail stays.
+        Rows saved under a filtered scope become its members.
+        """
+
+    def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
+        """Keep details (and the runs as they are now) in one transaction; replaces what was held."""
+
+    def certificate(self, scope: Scope) -> Certificate | None:
+        """Give the newest certificate of exactly this scope."""
+
+    def certificates(self, app: AppKey, within: Window, query: str = "") -> Sequence[Certificate]:
+        """Give the newest certificate of each scope inside a window, oldest window first."""
+
+    def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
+        """Count the runs of a scope (only those a collection has seen since an instant)."""
+
+    def pending(self, scope: Scope, level: Level, *, open_since: datetime) -> Iterator[Run]:
+        """Stream the runs that need enrichment, newest first.
+
+        A run needs it when its detail is shallower than ``level`` and not permanently missing, or when the
+        detail was read while the run was open and the run has ended since, or is open still and was listed
+        at ``open_since`` or later (an older one is stuck).
+        """
+
+    def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
+        """Stream runs with their details, newest first (ties by log id, then run id), in flat memory."""
+
+    def record(self, operation: Operation) -> None:
+        """Append to the audit trail; the same operation id twice is once."""
+
+    def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
+        """Give the newest operations, newest first."""
+
+    def close(self) -> None:
+        """Give files and connections back."""
+
+
+class ReportWriter(Protocol):
+    """One artifact set being written: every entry once, newest first, then the figures."""
+
+    def add(self, entry: Entry) -> None:
+        """Write one run."""
+
+    def finish(self, figures: Figures) -> Sequence[Path]:
+        """Complete the artifacts and give their files, inside the directory given to ``begin``."""
+
+
+@runtime_checkable
+class ReportFormat(Protocol):
+    """A way to write a report."""
+
+    @property
+    def name(self) -> str:
+        """Its word in settings and on the command line."""
+
+    def begin(self, heading: Heading, directory: Path) -> AbstractContextManager[ReportWriter]:
+        """Start writing into an empty directory; leaving the context closes all files."""
+
+
+class StorageBackend(Protocol):
+    """Keeps files under names with ``/``; a name appears whole or not at all."""
+
+    def put(self, name: str, source: Path) -> str:
+        """Keep a file or a whole directory under a name, and give its location for people.
+
+        :raises StorageError: with the name, when it cannot; nothing is visible then.
+        """
+
+    def read(self, name: str) -> bytes:
+        """Give a file's content."""
+
+    def names(self, prefix: str) -> Sequence[tuple[str, datetime]]:
+        """List the files under a prefix with the time each was kept, oldest first."""
+
+    def location(self, name: str) -> str:
+        """Give the location for people of a name."""
+
+    def remove(self, name: str) -> None:
+        """Forget a file; one that is not there is no error."""
+
+
+class ReportStore(Protocol):
+    """Keeps finished reports under names that are never used twice."""
+
+    def save_files(
+        self, paths: Sequence[Path], stem: str, report_type: str, *, app: str = ""
+    ) -> Sequence[str]:
+        """Keep the files of one report, all or none, and give their locations for people.
+
+        :raises StorageError: naming the file, when it cannot.
+        """
+
+
+class Progress(Protocol):
+    """Tells a person how far the work is."""
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage of so many steps."""
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps further."""
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+
+
+Clock = Callable[[], datetime]
+"""Gives the present, aware UTC."""
