@@ -1,0 +1,284 @@
+"""The walk: which part of a window to ask for next, given what was seen, and when it is proved complete.
+
+Page numbers lose rows, because rows of one second come back in another order for each page
+(contract.md §0).  So the walk never turns pages as a matter of course.  It asks for the newest page of what
+is left; everything newer than the oldest second on that page is one atomic snapshot (a *strip*); what is
+left then ends at that oldest second.  Only a second that fills a whole page is paged through, repeatedly,
+until as many different rows were seen as the source counts.  At the end the source's total for the whole
+window must equal the rows held; where it does not, the window is halved down to the strips that differ,
+and only those are read again.
+
+``plan(walk)`` gives the next ``Ask`` or the ``Verdict``; ``observe(walk, ask, reply)`` gives the next walk.
+Both are pure.  The state grows by one strip a page, never by rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from flowledger.domain.windows import Window, iso
+
+PAGE_ROWS = 100
+"""The most a source gives at once (contract.md §1)."""
+MAX_PASSES = 12
+"""How often in a row a crowded second is paged through without anything new: a pass over pages in random
+order misses a given row with probability below 0.37, twelve in a row with less than 1e-5."""
+MAX_PASSES_IN_ALL = 100
+"""How often a crowded second is paged through at most, for a source that never stops inventing rows."""
+MAX_UNSOUND = 3
+"""How many crowded seconds may be given up before the whole walk is: such totals are wrong."""
+MAX_ROUNDS = 5
+"""How often the whole window is compared and repaired before it is given up as uncertified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to the source's list."""
+
+    window: Window
+    page: int = 1
+    limit: int = PAGE_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the walk needs to know of a log row: its second (unix time) and its id."""
+
+    second: int
+    log_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer: rows newest second first, and the source's total for the asked window."""
+
+    rows: Sequence[Row]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a walk: proved or not, why, what the source counts, how many different rows were seen."""
+
+    certified: bool
+    reason: str
+    expected: int | None
+    distinct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A stretch of the window that was read, and how many different rows it held then.
+
+    ``sound`` is false for a crowded second that was given up.
+    """
+
+    window: Window
+    count: int
+    sound: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CrowdedSecond:
+    """A second with more rows than a page: the ids seen while the source's total stayed the same or grew.
+
+    ``passes`` counts those finished, ``idle`` those in a row that showed nothing new; ``fresh`` says whether
+    this one did.
+    """
+
+    second: int
+    page: int = 1
+    passes: int = 0
+    idle: int = 0
+    fresh: bool = False
+    total: int = 0
+    seen: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The state of a walk: what is left to read (newest last), what was read, what is being compared."""
+
+    window: Window
+    left: tuple[Window, ...]
+    strips: tuple[Strip, ...] = ()
+    crowded: CrowdedSecond | None = None
+    compare: tuple[Window, ...] = ()
+    rounds: int = 0
+    verdict: Verdict | None = None
+    limit: int = field(default=PAGE_ROWS)
+
+
+def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS) -> Walk:
+    """Start a walk; ``known`` strips (from earlier certificates) are compared, not read.
+
+    Strips that overlap an earlier one, or reach out of the window, are not used.
+    """
+    strips: list[Strip] = []
+    left: list[Window] = []
+    start = window.after
+    for strip in sorted(known, key=lambda strip: (strip.window.after, -strip.window.before)):
+        if strip.window.after < start or not window.covers(strip.window):
+            continue
+        if strip.window.after > start:
+            left.append(Window(start, strip.window.after - 1))
+        strips.append(strip)
+        start = strip.window.before + 1
+    if start <= window.before:
+        left.append(Window(start, window.before))
+    return _settle(Walk(window, tuple(left), tuple(strips), limit=limit))
+
+
+def plan(walk: Walk) -> Ask | Verdict:
+    """Say what to ask next, or what the walk came to."""
+    if walk.verdict:
+        return walk.verdict
+    if walk.crowded:
+        second = walk.crowded.second
+        return Ask(Window(second, second), walk.crowded.page, walk.limit)
+    if walk.left:
+        return Ask(walk.left[-1], 1, walk.limit)
+    target = walk.compare[-1]
+    # A count alone is ten times cheaper for the source than a page of rows (contract.md §9).
+    return Ask(target, 1, 1 if _held(walk, target) > walk.limit else walk.limit)
+
+
+def observe(walk: Walk, ask: Ask, reply: Reply) -> Walk:
+    """Take in the answer to what ``plan`` asked."""
+    if any(not ask.window.after <= row.second <= ask.window.before for row in reply.rows):
+        return _give_up(
+            walk, f"the source answered with rows outside {ask.window}, as if it ignored the bounds"
+        )
+    if walk.crowded:
+        return _settle(_observe_crowded(walk, walk.crowded, reply))
+    if walk.left:
+        return _settle(_observe_page(walk, walk.left[-1], reply))
+    return _settle(_observe_comparison(walk, walk.compare[-1], reply))
+
+
+def held(walk: Walk) -> int:
+    """How many different rows the walk has seen so far in what it has finished."""
+    return sum(strip.count for strip in walk.strips)
+
+
+def _settle(walk: Walk) -> Walk:
+    """Begin the next comparison of the whole window when nothing else is left to do."""
+    if walk.verdict or walk.crowded or walk.left or walk.compare:
+        return walk
+    return replace(walk, compare=(walk.window,), rounds=walk.rounds + 1)
+
+
+def _observe_page(walk: Walk, asked: Window, reply: Reply) -> Walk:
+    rest = walk.left[:-1]
+    distinct = _distinct(reply.rows)
+    if distinct == reply.total:
+        return _read_whole(replace(walk, left=rest), asked, reply.total)
+    if not reply.rows:
+        return _give_up(walk, f"the source counts {reply.total} rows in {asked} and gives none")
+    oldest = min(row.second for row in reply.rows)
+    if oldest < asked.before:
+        newer = Window(oldest + 1, asked.before)
+        count = _distinct(row for row in reply.rows if row.second > oldest)
+        return replace(
+            walk, left=(*rest, Window(asked.after, oldest)), strips=(*walk.strips, Strip(newer, count))
+        )
+    older = (Window(asked.after, oldest - 1),) if oldest > asked.after else ()
+    return replace(walk, left=(*rest, *older), crowded=CrowdedSecond(oldest))
+
+
+def _read_whole(walk: Walk, asked: Window, count: int) -> Walk:
+    """One page held the whole of what was asked: an atomic proof by itself."""
+    walk = replace(walk, strips=(*walk.strips, Strip(asked, count)))
+    if asked == walk.window:
+        return replace(walk, verdict=Verdict(True, "complete", count, count))
+    return walk
+
+
+def _observe_crowded(walk: Walk, crowded: CrowdedSecond, reply: Reply) -> Walk:
+    # Fewer than before: some of what was seen may be gone, and could hide a row not yet seen.
+    seen = frozenset() if reply.total < crowded.total else crowded.seen
+    ids = {row.log_id for row in reply.rows}
+    fresh = crowded.fresh or not ids <= crowded.seen
+    seen |= ids
+    if len(seen) == reply.total:
+        return _read_crowded(walk, Strip(Window(crowded.second, crowded.second), len(seen)))
+    at_end = not reply.rows or crowded.page * walk.limit >= reply.total
+    if not at_end:
+        onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, seen=seen)
+        return replace(walk, crowded=onward)
+    idle = 0 if fresh else crowded.idle + 1
+    passes = crowded.passes + 1
+    if idle >= MAX_PASSES or passes >= MAX_PASSES_IN_ALL:
+        strip = Strip(Window(crowded.second, crowded.second), len(seen), sound=False)
+        return _read_crowded(walk, strip)
+    return replace(walk, crowded=CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, seen))
+
+
+def _read_crowded(walk: Walk, strip: Strip) -> Walk:
+    walk = replace(walk, crowded=None, strips=(*walk.strips, strip))
+    if sum(not strip.sound for strip in walk.strips) >= MAX_UNSOUND:
+        return _give_up(
+            walk, "several seconds hold more rows than the source would show: its totals are wrong"
+        )
+    return walk
+
+
+def _observe_comparison(walk: Walk, target: Window, reply: Reply) -> Walk:
+    walk = replace(walk, compare=walk.compare[:-1])
+    count = _held(walk, target)
+    inside = [strip for strip in walk.strips if target.covers(strip.window)]
+    unsound = [strip.window for strip in inside if not strip.sound]
+    if reply.total == count and not unsound:
+        return _proved(walk, target, count)
+    if _distinct(reply.rows) == reply.total:
+        return _read_whole(_forget(walk, target), target, reply.total)
+    if target == walk.window and walk.rounds >= MAX_ROUNDS:
+        return replace(walk, verdict=_unproved(walk, reply.total, count, unsound))
+    if reply.total == count:
+        return _read_again(walk, unsound)
+    if len(inside) <= 1:
+        return _read_again(walk, [target])
+    return replace(walk, compare=(*walk.compare, *_halves(target, inside)))
+
+
+def _proved(walk: Walk, target: Window, count: int) -> Walk:
+    if target == walk.window:
+        return replace(walk, verdict=Verdict(True, "complete", count, count))
+    return walk
+
+
+def _unproved(walk: Walk, total: int, count: int, unsound: Sequence[Window]) -> Verdict:
+    where = f"; second {iso(unsound[0].after)} holds more rows than a page shows at once" if unsound else ""
+    reason = (
+        f"the source counts {total} rows and {count} different ones were seen,"
+        f" after {walk.rounds} rounds of reading what differed{where}"
+    )
+    return Verdict(False, reason, total, count)
+
+
+def _give_up(walk: Walk, reason: str) -> Walk:
+    return replace(walk, verdict=Verdict(False, reason, None, held(walk)))
+
+
+def _read_again(walk: Walk, windows: Iterable[Window]) -> Walk:
+    for window in windows:
+        walk = replace(_forget(walk, window), left=(*walk.left, window))
+    return walk
+
+
+def _forget(walk: Walk, target: Window) -> Walk:
+    return replace(walk, strips=tuple(strip for strip in walk.strips if not target.covers(strip.window)))
+
+
+def _halves(target: Window, inside: Sequence[Strip]) -> tuple[Window, Window]:
+    """Split where as many strips lie on one side as on the other."""
+    starts = sorted(strip.window.after for strip in inside)
+    middle = starts[len(starts) // 2]
+    return Window(target.after, middle - 1), Window(middle, target.before)
+
+
+def _held(walk: Walk, target: Window) -> int:
+    return sum(strip.count for strip in walk.strips if target.covers(strip.window))
+
+
+def _distinct(rows: Iterable[Row]) -> int:
+    return len({row.log_id for row in rows})
