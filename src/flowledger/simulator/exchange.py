@@ -1,0 +1,100 @@
+"""A request and an answer as plain values, and the shapes of the server's errors (contract.md §5)."""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+Header = tuple[str, str]
+
+_NOT_FOUND_PAGE = (
+    b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
+    b"<p>The requested URL was not found on the server. If you entered the URL manually please check "
+    b"your spelling and try again.</p>\n"
+)
+CHALLENGE: Header = ("www-authenticate", 'Bearer realm="api"')
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request; header names are lower case, a parameter given twice counts once, as it came first."""
+
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def cookie(self, name: str) -> str:
+        """Give a cookie's value, empty where it was not sent."""
+        for pair in self.headers.get("cookie", "").split(";"):
+            key, _, value = pair.strip().partition("=")
+            if key == name:
+                return unquote(value)
+        return ""
+
+    def bearer(self) -> str:
+        """Give the bearer token, empty where there is none."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = (("content-type", "application/json"),)
+
+    def with_headers(self, *headers: Header) -> "Response":
+        """Add headers."""
+        return replace(self, headers=(*self.headers, *headers))
+
+
+class AnsweredError(Exception):
+    """Ends the handling of a request with an answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+def parse_query(raw: bytes) -> dict[str, str]:
+    """Read a query string; the first of repeated parameters wins."""
+    if not raw:
+        return {}
+    parsed = parse_qs(raw.decode("latin-1"), keep_blank_values=True)
+    return {name: values[0] for name, values in parsed.items()}
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """Write JSON as the server does: ASCII-escaped, compact, "/" as "\\/", with a final newline."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return Response(status, text.replace("/", "\\/").encode("ascii") + b"\n")
+
+
+def refuse(status: int, code: str, message: str) -> Response:
+    """Write an error as ``{"code", "message", "status"}``; a 401 names its challenge."""
+    response = answer({"code": code, "message": message, "status": status}, status)
+    return response.with_headers(CHALLENGE) if status == 401 else response
+
+
+def refuse_payload(errors: dict[str, str]) -> Response:
+    """Write a parameter error as releases up to 1.10.1 do, without code and status."""
+    return answer({"errors": errors, "message": "Input payload validation failed"}, 400)
+
+
+def no_such_page() -> Response:
+    """Write the router's own 404, which is HTML."""
+    return Response(404, _NOT_FOUND_PAGE, (("content-type", "text/html; charset=utf-8"),))
+
+
+def no_such_method() -> Response:
+    """Write the 405."""
+    return refuse(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+
+
+def break_down() -> Response:
+    """Write the answer to an exception nobody caught."""
+    return answer({"message": "Internal Server Error", "code": "unknown", "status": 500}, 500)
