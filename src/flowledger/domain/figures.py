@@ -1,0 +1,248 @@
+"""The figures of a report, counted in one pass."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, tzinfo
+from decimal import Decimal
+
+from flowledger.domain.costs import cost_of
+from flowledger.domain.enrichment import Level
+from flowledger.domain.quantiles import Histogram
+from flowledger.domain.reports import conversation_of, user_of
+from flowledger.domain.runs import (
+    OPEN_FOR,
+    Detail,
+    Entry,
+    Missing,
+    NodeExecution,
+    Run,
+    RunStatus,
+    missing_reason,
+)
+from flowledger.domain.texts import clip
+
+KEPT_TROUBLES = 50
+"""How many failed, and how many stuck, runs the figures name."""
+
+_ERROR_LENGTH = 500
+_TROUBLED = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED})
+_TROUBLED_NODES = frozenset({"failed", "exception"})
+
+
+@dataclass(frozen=True, slots=True)
+class UserFigures:
+    """One user's share; days are calendar days in the report's zone."""
+
+    user: str
+    runs: int
+    days: int
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A run somebody should look at; ``node`` is the title of the node the error comes from, if known."""
+
+    run_id: str
+    log_id: str | None
+    at: datetime
+    source_status: str
+    error: str
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a report says in numbers.
+
+    ``daily`` is in calendar order, ``users`` by runs (most first, then first met), ``elapsed_s`` and the
+    quantiles are in seconds, ``cost`` by currency.  ``detailed`` and ``missing`` make up
+    ``runs`` where details were wanted.
+    ``failures`` and ``stuck_runs`` hold the newest ``KEPT_TROUBLES`` only; the counters hold all.
+    """
+
+    runs: int = 0
+    first_day: date | None = None
+    last_day: date | None = None
+    by_status: Mapping[RunStatus, int] = field(default_factory=dict)
+    by_source_status: Mapping[str, int] = field(default_factory=dict)
+    daily: Mapping[date, int] = field(default_factory=dict)
+    users: tuple[UserFigures, ...] = ()
+    conversations: int = 0
+    total_tokens: int = 0
+    elapsed_s: Decimal = Decimal(0)
+    cost: Mapping[str, Decimal] = field(default_factory=dict)
+    duration_p50_s: float | None = None
+    duration_p95_s: float | None = None
+    detailed: int = 0
+    missing: int = 0
+    missing_reasons: Mapping[str, int] = field(default_factory=dict)
+    open: int = 0
+    stuck: int = 0
+    gone: int = 0
+    failures: tuple[Trouble, ...] = ()
+    stuck_runs: tuple[Trouble, ...] = ()
+
+    @property
+    def tokens_per_second(self) -> Decimal:
+        """Sum of tokens divided by sum of seconds; 0 where no time was spent."""
+        return self.total_tokens / self.elapsed_s if self.elapsed_s > 0 else Decimal(0)
+
+    @property
+    def runs_per_conversation(self) -> Decimal:
+        """Mean number of turns; 0 where there is no conversation."""
+        return Decimal(self.runs) / self.conversations if self.conversations else Decimal(0)
+
+
+@dataclass(slots=True)
+class _User:
+    runs: int = 0
+    days: set[date] = field(default_factory=set)
+
+
+class Tally:
+    """Counts entries, newest first, in memory that grows with users, days and conversations only.
+
+    ``tz`` cuts the days (None for the machine's zone).  A run open for ``open_for`` at ``now`` (aware) is
+    stuck.  ``level`` is how much detail was wanted: what was not wanted is not missing.
+    """
+
+    def __init__(
+        self,
+        tz: tzinfo | None,
+        *,
+        now: datetime,
+        open_for: timedelta = OPEN_FOR,
+        level: Level = Level.NODES,
+    ) -> None:
+        self._tz, self._now, self._open_for, self._level = tz, now, open_for, level
+        self._runs = self._alone = self._tokens = self._detailed = self._gone = self._open = self._stuck = 0
+        self._elapsed_s = Decimal(0)
+        self._by_status: Counter[RunStatus] = Counter()
+        self._by_source_status: Counter[str] = Counter()
+        self._daily: Counter[date] = Counter()
+        self._users: dict[str, _User] = {}
+        self._conversations: set[str] = set()
+        self._cost: dict[str, Decimal] = {}
+        self._durations = Histogram()
+        self._reasons: Counter[str] = Counter()
+        self._failures: list[Trouble] = []
+        self._stuck_runs: list[Trouble] = []
+
+    def add(self, entry: Entry) -> None:
+        """Count one run."""
+        day = entry.run.listed_at.astimezone(self._tz).date()
+        self._runs += 1
+        self._daily[day] += 1
+        self._count_run(entry.run)
+        self._count_people(entry, day)
+        self._count_detail(entry.detail)
+        self._count_trouble(entry)
+
+    def _count_run(self, run: Run) -> None:
+        self._by_status[run.status] += 1
+        self._by_source_status[run.source_status] += 1
+        self._gone += run.gone
+        self._tokens += run.total_tokens or 0
+        if run.elapsed_s is not None and run.elapsed_s.is_finite():
+            self._elapsed_s += run.elapsed_s
+            if not run.status.is_open:
+                self._durations.add(float(run.elapsed_s))
+
+    def _count_people(self, entry: Entry, day: date) -> None:
+        if user := user_of(entry):
+            known = self._users.setdefault(user, _User())
+            known.runs += 1
+            known.days.add(day)
+        if conversation := conversation_of(entry):
+            self._conversations.add(conversation)
+        else:
+            self._alone += 1
+
+    def _count_detail(self, detail: Detail) -> None:
+        reason = _missing_at(self._level, detail)
+        if reason is not None:
+            self._reasons[reason] += 1
+        elif self._level > Level.NONE:
+            self._detailed += 1
+        for currency, price in cost_of(_nodes(detail)).items():
+            self._cost[currency] = self._cost.get(currency, Decimal(0)) + price
+
+    def _count_trouble(self, entry: Entry) -> None:
+        run = entry.run
+        self._open += run.status.is_open
+        if run.is_stuck(self._now, self._open_for):
+            self._stuck += 1
+            _keep(self._stuck_runs, entry)
+        elif run.status in _TROUBLED and not run.gone:
+            _keep(self._failures, entry)
+
+    def figures(self) -> Figures:
+        """Give the figures of what was counted so far."""
+        return Figures(
+            runs=self._runs,
+            first_day=min(self._daily, default=None),
+            last_day=max(self._daily, default=None),
+            by_status=dict(self._by_status),
+            by_source_status=dict(self._by_source_status),
+            daily=dict(sorted(self._daily.items())),
+            users=self._user_figures(),
+            conversations=len(self._conversations) + self._alone,
+            total_tokens=self._tokens,
+            elapsed_s=self._elapsed_s,
+            cost=dict(self._cost),
+            duration_p50_s=self._durations.quantile(0.5),
+            duration_p95_s=self._durations.quantile(0.95),
+            detailed=self._detailed,
+            missing=self._reasons.total(),
+            missing_reasons=dict(self._reasons.most_common()),
+            open=self._open,
+            stuck=self._stuck,
+            gone=self._gone,
+            failures=tuple(self._failures),
+            stuck_runs=tuple(self._stuck_runs),
+        )
+
+    def _user_figures(self) -> tuple[UserFigures, ...]:
+        met = (
+            UserFigures(user, known.runs, len(known.days), min(known.days), max(known.days))
+            for user, known in self._users.items()
+        )
+        return tuple(sorted(met, key=lambda user: -user.runs))
+
+
+def _missing_at(level: Level, detail: Detail) -> str | None:
+    if level is Level.NODES:
+        return missing_reason(detail)
+    if level is Level.RUN and isinstance(detail, Missing):
+        return detail.reason
+    return None
+
+
+def _nodes(detail: Detail) -> tuple[NodeExecution, ...]:
+    if isinstance(detail, Missing) or isinstance(detail.nodes, Missing):
+        return ()
+    return tuple(detail.nodes)
+
+
+def _keep(troubles: list[Trouble], entry: Entry) -> None:
+    if len(troubles) < KEPT_TROUBLES:
+        troubles.append(_trouble(entry))
+
+
+def _trouble(entry: Entry) -> Trouble:
+    run = entry.run
+    node = next(
+        (node for node in _nodes(entry.detail) if node.status in _TROUBLED_NODES and node.error), None
+    )
+    error = run.error or (node.error if node else None) or ""
+    return Trouble(
+        run_id=run.run_id,
+        log_id=run.log_id,
+        at=run.listed_at,
+        source_status=run.source_status,
+        error=clip(error, _ERROR_LENGTH),
+        node=node.title if node else None,
+    )

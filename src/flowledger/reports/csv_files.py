@@ -1,0 +1,191 @@
+"""Reports as the four CSV files people open in a spreadsheet, and a text of notes."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+from pathlib import Path
+from typing import Any
+
+from flowledger.domain.figures import Figures
+from flowledger.domain.reports import Heading, conversation_of, user_of
+from flowledger.domain.runs import Entry
+from flowledger.reports.artifacts import naming
+from flowledger.reports.cells import at
+from flowledger.reports.csv_cells import cut_cell, defuse
+from flowledger.reports.notes import notes_text
+from flowledger.reports.numbers import cost_text, speed_text
+from flowledger.reports.pairs import WHOLE, Limits, pair_of
+from flowledger.reports.texts import Texts, texts_in
+
+ENCODING = "utf-8-sig"
+"""With a byte order mark, which Excel needs to see UTF-8."""
+
+
+@dataclass(slots=True)
+class CsvSet:
+    """The four files: pairs as the entries come, the others when the figures are known.
+
+    ``turns`` counts down the runs of each conversation, newest first.  Times are shown in ``tz`` (None: the
+    machine's zone).  ``cells_cut`` counts the cells cut at Excel's limit; with ``limits`` of the old script
+    none is.
+    """
+
+    directory: Path
+    texts: Texts
+    tz: tzinfo | None
+    limits: Limits = WHOLE
+    turns: dict[str, int] = field(default_factory=dict)
+    cells_cut: int = 0
+    count: int = 0
+    _open: ExitStack = field(default_factory=ExitStack)
+    _pairs: Any = None
+
+    def __post_init__(self) -> None:
+        with naming(self._path("pairs")):
+            # newline="": the csv module writes the line ends, CRLF.
+            file = self._open.enter_context(self._path("pairs").open("w", encoding=ENCODING, newline=""))
+            self._pairs = csv.writer(file)
+            self._pairs.writerows([self._blank(), self.texts["pairs_columns"].split(","), self._blank()])
+
+    def add(self, entry: Entry) -> None:
+        """Write one run's question and answer."""
+        self.count += 1
+        with naming(self._path("pairs")):
+            self._pairs.writerow(self._pair(entry))
+
+    def finish(self, figures: Figures) -> Sequence[Path]:
+        """Complete all files and give them."""
+        with naming(self._path("pairs")):
+            note = [self.texts["pairs_note"], *self._blank()[1:]]
+            self._pairs.writerows([self._blank(), note, self._blank()])
+        self.close()
+        self._write("overview", [self._overview(figures)])
+        self._write("daily", figures.daily.items())
+        self._write("users", self._users(figures))
+        return [self._path(name) for name in ("overview", "daily", "users", "pairs")]
+
+    def close(self) -> None:
+        """Close the file still being written, which writes what is buffered."""
+        with naming(self._path("pairs")):
+            self._open.close()
+
+    def _path(self, name: str) -> Path:
+        return self.directory / self.texts[f"{name}_file"]
+
+    def _blank(self) -> list[str]:
+        return [""] * len(self.texts["pairs_columns"].split(","))
+
+    def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
+        path = self._path(name)
+        with naming(path), path.open("w", encoding=ENCODING, newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.texts[f"{name}_columns"].split(","))
+            writer.writerows(rows)
+
+    def _overview(self, figures: Figures) -> list[str]:
+        satisfaction = ""  # Dify keeps ratings for chat messages only, and the log list has none.
+        return [
+            _day(figures.first_day),
+            _day(figures.last_day),
+            str(figures.runs),
+            str(len(figures.users)),
+            str(figures.conversations),
+            f"{figures.runs_per_conversation:.2f}",
+            speed_text(self.texts, figures),
+            satisfaction,
+            cost_text(figures.cost),
+        ]
+
+    def _users(self, figures: Figures) -> Iterator[list[str]]:
+        for user in figures.users:
+            counts = (str(user.runs), str(user.days))
+            yield [self._cell(user.user), *counts, _day(user.first_day), _day(user.last_day)]
+
+    def _pair(self, entry: Entry) -> list[str]:
+        pair = pair_of(entry, self.texts["score"], self.limits)
+        conversation = conversation_of(entry)
+        first, second, *further = [*pair.segments, "", ""]
+        texts = (
+            pair.question,
+            "; ".join(pair.attachments),
+            pair.answer,
+            "; ".join(pair.datasets),
+            "; ".join(pair.documents),
+            first,
+            second,
+            "; ".join(segment for segment in further if segment),
+        )
+        return [
+            str(self.count),
+            self._cell(user_of(entry) or ""),
+            self._cell(conversation or _own_id(entry)),
+            self._turn(conversation),
+            *map(self._cell, texts),
+            at(entry.run.listed_at, self.tz),
+        ]
+
+    def _turn(self, conversation: str | None) -> str:
+        if conversation is None:
+            return "1"
+        left = self.turns.get(conversation, 0)
+        self.turns[conversation] = left - 1
+        return str(left) if left > 0 else ""
+
+    def _cell(self, text: str) -> str:
+        if self.limits is not WHOLE:
+            return defuse(text)
+        cell, was_cut = cut_cell(defuse(text), self.texts["cell_cut"].format(length=len(text)))
+        self.cells_cut += was_cut
+        return cell
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    heading: Heading
+    directory: Path
+    files: CsvSet
+
+    def add(self, entry: Entry) -> None:
+        self.files.add(entry)
+
+    def finish(self, figures: Figures) -> Sequence[Path]:
+        written = self.files.finish(figures)
+        path = self.directory / self.files.texts["notes_file"]
+        text = notes_text(self.files.texts, self.heading, figures, self.files.cells_cut)
+        with naming(path):
+            path.write_text(text, encoding=ENCODING, newline="")
+        return [*written, path]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """Writes the four CSV files of the old script and a text with certificate, figures and notes."""
+
+    @property
+    def name(self) -> str:
+        """Its word in settings and on the command line."""
+        return "csv"
+
+    @contextmanager
+    def begin(self, heading: Heading, directory: Path) -> Iterator[_Writer]:
+        """Start writing into an empty directory.
+
+        :raises StorageError: when a file cannot be written.
+        """
+        turns = dict(heading.conversation_turns or {})
+        files = CsvSet(directory, texts_in(heading.language), heading.tz, turns=turns)
+        try:
+            yield _Writer(heading, directory, files)
+        finally:
+            files.close()
+
+
+def _own_id(entry: Entry) -> str:
+    run = entry.run
+    return run.log_id or run.run_id if run.gone else run.run_id
+
+
+def _day(day: date | None) -> str:
+    return "" if day is None else day.isoformat()

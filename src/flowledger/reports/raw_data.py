@@ -1,0 +1,59 @@
+"""The source's own answers as JSON lines: everything another program could want, nothing mapped."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from flowledger.domain.figures import Figures
+from flowledger.domain.reports import Heading
+from flowledger.domain.runs import Detailed, Entry, missing_reason
+from flowledger.reports.artifacts import closing, naming
+
+FILE_NAME = "data.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    path: Path
+    out: BinaryIO
+
+    def add(self, entry: Entry) -> None:
+        with naming(self.path):
+            self.out.write(line_of(entry))
+
+    def finish(self, figures: Figures) -> Sequence[Path]:  # noqa: ARG002  # raw data has no figures
+        with naming(self.path):
+            self.out.flush()
+        return [self.path]
+
+
+@dataclass(frozen=True, slots=True)
+class RawDataFormat:
+    """One line a run: its id, its row, and each answer by the name of its endpoint, byte for byte."""
+
+    name: str = "data"
+
+    @contextmanager
+    def begin(self, heading: Heading, directory: Path) -> Iterator[_Writer]:  # noqa: ARG002
+        """Start writing; the heading is not needed."""
+        path = directory / FILE_NAME
+        with naming(path):
+            out = path.open("wb")
+        with closing(out, path):
+            yield _Writer(path, out)
+
+
+def line_of(entry: Entry) -> bytes:
+    """Write one run as a line; a literal line end in JSON is white space only, so it may become a space."""
+    run, detail = entry.run, entry.detail
+    fields = {"run_id": orjson.dumps(run.run_id), "row": run.raw or b"null"}
+    if isinstance(detail, Detailed):
+        fields |= detail.raw
+    if reason := missing_reason(detail):
+        fields["missing"] = orjson.dumps(reason)
+    pairs = (orjson.dumps(name) + b":" + body.strip() for name, body in fields.items())
+    return b"{" + b",".join(pairs).replace(b"\r", b" ").replace(b"\n", b" ") + b"}\n"
