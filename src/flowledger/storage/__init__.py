@@ -1,0 +1,1 @@
+"""Where reports and data files are kept."""
