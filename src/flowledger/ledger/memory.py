@@ -1,0 +1,149 @@
+"""A ledger that lasts as long as the process: for trials, and for tests of what uses a ledger."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import datetime
+from threading import RLock
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
+from flowledger.domain.windows import Window
+from flowledger.ledger.details import LEFT_OUT, HeldDetail, is_pending, rebuild, summarise
+from flowledger.ledger.merging import Roll, Sighted, latest
+from flowledger.ledger.texts import clean, fitting
+from flowledger.ports import Decoder
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLedger:
+    """The ``Ledger`` port over dictionaries; threads may share it."""
+
+    decoders: Mapping[str, Decoder]
+    _rolls: dict[AppKey, Roll] = field(default_factory=dict, repr=False)
+    _collected: dict[Sighted, datetime | None] = field(default_factory=dict, repr=False)
+    _details: dict[Sighted, tuple[HeldDetail, Mapping[str, bytes]]] = field(default_factory=dict, repr=False)
+    _members: dict[Scope, set[Sighted]] = field(default_factory=dict, repr=False)
+    _certificates: dict[Scope, Certificate] = field(default_factory=dict, repr=False)
+    _operations: dict[str, Operation] = field(default_factory=dict, repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False)
+
+    @classmethod
+    def open(cls, url: str, decoders: Mapping[str, Decoder]) -> Self:  # noqa: ARG003  every ledger opens alike
+        """Make an empty ledger."""
+        return cls(decoders)
+
+    def save_runs(
+        self, runs: Sequence[Run], *, scope: Scope, at: datetime, certificate: Certificate | None = None
+    ) -> None:
+        """Insert or update runs, and the scope's certificate."""
+        with self._lock:
+            sighted = [self._see(run, at) for run in runs]
+            if scope.query:
+                self._members.setdefault(_storable(scope), set()).update(sighted)
+            if certificate is not None:
+                self._certify(_storable(certificate))
+
+    def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
+        """Keep details, and the runs as they are now."""
+        with self._lock:
+            for run, detail in details:
+                raws = dict(detail.raw) if isinstance(detail, Detailed) else {}
+                self._details[self._see(run, None)] = (summarise(run, detail), raws)
+
+    def certificate(self, scope: Scope) -> Certificate | None:
+        """Give the newest certificate of exactly this scope."""
+        return self._certificates.get(_storable(scope))
+
+    def certificates(self, app: AppKey, within: Window, query: str = "") -> Sequence[Certificate]:
+        """Give the newest certificate of each scope inside a window, oldest window first."""
+        with self._lock:
+            found = [
+                certificate
+                for scope, certificate in self._certificates.items()
+                if scope.app == _storable(app) and scope.query == clean(query) and within.covers(scope.window)
+            ]
+        return sorted(found, key=lambda certificate: certificate.scope.window)
+
+    def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
+        """Count the runs of a scope (only those a collection has seen since an instant)."""
+        with self._lock:
+            collected = [self._collected[sighted] for sighted in self._scoped(scope)]
+        return sum(collected_since is None or (at is not None and at >= collected_since) for at in collected)
+
+    def pending(self, scope: Scope, level: Level, *, open_since: datetime) -> Iterator[Run]:
+        """Stream the runs that need enrichment, newest first."""
+        for sighted in self._scoped(scope):
+            held, _ = self._details.get(sighted, (None, {}))
+            if is_pending(sighted.run, held, level, open_since):
+                yield sighted.run
+
+    def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
+        """Stream runs with their details, newest first."""
+        for sighted in self._scoped(scope):
+            yield Entry(sighted.run, self._detail(sighted) if with_details else LEFT_OUT)
+
+    def record(self, operation: Operation) -> None:
+        """Append to the audit trail; the same operation id twice is once."""
+        with self._lock:
+            kept = _storable(operation)
+            self._operations.setdefault(kept.operation_id, kept)
+
+    def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
+        """Give the newest operations, newest first."""
+        with self._lock:
+            newest_last = sorted(self._operations.values(), key=lambda kept: kept.at)
+        wanted = [kept for kept in newest_last if app is None or kept.app == _storable(app)]
+        return wanted[::-1][:limit]
+
+    def close(self) -> None:
+        """Nothing to give back; what is held stays readable."""
+
+    def _see(self, run: Run, at: datetime | None) -> Sighted:
+        storable = _storable(run)
+        sighted, fresh = self._rolls.setdefault(storable.app, Roll()).see(storable)
+        if fresh:
+            self._details.pop(sighted, None)
+        self._collected[sighted] = latest(self._collected.get(sighted), at)
+        return sighted
+
+    def _certify(self, certificate: Certificate) -> None:
+        held = self._certificates.get(certificate.scope)
+        if held is None or held.at <= certificate.at:
+            self._certificates[certificate.scope] = certificate
+
+    def _scoped(self, scope: Scope) -> Sequence[Sighted]:
+        wanted = _storable(scope)
+        with self._lock:
+            found = [
+                sighted
+                for sighted in self._rolls.get(wanted.app, Roll()).by_run.values()
+                if sighted.run.listed_at in wanted.window
+                and (not wanted.query or sighted in self._members.get(wanted, ()))
+            ]
+        found.sort(key=lambda sighted: (sighted.run.log_id or "", sighted.run.run_id))
+        return sorted(found, key=lambda sighted: sighted.run.listed_at, reverse=True)
+
+    def _detail(self, sighted: Sighted) -> Detail:
+        held, raws = self._details.get(sighted, (None, {}))
+        return rebuild(sighted.run, held, raws, self.decoders)
+
+
+def _storable(value: Value) -> Value:
+    """Give a value object as every ledger keeps it: clean texts, numbers of 64 bits."""
+    return replace(value, **{each.name: _kept(getattr(value, each.name)) for each in fields(value)})
+
+
+def _kept(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _storable(value)
+    if type(value) is int:
+        return fitting(value)
+    return clean(value) if type(value) is str else value

@@ -1,0 +1,1 @@
+"""The ledger in a relational database; the only package that knows SQLAlchemy."""

@@ -1,0 +1,59 @@
+"""Brings a database to the schema this program knows."""
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from flowledger.errors import LedgerError, LedgerVersionError
+
+REVISION = "0001"
+VERSION_TABLE = "flowledger_version"
+SCRIPTS = "flowledger.ledger.sql:migrations"
+_version = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
+
+
+def migrate(engine: Engine, place: str) -> None:
+    """Make or upgrade the tables; one look suffices where they are current.
+
+    ``place`` names the ledger in errors.
+
+    :raises LedgerVersionError: when the schema is newer than this program; LedgerError: when the database
+        is another program's.
+    """
+    with engine.connect() as connection:
+        if _revision(connection, place) == REVISION:
+            return
+    with engine.execution_options(writes=True).begin() as connection:
+        # Another process may have been first while this one waited.
+        held = _revision(connection, place)
+        if held != REVISION:
+            _upgrade(connection, held, place)
+
+
+def _revision(connection: Connection, place: str) -> str | None:
+    inspector = sa.inspect(connection)
+    if inspector.has_table(VERSION_TABLE):
+        return connection.scalar(sa.select(_version.c.version_num))
+    if inspector.get_table_names():
+        raise LedgerError(
+            f"{place} is the database of another program: set LEDGER_URL to a place of its own for the ledger"
+        )
+    return None
+
+
+def _upgrade(connection: Connection, held: str | None, place: str) -> None:
+    # Alembic takes a tenth of a second to import, which only a ledger that changes should cost.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if held is not None and held not in known:
+        raise LedgerVersionError(
+            f"{place} has schema {held}, this program knows up to {REVISION}: a newer Flowledger wrote it;"
+            " update this one, or restore the backup made before the other was updated"
+        )
+    command.upgrade(config, REVISION)

@@ -1,0 +1,1 @@
+"""Alembic scripts, applied by ``ledger.sql.migration``."""

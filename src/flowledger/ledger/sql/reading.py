@@ -1,0 +1,112 @@
+"""Reads runs of a scope, page by page in the order of reports."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Row, Select
+
+from flowledger.domain.certificates import Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.runs import RunStatus
+from flowledger.domain.windows import ONE_SECOND
+from flowledger.ledger.sql.rows import scope_row
+from flowledger.ledger.sql.schema import UNSETTLED, payloads, runs, window_runs, windows
+
+OPEN = tuple(status.value for status in RunStatus if status.is_open)
+
+this_scope = (
+    *(windows.c.source == sa.bindparam("source"), windows.c.app_id == sa.bindparam("app_id")),
+    windows.c.query == sa.bindparam("query"),
+    *(windows.c.after_s == sa.bindparam("after_s"), windows.c.before_s == sa.bindparam("before_s")),
+)
+
+
+class Place(NamedTuple):
+    """Where a page ended: everything after it in the order is still to come."""
+
+    listed_at: Any
+    log_id: str
+    run_id: str
+
+
+def scope_values(scope: Scope) -> dict[str, Any]:
+    """Parameters of every statement about a scope; a window's last second counts whole."""
+    last = scope.window.before_at + ONE_SECOND - timedelta(microseconds=1)
+    return {**scope_row(scope), "first": scope.window.after_at, "last": last}
+
+
+def read_page(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any], after: Place | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Read the next rows of ``runs`` after a place; the first ones where it is None."""
+    place = after or Place(values["last"], "", "")
+    return connection.execute(
+        statement, {**values, **dict(zip(("last", "log_id", "run_id"), place, strict=True)), "limit": limit}
+    ).all()
+
+
+def read_bodies(connection: Connection, keys: Sequence[int]) -> Mapping[int, Mapping[str, bytes]]:
+    """Read the packed bodies of runs by surrogate key and name."""
+    bodies: dict[int, dict[str, bytes]] = {}
+    for key, name, body in connection.execute(_bodies, {"keys": keys}):
+        bodies.setdefault(key, {})[name] = body
+    return bodies
+
+
+_bodies = sa.select(payloads.c.run, payloads.c.name, payloads.c.body).where(
+    payloads.c.run.in_(sa.bindparam("keys", expanding=True))
+)
+
+
+@cache
+def all_runs(*, filtered: bool) -> Select[Any]:
+    """The statement that pages through a scope."""
+    after_place = sa.or_(
+        runs.c.listed_at < sa.bindparam("last"),
+        sa.tuple_(runs.c.log_id, runs.c.run_id) > sa.tuple_(sa.bindparam("log_id"), sa.bindparam("run_id")),
+    )
+    return (
+        sa.select(runs)
+        .where(*_scoped(filtered=filtered), after_place)
+        .order_by(runs.c.listed_at.desc(), runs.c.log_id, runs.c.run_id)
+        .limit(sa.bindparam("limit"))
+    )
+
+
+@cache
+def pending_runs(*, filtered: bool) -> Select[Any]:
+    """The statement that pages through what needs enrichment (``details.is_pending``)."""
+    held = sa.func.coalesce(runs.c.detail_level, Level.NONE.value)
+    shallow = sa.and_(
+        held < sa.bindparam("level"), sa.func.coalesce(runs.c.detail_permanent, sa.false()) == sa.false()
+    )
+    worth_rereading = sa.or_(
+        runs.c.status.not_in(OPEN),
+        runs.c.listed_at >= sa.bindparam("open_since", type_=runs.c.listed_at.type),
+    )
+    reread = sa.and_(held > Level.NONE.value, runs.c.detail_read_open == sa.true(), worth_rereading)
+    return all_runs(filtered=filtered).where(UNSETTLED, sa.or_(shallow, reread))
+
+
+@cache
+def counted(*, filtered: bool, since: bool) -> Select[Any]:
+    """The statement that counts a scope."""
+    recent = [runs.c.collected_at >= sa.bindparam("since")] if since else []
+    return sa.select(sa.func.count()).select_from(runs).where(*_scoped(filtered=filtered), *recent)
+
+
+def _scoped(*, filtered: bool) -> Sequence[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        runs.c.source == sa.bindparam("source"),
+        runs.c.app_id == sa.bindparam("app_id"),
+        runs.c.listed_at >= sa.bindparam("first"),
+        runs.c.listed_at <= sa.bindparam("last"),
+    ]
+    if filtered:
+        window = sa.select(windows.c.id).where(*this_scope).scalar_subquery()
+        member = window_runs.c.run == runs.c.id
+        conditions.append(sa.exists().where(member, window_runs.c.window == window))
+    return conditions

@@ -1,0 +1,203 @@
+"""Domain values to table rows and back."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Row
+
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey, Creator, NodeExecution, Run, RunStatus
+from flowledger.domain.windows import Window
+from flowledger.ledger.details import HeldDetail
+from flowledger.ledger.sql.bodies import pack, unpack
+
+NOBODY = Creator(role="")
+_everything = attrgetter(*(each.name for each in fields(Run) if each.name not in ("app", "creator")))
+_creator = attrgetter(*(each.name for each in fields(Creator)))
+
+
+def fingerprint(run: Run) -> bytes:
+    """Sixteen bytes that differ where two runs differ in anything."""
+    values = (
+        *_everything(run),
+        run.creator is None,
+        run.app.source,
+        run.app.app_id,
+        *_creator(run.creator or NOBODY),
+    )
+    return blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """Columns of ``runs`` that the run itself fills."""
+    creator = run.creator or NOBODY
+    return {
+        "source": run.app.source,
+        "app_id": run.app.app_id,
+        "run_id": run.run_id,
+        "log_id": run.log_id or "",
+        "listed_at": run.listed_at,
+        "gone": run.gone,
+        "status": run.status.value,
+        "source_status": run.source_status,
+        "workflow_version": run.workflow_version,
+        "created_from": run.created_from,
+        "creator_role": None if run.creator is None else creator.role,
+        "creator_id": creator.id,
+        "creator_name": creator.name,
+        "creator_email": creator.email,
+        "creator_session_id": creator.session_id,
+        "error": run.error,
+        "elapsed_s": run.elapsed_s,
+        "total_tokens": run.total_tokens,
+        "total_steps": run.total_steps,
+        "exceptions_count": run.exceptions_count,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "fingerprint": fingerprint(run),
+        "raw": pack(run.raw) if run.raw else None,
+    }
+
+
+def detail_row(held: HeldDetail | None) -> dict[str, Any]:
+    """Columns of ``runs`` that its detail fills."""
+    return {
+        "detail_level": None if held is None else held.level.value,
+        "detail_reason": held and held.reason,
+        "detail_permanent": held and held.permanent,
+        "detail_read_open": held and held.read_open,
+        "detail_settled": held is not None and held.settled,
+    }
+
+
+def node_row(run: int, node: NodeExecution) -> dict[str, Any]:
+    """A row of ``node_executions``; payloads stay in the raw body."""
+    return {
+        "run": run,
+        "position": node.position,
+        "execution_id": node.execution_id,
+        "node_id": node.node_id,
+        "node_type": node.node_type,
+        "title": node.title,
+        "status": node.status,
+        "source_index": node.index,
+        "error": node.error,
+        "elapsed_s": node.elapsed_s,
+        "total_tokens": node.total_tokens,
+        "total_price": node.total_price,
+        "currency": node.currency,
+        "started_at": node.started_at,
+        "finished_at": node.finished_at,
+        "truncated": " ".join(node.truncated),
+    }
+
+
+def run_from(row: Row[Any], app: AppKey) -> Run:
+    """Make a run of a row of ``runs``."""
+    return Run(
+        app=app,
+        run_id=row.run_id,
+        listed_at=row.listed_at,
+        status=RunStatus(row.status),
+        source_status=row.source_status,
+        log_id=row.log_id or None,
+        gone=row.gone,
+        workflow_version=row.workflow_version,
+        created_from=row.created_from,
+        creator=_creator_from(row),
+        error=row.error,
+        elapsed_s=row.elapsed_s,
+        total_tokens=row.total_tokens,
+        total_steps=row.total_steps,
+        exceptions_count=row.exceptions_count,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        raw=unpack(row.raw, f"run {row.run_id} of {app}"),
+    )
+
+
+def _creator_from(row: Row[Any]) -> Creator | None:
+    if row.creator_role is None:
+        return None
+    return Creator(
+        role=row.creator_role,
+        id=row.creator_id,
+        name=row.creator_name,
+        email=row.creator_email,
+        session_id=row.creator_session_id,
+    )
+
+
+def detail_from(row: Row[Any]) -> HeldDetail | None:
+    """Make what is held of a detail of a row of ``runs``."""
+    if row.detail_level is None:
+        return None
+    return HeldDetail(Level(row.detail_level), row.detail_reason, row.detail_permanent, row.detail_read_open)
+
+
+def scope_row(scope: Scope) -> dict[str, Any]:
+    """The columns that make a row of ``windows`` unique."""
+    return {
+        "source": scope.app.source,
+        "app_id": scope.app.app_id,
+        "query": scope.query,
+        "after_s": scope.window.after,
+        "before_s": scope.window.before,
+    }
+
+
+def certificate_row(certificate: Certificate) -> dict[str, Any]:
+    """The columns of ``windows`` that a certificate fills."""
+    return {
+        "certified": certificate.certified,
+        "reason": certificate.reason,
+        "expected": certificate.expected,
+        "distinct_rows": certificate.distinct,
+        "retained": certificate.retained,
+        "proved_at": certificate.at,
+    }
+
+
+def certificate_from(row: Row[Any]) -> Certificate:
+    """Make a certificate of a row of ``windows``."""
+    return Certificate(
+        scope=Scope(AppKey(row.source, row.app_id), Window(row.after_s, row.before_s), row.query),
+        certified=row.certified,
+        reason=row.reason,
+        expected=row.expected,
+        distinct=row.distinct_rows,
+        at=row.proved_at,
+        retained=row.retained,
+    )
+
+
+def operation_row(operation: Operation) -> Mapping[str, Any]:
+    """A row of ``operations``."""
+    return {
+        "operation_id": operation.operation_id,
+        "operation_type": operation.operation_type,
+        "at": operation.at,
+        "user": operation.user,
+        "source": operation.app and operation.app.source,
+        "app_id": operation.app and operation.app.app_id,
+        "subject": operation.subject,
+        "data": dict(operation.data),
+    }
+
+
+def operation_from(row: Row[Any]) -> Operation:
+    """Make an operation of a row of ``operations``."""
+    return Operation(
+        operation_id=row.operation_id,
+        operation_type=row.operation_type,
+        at=row.at,
+        user=row.user,
+        app=None if row.source is None else AppKey(row.source, row.app_id),
+        subject=row.subject,
+        data=row.data,
+    )

@@ -1,0 +1,163 @@
+"""The ledger's tables; ``migrations`` builds the same ones step by step, and a test holds them equal."""
+
+import sqlalchemy as sa
+
+from flowledger.ledger.sql.types import CleanText, ExactDecimal, FittingInteger, JsonText, UtcDateTime
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+SurrogateKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""SQLite numbers rows by itself only where the key's type is INTEGER."""
+
+
+def _run_id() -> "sa.Column[int]":
+    return sa.Column("run", SurrogateKey, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False)
+
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("source", CleanText, nullable=False),
+    sa.Column("app_id", CleanText, nullable=False),
+    sa.Column("run_id", CleanText, nullable=False),
+    # Empty, not NULL, without one: databases disagree on where NULL sorts.
+    sa.Column("log_id", CleanText, nullable=False),
+    sa.Column("listed_at", UtcDateTime, nullable=False),
+    sa.Column("collected_at", UtcDateTime),
+    sa.Column("gone", sa.Boolean, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("source_status", CleanText, nullable=False),
+    sa.Column("workflow_version", CleanText),
+    sa.Column("created_from", CleanText),
+    sa.Column("creator_role", CleanText),
+    sa.Column("creator_id", CleanText),
+    sa.Column("creator_name", CleanText),
+    sa.Column("creator_email", CleanText),
+    sa.Column("creator_session_id", CleanText),
+    sa.Column("error", CleanText),
+    sa.Column("elapsed_s", ExactDecimal),
+    sa.Column("total_tokens", FittingInteger),
+    sa.Column("total_steps", FittingInteger),
+    sa.Column("exceptions_count", FittingInteger),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    # Of the run the row was written from: the same again changes nothing.  NULL where the row differs.
+    sa.Column("fingerprint", sa.LargeBinary),
+    # The source's own row, compressed; NULL where it gave none.
+    sa.Column("raw", sa.LargeBinary),
+    # What is held of the detail (ledger.details.HeldDetail); all NULL where it was never read.
+    sa.Column("detail_level", sa.SmallInteger),
+    sa.Column("detail_reason", CleanText),
+    sa.Column("detail_permanent", sa.Boolean),
+    sa.Column("detail_read_open", sa.Boolean),
+    sa.Column("detail_settled", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("source", "app_id", "run_id"),
+)
+UNSETTLED = runs.c.detail_settled == sa.false()
+GONE = runs.c.gone == sa.true()
+
+# Order of reports and pages; the last column lets a count by collection stay inside the index.
+sa.Index(
+    "ix_runs_listed",
+    *(runs.c.source, runs.c.app_id, runs.c.listed_at.desc(), runs.c.log_id, runs.c.run_id),
+    runs.c.collected_at,
+)
+# The few that may need enrichment, in the same order.
+sa.Index(
+    "ix_runs_unsettled",
+    *(runs.c.source, runs.c.app_id, runs.c.listed_at.desc(), runs.c.log_id, runs.c.run_id),
+    sqlite_where=UNSETTLED,
+    postgresql_where=UNSETTLED,
+)
+sa.Index(
+    "ix_runs_gone",
+    *(runs.c.source, runs.c.app_id, runs.c.log_id),
+    sqlite_where=GONE,
+    postgresql_where=GONE,
+)
+
+node_executions = sa.Table(
+    "node_executions",
+    metadata,
+    _run_id(),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("execution_id", CleanText, nullable=False),
+    sa.Column("node_id", CleanText, nullable=False),
+    sa.Column("node_type", CleanText, nullable=False),
+    sa.Column("title", CleanText, nullable=False),
+    sa.Column("status", CleanText, nullable=False),
+    sa.Column("source_index", FittingInteger),
+    sa.Column("error", CleanText),
+    sa.Column("elapsed_s", ExactDecimal),
+    sa.Column("total_tokens", FittingInteger),
+    sa.Column("total_price", ExactDecimal),
+    sa.Column("currency", CleanText),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    # Names of the payloads the source has cut, separated by spaces.
+    sa.Column("truncated", CleanText, nullable=False),
+    sa.PrimaryKeyConstraint("run", "position"),
+    sqlite_with_rowid=False,
+)
+
+# What the source answered about a run, by the name of the answer, compressed.
+payloads = sa.Table(
+    "payloads",
+    metadata,
+    _run_id(),
+    sa.Column("name", CleanText, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("run", "name"),
+)
+
+# Scopes: windows asked about, with the newest certificate; NULLs where only members were saved.
+windows = sa.Table(
+    "windows",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("source", CleanText, nullable=False),
+    sa.Column("app_id", CleanText, nullable=False),
+    sa.Column("query", CleanText, nullable=False),
+    sa.Column("after_s", sa.BigInteger, nullable=False),
+    sa.Column("before_s", sa.BigInteger, nullable=False),
+    sa.Column("certified", sa.Boolean),
+    sa.Column("reason", CleanText),
+    sa.Column("expected", sa.BigInteger),
+    sa.Column("distinct_rows", sa.BigInteger),
+    sa.Column("retained", sa.BigInteger),
+    sa.Column("proved_at", UtcDateTime),
+    sa.UniqueConstraint("source", "app_id", "query", "after_s", "before_s"),
+)
+
+# The runs saved under a filtered scope.
+window_runs = sa.Table(
+    "window_runs",
+    metadata,
+    sa.Column("window", SurrogateKey, sa.ForeignKey("windows.id", ondelete="CASCADE"), nullable=False),
+    _run_id(),
+    sa.PrimaryKeyConstraint("window", "run"),
+    sqlite_with_rowid=False,
+)
+
+operations = sa.Table(
+    "operations",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("operation_id", CleanText, nullable=False),
+    sa.Column("operation_type", CleanText, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("user", CleanText, nullable=False),
+    sa.Column("source", CleanText),
+    sa.Column("app_id", CleanText),
+    sa.Column("subject", CleanText),
+    sa.Column("data", JsonText, nullable=False),
+    sa.UniqueConstraint("operation_id"),
+)
+sa.Index("ix_operations_at", operations.c.at)
+sa.Index("ix_operations_app", operations.c.source, operations.c.app_id, operations.c.at)

@@ -1,0 +1,125 @@
+"""Everything that is SQLite's own: the file, its settings, its locks and its errors."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
+from sqlalchemy.dialects import sqlite as sqlite_types
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from flowledger.errors import LedgerError, UsageError
+
+BUSY_TIMEOUT_S = 30.0
+PRAGMAS = (
+    "journal_mode = WAL",  # readers and the writer do not wait for each other
+    "synchronous = NORMAL",  # a power cut may cost the last commits, never the file
+    "foreign_keys = ON",
+    "cache_size = -16384",  # 16 MiB
+    "journal_size_limit = 67108864",  # a large transaction does not leave a large file behind
+)
+WAYS_OUT: Mapping[int, str] = {
+    sqlite3.SQLITE_BUSY: "another process keeps it locked: wait until that one has ended, or stop it",
+    sqlite3.SQLITE_LOCKED: "another thread keeps it locked: wait until that one has ended",
+    sqlite3.SQLITE_FULL: "the disk is full; what was held is intact: make room and run again",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup, or move it aside and collect again",
+    sqlite3.SQLITE_NOTADB: "the file is no SQLite database: check LEDGER_URL, or move the file aside",
+    sqlite3.SQLITE_READONLY: "it may not be written: make the file and its directory writable for this user",
+    sqlite3.SQLITE_PERM: "it may not be opened: make the file and its directory writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: make the file and its directory writable for this user",
+    sqlite3.SQLITE_IOERR: "the disk gave an error: check its health and free space, then run again",
+}
+OTHERWISE = "this should not happen: keep the file and report the message"
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A ledger's file; ``busy_timeout_s`` is how long to wait for another process, in seconds."""
+
+    path: Path
+    busy_timeout_s: float = BUSY_TIMEOUT_S
+
+    @classmethod
+    def at(cls, url: str, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
+        """Read ``sqlite:///path``.
+
+        :raises UsageError: when the URL names no file.
+        """
+        try:
+            database = make_url(url).database
+        except ArgumentError:
+            database = None
+        if not database or database == ":memory:":
+            raise UsageError(f"{url} names no file: write sqlite:///path/to/ledger.db (or memory://)")
+        return cls(Path(database), busy_timeout_s)
+
+    def engine(self) -> Engine:
+        """Make the file (mode 0600) and its directory where they are missing, and connect.
+
+        :raises LedgerError: when that is impossible.
+        """
+        self._touch()
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)),
+            connect_args={"timeout": self.busy_timeout_s, "isolation_level": None},
+        )
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn the database's errors into ``LedgerError`` with the file's name and a way out."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._explained(error.orig) from error
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _touch(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise LedgerError(
+                f"the ledger {self.path} cannot be made or written ({error.strerror}): make its directory"
+                " writable for this user, or set LEDGER_URL to another place"
+            ) from error
+
+    def _explained(self, error: BaseException | None) -> LedgerError:
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        return LedgerError(f"the ledger {self.path}: {error}; {WAYS_OUT.get(code & 0xFF, OTHERWISE)}")
+
+
+class SqliteDateTime(sqlite_types.DATETIME):
+    """SQLAlchemy's own text form of a time, written and read by C instead of Python: a third of the cost."""
+
+    def bind_processor(self, _dialect: Dialect) -> Callable[[datetime | None], str | None]:
+        return lambda value: None if value is None else value.isoformat(" ", "microseconds")
+
+    def result_processor(
+        self, _dialect: Dialect, _coltype: object
+    ) -> Callable[[str | None], datetime | None]:
+        return lambda text: None if text is None else datetime.fromisoformat(text)
+
+
+def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and writes later can be refused at its first write; one that begins
+    # as a writer waits for its turn.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
