@@ -1,0 +1,1 @@
+"""Reading runs from Dify over its service API and its console API."""

@@ -1,0 +1,217 @@
+"""``WorkflowLogFetcher``: one Dify app as a source of runs, by its service API and, if given, console."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from loguru import logger
+
+from flowledger.dify import filters, parsing
+from flowledger.dify.console import Console
+from flowledger.dify.releases import Release
+from flowledger.dify.service import ServiceApi
+from flowledger.dify.values import integer
+from flowledger.domain.enrichment import Level
+from flowledger.domain.filters import FilterSplit, RunFilter
+from flowledger.domain.runs import AppKey, Detail, Missing, NodeExecution, Run
+from flowledger.domain.windows import Window
+from flowledger.errors import (
+    AuthenticationError,
+    LoginLockedError,
+    RunUnavailableError,
+    SourceRefusedError,
+    UsageError,
+)
+from flowledger.ports import CursorPage, LogPage
+
+CHATFLOW_MODES = frozenset({"advanced-chat", "chat", "agent-chat"})
+CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
+"""Older consoles list and count debugging runs only (contract.md §4)."""
+NOT_FOUND = 404
+STATES = frozenset({"detail", "console_detail"})
+
+
+@dataclass(slots=True)
+class WorkflowLogFetcher:
+    """Reads one app; safe for many threads.  The console is optional and only asked when needed.
+
+    ``always_state`` reads the run detail even where node executions would do.
+    """
+
+    app: AppKey
+    service: ServiceApi
+    console: Console | None = None
+    always_state: bool = False
+    _mode: str = ""
+    _console_trouble: str = ""
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent so far, retries included."""
+        return self.service.session.requests
+
+    def now(self) -> datetime:
+        """Give the present by the server's Date header, to the second."""
+        return self.service.session.server_now() or self._now_after_asking()
+
+    def log_in(self) -> None:
+        """Log in to the console now rather than at its first use.
+
+        :raises AuthenticationError: when it is refused.
+        """
+        self._needed_console().login.sign_in()
+
+    def find_app_id(self) -> None:
+        """Find the app's id by its name, as the console lists it.
+
+        :raises UsageError: when none or several apps have that name.
+        """
+        title = self.title()
+        rows = parsing.page_rows(self._needed_console().apps(title), "app list")
+        ids = [str(row["id"]) for row in rows if row.get("name") == title]
+        if len(ids) != 1:
+            raise UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
+        self.app = AppKey(self.app.source, ids[0])
+
+    def release(self) -> Release | None:
+        """Tell the server's release, asking where no answer has told yet; None for a fork's own word."""
+        session = self.service.session
+        if session.release is None:
+            session.get("/console/api/setup")
+        return session.release
+
+    def title(self) -> str:
+        """Give the app's name in Dify."""
+        return str(self.service.info()["name"])
+
+    def split(self, wanted: RunFilter) -> FilterSplit:
+        """Divide a filter between Dify and us."""
+        return filters.split(wanted)
+
+    def lists_logs(self) -> bool:
+        """Whether the app is a workflow; chatflows get no log rows on any release (contract.md §1)."""
+        if not self._mode:
+            self._read_mode()
+        return self._mode not in CHATFLOW_MODES
+
+    def page(self, window: Window, remote: Mapping[str, str], *, page: int = 1, limit: int = 100) -> LogPage:
+        """Read one page of the service API's log list."""
+        body = self.service.logs(window, remote, page=page, limit=limit)
+        rows = parsing.page_rows(body, f"app {self.app}, window {window}")
+        total = parsing.total(body, f"app {self.app}, window {window}")
+        runs = [parsing.log_run(self.app, row) for row in rows]
+        return LogPage(runs, total, bool(body.get("has_more")))
+
+    def cursor_page(self, cursor: str | None) -> CursorPage:
+        """Read one page of the console's run list.
+
+        :raises AuthenticationError: without console access; SourceRefusedError: from releases that list
+            debugging runs only.
+        """
+        console = self._needed_console()
+        self._need_release()
+        body = console.workflow_runs(self.app.app_id, cursor)
+        runs = [parsing.cursor_run(self.app, row) for row in parsing.page_rows(body, f"app {self.app}")]
+        more = bool(body.get("has_more")) and bool(runs)
+        return CursorPage(runs, runs[-1].run_id if more else None)
+
+    def count_since(self, second: int) -> int | None:
+        """Count the app's runs since a unix time by the console; None from releases that cannot."""
+        age_s = int(self.now().timestamp()) - second
+        if age_s <= 0:
+            return 0
+        console = self._needed_console()
+        return integer(console.count(self.app.app_id, age_s).get("total"))
+
+    def _need_release(self) -> None:
+        release = self.service.session.release
+        if release is not None and release < CONSOLE_LISTS_APP_RUNS:
+            raise SourceRefusedError(
+                f"app {self.app} is a chatflow, and the console of Dify {release} lists debugging runs only:"
+                f" {CONSOLE_LISTS_APP_RUNS} is the first release whose console lists them",
+                status=NOT_FOUND,
+            )
+
+    def deepest(self) -> Level:
+        """Tell whether node executions can be had."""
+        return Level.NODES if self.console and not self._console_trouble else Level.RUN
+
+    def why_not_deeper(self) -> str:
+        """Say why node executions cannot be had; empty where they can."""
+        return self._console_trouble if self.console else "no console access"
+
+    def detail(self, run: Run, level: Level) -> tuple[Run, Detail]:
+        """Read a run's detail with as few requests as are sure to be right (contract.md §6).
+
+        The node executions alone are enough for an ended run that they describe whole.  Of an open run the
+        state is read first, so that an end that is seen has all its nodes.
+
+        :raises RunUnavailableError: when Dify no longer knows the run.
+        """
+        if run.gone:
+            raise RunUnavailableError("the source has deleted the run and keeps only its log row")
+        raw: dict[str, bytes] = {}
+        stated: Mapping[str, Any] | None = None
+        if run.status.is_open:
+            run, stated = self._read_state(run, raw)
+        nodes = self._read_nodes(run, raw) if level >= Level.NODES else Missing("not asked for")
+        if stated is None and not self._suffices(run, nodes):
+            run, stated = self._read_state(run, raw)
+        return run, parsing.assemble(run, nodes, stated, raw)
+
+    def _suffices(self, run: Run, nodes: Sequence[NodeExecution] | Missing) -> bool:
+        """Whether the node executions tell all; a chatflow's user and error are in its detail only."""
+        if isinstance(nodes, Missing) or self.always_state or not self.lists_logs():
+            return False
+        return parsing.is_self_contained(run, nodes)
+
+    def _read_state(self, run: Run, raw: dict[str, bytes]) -> tuple[Run, Mapping[str, Any]]:
+        gone = RunUnavailableError(f"app {self.app}, run {run.run_id}: the source no longer knows the run")
+        try:
+            if self.console and not self.lists_logs():
+                name, answer = "console_detail", self.console.run_detail(self.app.app_id, run.run_id)
+            else:
+                name, answer = "detail", self.service.run_detail(run.run_id)
+        except SourceRefusedError as error:
+            if error.status == NOT_FOUND:
+                raise gone from error
+            raise
+        stated = parsing.run_detail(answer.document, answer.place)
+        if stated is None:
+            raise gone
+        raw[name] = answer.body
+        return parsing.refreshed_run(run, stated), stated
+
+    def _read_nodes(self, run: Run, raw: dict[str, bytes]) -> Sequence[NodeExecution] | Missing:
+        if self.deepest() < Level.NODES or self.console is None:
+            return Missing(self.why_not_deeper())
+        try:
+            answer = self.console.node_executions(self.app.app_id, run.run_id)
+        except AuthenticationError as error:
+            # Remembered, so that no other run tries a refused log-in again.
+            locked = isinstance(error, LoginLockedError)
+            trouble = "console login locked" if locked else "console login refused"
+            if self._console_trouble != trouble:
+                logger.warning("app {}: {}", self.app, error)
+            self._console_trouble = trouble
+            return Missing(trouble)
+        except SourceRefusedError as error:
+            return Missing(str(error))
+        raw["nodes"] = answer.body
+        return parsing.nodes(answer.document, answer.place)
+
+    def _needed_console(self) -> Console:
+        if self.console is None:
+            raise AuthenticationError(
+                f"app {self.app} is a chatflow, whose runs only the console lists: set DIFY_CONSOLE_EMAIL and"
+                " DIFY_CONSOLE_PASSWORD (or DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID)"
+            )
+        return self.console
+
+    def _now_after_asking(self) -> datetime:
+        self._read_mode()
+        return self.service.session.server_now() or datetime.now(UTC)
+
+    def _read_mode(self) -> None:
+        self._mode = str(self.service.info().get("mode") or "workflow")

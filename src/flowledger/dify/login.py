@@ -1,0 +1,185 @@
+"""``ConsoleLogin``: console requests with whatever login the release wants, once for all threads."""
+
+from collections.abc import Collection, Mapping
+from threading import Lock
+
+from flowledger.dify.answers import Answer, said
+from flowledger.dify.credentials import (
+    AdminKey,
+    AdminTokens,
+    BearerTokens,
+    ConsoleToken,
+    Credentials,
+    EmailPassword,
+    Tokens,
+    login_document,
+    read_tokens,
+)
+from flowledger.dify.releases import COOKIES_SINCE, LoginForm, login_form
+from flowledger.dify.session import NOTHING, DifySession
+from flowledger.errors import (
+    AuthenticationError,
+    FatalError,
+    LoginLockedError,
+    RetriableError,
+    SourceBusyError,
+    SourceRefusedError,
+)
+
+__all__ = ["AdminKey", "ConsoleLogin", "ConsoleToken", "Credentials", "EmailPassword"]
+
+ROOT = "/console/api"
+MOST_UNANSWERED = 3
+"""Logins without a clear answer may have counted as wrong ones; six wrong ones lock the account."""
+
+
+class ConsoleLogin:
+    """Signs in at the first request, renews once for all threads, never offers what was refused."""
+
+    def __init__(self, session: DifySession, credentials: Credentials) -> None:
+        self.session = session
+        self._credentials = credentials
+        self._lock = Lock()
+        self._tokens: Tokens | None = None
+        self._failure: FatalError | RetriableError | None = None
+        self._unanswered = 0
+
+    def get(self, path: str, params: Mapping[str, str] = NOTHING, *, fields: Collection[str] = ()) -> Answer:
+        """Ask the console; ``path`` begins with ``/console/api``, ``fields`` are those the data must have.
+
+        :raises AuthenticationError: what it was given is refused; LoginLockedError: the account is locked;
+            SourceRefusedError: other 4xx; RetriableError: when tries are used up.
+        """
+        tokens = self.sign_in()
+        try:
+            return self._ask(path, params, tokens, fields)
+        except AuthenticationError as refusal:
+            renewed = self._renew(tokens, refusal)
+        return self._ask(path, params, renewed, fields)
+
+    def sign_in(self) -> Tokens:
+        """Give the tokens in force, logging in if there are none yet."""
+        tokens = self._tokens
+        if tokens is not None and self._failure is None:
+            return tokens
+        with self._lock:
+            self._raise_remembered()
+            if self._tokens is None:
+                self._tokens = self._open()
+            return self._tokens
+
+    def _ask(self, path: str, params: Mapping[str, str], tokens: Tokens, fields: Collection[str]) -> Answer:
+        return self.session.get(path, params, headers=tokens.headers(), fields=fields)
+
+    def _renew(self, stale: Tokens, refusal: AuthenticationError) -> Tokens:
+        with self._lock:
+            self._raise_remembered()
+            if self._tokens is stale or self._tokens is None:
+                self._tokens = self._refresh(stale) or self._reopen(refusal)
+            return self._tokens  # where another thread was first, it is newer already
+
+    def _refresh(self, stale: Tokens) -> Tokens | None:
+        request = stale.refresh_request()
+        if request is None:
+            return None
+        headers, document = request
+        try:
+            answer = self.session.post(f"{ROOT}/refresh-token", document, headers=headers)
+        except (AuthenticationError, SourceRefusedError, RetriableError):
+            # A refresh token works once, so after a lost answer it is as used up as after a refusal.
+            return None
+        return read_tokens(answer)
+
+    def _reopen(self, refusal: AuthenticationError) -> Tokens:
+        if isinstance(self._credentials, EmailPassword):
+            return self._open()
+        self._failure = _explain(self._credentials, self.session.host, refusal)
+        raise self._failure from refusal
+
+    def _open(self) -> Tokens:
+        try:
+            tokens = self._enter()
+        except FatalError as failure:
+            self._failure = failure
+            raise
+        except RetriableError as failure:
+            self._unanswered += 1
+            if self._unanswered >= MOST_UNANSWERED:
+                self._failure = failure
+            raise
+        self._unanswered = 0
+        return tokens
+
+    def _enter(self) -> Tokens:
+        if isinstance(self._credentials, AdminKey):
+            return AdminTokens(self._credentials.key, self._credentials.workspace_id)
+        form = self._form()
+        if isinstance(self._credentials, EmailPassword):
+            return self._log_in(self._credentials, form)
+        if form is not LoginForm.BEARER:
+            raise AuthenticationError(
+                f"{self.session.host}: Dify {COOKIES_SINCE} and newer do not accept a console token alone; "
+                "set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD, "
+                "or DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID"
+            )
+        return BearerTokens(self._credentials.token)
+
+    def _form(self) -> LoginForm:
+        if self.session.release is None:
+            try:
+                self.session.get(f"{ROOT}/setup")
+            except (AuthenticationError, SourceRefusedError):
+                # Its X-Version is all that was wanted, and errors carry it too.
+                return login_form(self.session.release)
+        return login_form(self.session.release)
+
+    def _log_in(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
+        try:
+            answer = self.session.post(f"{ROOT}/login", login_document(credentials, form))
+        except SourceBusyError as error:
+            if error.status == 429:
+                raise _locked(credentials, self.session.host) from error
+            raise
+        except AuthenticationError as error:
+            raise _explain(credentials, self.session.host, error) from error
+        except SourceRefusedError as error:
+            if error.status == 400:
+                raise _explain(credentials, self.session.host, error) from error
+            raise
+        tokens = read_tokens(answer)
+        if tokens is None:
+            raise _explain(
+                credentials, self.session.host, SourceRefusedError(said(answer), status=answer.status)
+            )
+        return tokens
+
+    def _raise_remembered(self) -> None:
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+
+def _locked(credentials: EmailPassword, host: str) -> LoginLockedError:
+    return LoginLockedError(
+        f"{host} has locked the console login of {credentials.email} for 24 hours after too many wrong "
+        "passwords; no further try is made. Wait, or let an administrator unlock it or set "
+        "DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID; then check DIFY_CONSOLE_PASSWORD",
+        status=429,
+    )
+
+
+def _explain(
+    credentials: Credentials, host: str, refusal: AuthenticationError | SourceRefusedError
+) -> AuthenticationError:
+    if isinstance(credentials, EmailPassword):
+        advice = (
+            f"the console login of {credentials.email} was refused: check DIFY_CONSOLE_EMAIL and "
+            "DIFY_CONSOLE_PASSWORD by logging in with a browser; no second try is made"
+        )
+    elif isinstance(credentials, AdminKey):
+        advice = (
+            "the admin API key was refused: check DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID, and that the "
+            "server runs Dify 1.11.0 or newer with ADMIN_API_KEY_ENABLE=true"
+        )
+    else:
+        advice = "the console token was refused or has expired: renew DIFY_CONSOLE_TOKEN"
+    return AuthenticationError(f"{host}: {advice} ({refusal})", status=refusal.status, body=refusal.body)

@@ -1,0 +1,276 @@
+"""From what Dify answers to runs, node executions and details; pure, for all recorded releases."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from flowledger.dify import json_text
+from flowledger.dify.values import instant, integer, mapping, number, text
+from flowledger.domain.runs import (
+    AppKey,
+    Creator,
+    Detailed,
+    Json,
+    Missing,
+    NodeExecution,
+    Run,
+    RunStatus,
+)
+from flowledger.errors import SourceGarbledError
+
+SOURCE = "dify"
+STATUSES: Mapping[str, RunStatus] = {
+    "succeeded": RunStatus.SUCCESS,
+    "partial-succeeded": RunStatus.PARTIAL,
+    "failed": RunStatus.FAILED,
+    "stopped": RunStatus.CANCELLED,
+    "running": RunStatus.RUNNING,
+    "paused": RunStatus.PAUSED,
+    "scheduled": RunStatus.PENDING,
+}
+TRUNCATABLE = ("inputs", "process_data", "outputs")
+END_NODES = frozenset({"end"})
+START_NODES = frozenset({"start"})
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def run_status(word: str | None, *, ended: bool) -> RunStatus:
+    """Translate Dify's word; an unknown one is open while it has no end time, else failed."""
+    known = STATUSES.get(word or "")
+    if known is not None:
+        return known
+    return RunStatus.FAILED if ended else RunStatus.RUNNING
+
+
+def page_rows(body: Any, where: str) -> Sequence[Mapping[str, Any]]:
+    """Give the rows of a list answer; anything but a list of objects under ``data`` is an error.
+
+    :raises SourceGarbledError: so that an error object never passes for an empty list.
+    """
+    rows = body.get("data") if isinstance(body, Mapping) else None
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise SourceGarbledError(
+            f"{where}: the answer holds no list of rows; is a proxy answering in Dify's place?"
+        )
+    return rows
+
+
+def total(body: Any, where: str) -> int:
+    """Give the total of a list answer.
+
+    :raises SourceGarbledError: when there is none.
+    """
+    found = integer(body.get("total")) if isinstance(body, Mapping) else None
+    if found is None or found < 0:
+        raise SourceGarbledError(f"{where}: the answer holds no total")
+    return found
+
+
+def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
+    """Read one row of the log list; a row whose run is gone (``workflow_run: null``) is a run too.
+
+    :raises SourceGarbledError: when the row has no id or no time.
+    """
+    log_id, listed_at = text(row.get("id")), instant(row.get("created_at"))
+    if not log_id or listed_at is None:
+        raise SourceGarbledError(f"app {app}: a log row has no id or no time: {_excerpt(row)}")
+    run = row.get("workflow_run")
+    if not isinstance(run, Mapping) or not run.get("id"):
+        return _gone_run(app, row, log_id, listed_at)
+    return replace(
+        _run(app, run, listed_at),
+        log_id=log_id,
+        created_from=text(row.get("created_from")),
+        creator=creator(row),
+        raw=json_text.dumps(row),
+    )
+
+
+def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
+    """Read one row of the console's ``workflow-runs`` list, which is filed under the run's own time.
+
+    :raises SourceGarbledError: when the row has no id or no time.
+    """
+    listed_at = instant(row.get("created_at"))
+    if not row.get("id") or listed_at is None:
+        raise SourceGarbledError(f"app {app}: a workflow run has no id or no time: {_excerpt(row)}")
+    run = _run(app, row, listed_at)
+    return replace(run, log_id=run.run_id, creator=creator(row), raw=json_text.dumps(row))
+
+
+def refreshed_run(run: Run, detail: Mapping[str, Any]) -> Run:
+    """Bring a run up to date from its detail (service or console); ``raw`` stays the row as it was listed."""
+    now = _run(run.app, {"id": run.run_id, **detail}, run.listed_at)
+    return replace(
+        run,
+        status=now.status,
+        source_status=now.source_status,
+        error=now.error,
+        elapsed_s=now.elapsed_s,
+        total_tokens=now.total_tokens,
+        total_steps=now.total_steps,
+        exceptions_count=run.exceptions_count if now.exceptions_count is None else now.exceptions_count,
+        started_at=now.started_at or run.started_at,
+        finished_at=now.finished_at,
+        creator=creator(detail) or run.creator,
+    )
+
+
+def _run(app: AppKey, run: Mapping[str, Any], listed_at: datetime) -> Run:
+    finished_at = instant(run.get("finished_at"))
+    word = text(run.get("status")) or ""
+    return Run(
+        app=app,
+        run_id=str(run["id"]),
+        listed_at=listed_at,
+        status=run_status(word, ended=finished_at is not None),
+        source_status=word,
+        workflow_version=text(run.get("version")),
+        error=text(run.get("error")),
+        elapsed_s=number(run.get("elapsed_time")),
+        total_tokens=integer(run.get("total_tokens")),
+        total_steps=integer(run.get("total_steps")),
+        exceptions_count=integer(run.get("exceptions_count")),
+        started_at=instant(run.get("created_at")),
+        finished_at=finished_at,
+    )
+
+
+def _gone_run(app: AppKey, row: Mapping[str, Any], log_id: str, listed_at: datetime) -> Run:
+    return Run(
+        app=app,
+        run_id=f"log:{log_id}",
+        listed_at=listed_at,
+        status=RunStatus.INTERRUPTED,
+        source_status="",
+        log_id=log_id,
+        gone=True,
+        created_from=text(row.get("created_from")),
+        creator=creator(row),
+        raw=json_text.dumps(row),
+    )
+
+
+def creator(row: Mapping[str, Any]) -> Creator | None:
+    """Read who started a run: an account, else an end user, else the bare role, else None."""
+    account, user = row.get("created_by_account"), row.get("created_by_end_user")
+    role = text(row.get("created_by_role"))
+    if isinstance(account, Mapping):
+        email = text(account.get("email"))
+        name = text(account.get("name")) or email
+        return Creator(role or "account", id=text(account.get("id")), name=name, email=email)
+    if isinstance(user, Mapping):
+        session = text(user.get("session_id"))
+        return Creator(role or "end_user", id=text(user.get("id")), name=session, session_id=session)
+    return Creator(role) if role else None
+
+
+def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
+    """Read a node-executions answer in the order given; ``index`` is not reliable (contract.md §4)."""
+    return tuple(_node(position, row) for position, row in enumerate(page_rows(body, where)))
+
+
+def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
+    metadata = row.get("execution_metadata")
+    tokens, price, currency = _costs(metadata, row)
+    return NodeExecution(
+        position=position,
+        execution_id=text(row.get("id")) or "",
+        node_id=text(row.get("node_id")) or "",
+        node_type=text(row.get("node_type")) or "",
+        title=text(row.get("title")) or "",
+        status=text(row.get("status")) or "",
+        index=integer(row.get("index")),
+        error=text(row.get("error")),
+        elapsed_s=number(row.get("elapsed_time")),
+        total_tokens=tokens,
+        total_price=price,
+        currency=currency,
+        started_at=instant(row.get("created_at")),
+        finished_at=instant(row.get("finished_at")),
+        inputs=row.get("inputs"),
+        process_data=row.get("process_data"),
+        outputs=row.get("outputs"),
+        metadata=metadata,
+        truncated=tuple(name for name in TRUNCATABLE if row.get(f"{name}_truncated") is True),
+    )
+
+
+def _costs(metadata: Any, row: Mapping[str, Any]) -> tuple[int | None, Decimal | None, str | None]:
+    """Find tokens and price: in the metadata, else in the usage of a payload (contract.md §4)."""
+    for place in (metadata, _usage(row.get("outputs")), _usage(row.get("process_data"))):
+        if isinstance(place, Mapping) and (price := number(place.get("total_price"))) is not None:
+            return integer(place.get("total_tokens")), price, text(place.get("currency"))
+    tokens = metadata.get("total_tokens") if isinstance(metadata, Mapping) else None
+    return integer(tokens), None, None
+
+
+def _usage(payload: Any) -> Any:
+    return payload.get("usage") if isinstance(payload, Mapping) else None
+
+
+def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
+    """Give a run detail answer, or None for the all-null answer to an unknown run (contract.md §0.6).
+
+    :raises SourceGarbledError: when it is not an object that could be one.
+    """
+    if not isinstance(body, Mapping) or "status" not in body or "inputs" not in body:
+        raise SourceGarbledError(
+            f"{where}: the answer is no run detail; is a proxy answering in Dify's place?"
+        )
+    return body if body.get("id") else None
+
+
+def is_self_contained(run: Run, executions: Sequence[NodeExecution]) -> bool:
+    """Whether inputs and outputs of an ended run can be rebuilt from its node executions (contract.md §6)."""
+    starts = [node for node in executions if node.node_type in START_NODES]
+    ends = [node for node in executions if node.node_type in END_NODES]
+    succeeded = run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL)
+    return (
+        not run.status.is_open
+        and bool(starts)
+        and "inputs" not in starts[0].truncated
+        and (bool(ends) or not succeeded)
+        and not any("outputs" in end.truncated for end in ends)
+    )
+
+
+def decode(run: Run, raw: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
+    """Rebuild a detail from the raw answers kept of it (``ports.Decoder``)."""
+    executions: Sequence[NodeExecution] | Missing = Missing(why_no_nodes)
+    if "nodes" in raw:
+        executions = nodes(json_text.loads(raw["nodes"]), f"run {run.run_id}")
+    stated = raw.get("detail") or raw.get("console_detail")
+    return assemble(run, executions, json_text.loads(stated) if stated else None, raw)
+
+
+def assemble(
+    run: Run,
+    executions: Sequence[NodeExecution] | Missing,
+    stated: Mapping[str, Any] | None,
+    raw: Mapping[str, bytes],
+) -> Detailed:
+    """Make a detail of node executions and, where it was read, the stated run detail."""
+    inputs, outputs = _rebuilt(run, () if isinstance(executions, Missing) else executions)
+    if stated is not None:
+        # A chatflow's start node knows the conversation, its run does not (seen on 1.12.1).
+        inputs = {**(inputs or {}), **(mapping(stated.get("inputs")) or {})}
+        outputs = mapping(stated.get("outputs"))
+    return Detailed(inputs, outputs, executions, raw)
+
+
+def _rebuilt(
+    run: Run, executions: Sequence[NodeExecution]
+) -> tuple[Mapping[str, Json] | None, Mapping[str, Json] | None]:
+    inputs = next((mapping(node.inputs) for node in executions if node.node_type in START_NODES), None)
+    outputs: dict[str, Json] = {}
+    for node in executions:
+        if node.node_type in END_NODES:
+            outputs |= mapping(node.outputs) or {}
+    return inputs, outputs if outputs and run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL) else None
+
+
+def _excerpt(row: Mapping[str, Any]) -> str:
+    return json_text.dumps(row)[:200].decode("utf-8", "replace")

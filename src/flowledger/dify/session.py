@@ -1,0 +1,207 @@
+"""``DifySession``: everything said to one Dify server goes through here, and only here is it said again."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import orjson
+
+from flowledger.dify.addresses import host_of, join, normalise, origin, path_of
+from flowledger.dify.answers import Answer, refusal
+from flowledger.dify.limiter import AdaptiveLimiter
+from flowledger.dify.releases import Release
+from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s
+from flowledger.dify.transport import Transport, TransportOptions
+from flowledger.errors import SourceGarbledError, SourceRefusedError
+from flowledger.ports import Clock
+
+MOST_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SECRET_HEADERS = frozenset({"authorization", "cookie", "x-csrf-token"})
+SHORTEST_SECRET = 6
+NOTHING: Mapping[str, str] = {}
+
+
+def utc_now() -> datetime:
+    """Give the present, aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session behaves; ``now`` is the wall clock, for Retry-After dates and the clock difference."""
+
+    transport: TransportOptions = field(default_factory=TransportOptions)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    now: Clock = utc_now
+
+
+class DifySession:
+    """One server's connections, limiter, retries and what its answers told about it; threads share it."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        limiter: AdaptiveLimiter | None = None,
+        options: SessionOptions | None = None,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        :raises SettingsError: for an address or a file of authorities that cannot be used.
+        """
+        self.base_url = normalise(base_url)
+        self.limiter = limiter or AdaptiveLimiter()
+        self._options = options or SessionOptions()
+        self._transport = Transport(self.base_url, self._options.transport)
+        self._lock = Lock()
+        self._requests = 0
+        self._release_text = ""
+        self._release: Release | None = None
+        self._dated: tuple[str, datetime] | None = None
+
+    @property
+    def host(self) -> str:
+        """The server's name for messages."""
+        return host_of(self.base_url)
+
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent so far: retries, redirects and logins included."""
+        return self._requests
+
+    @property
+    def release(self) -> Release | None:
+        """The server's release by X-Version; None before any answer, or for a fork's own word."""
+        return self._release
+
+    @property
+    def clock_difference_s(self) -> float | None:
+        """How far the server's clock is ahead of ours, in seconds, exact to about one; None if unknown."""
+        dated = self._dated
+        moment = http_date(dated[0]) if dated else None
+        return (moment - dated[1]).total_seconds() if moment and dated else None
+
+    def server_now(self) -> datetime | None:
+        """Give the present by the server's clock, aware UTC; None before any dated answer."""
+        dated = self._dated
+        moment = http_date(dated[0]) if dated else None
+        return moment + (self._options.now() - dated[1]) if moment and dated else None
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] = NOTHING,
+        *,
+        headers: Mapping[str, str] = NOTHING,
+        fields: Collection[str] = (),
+    ) -> Answer:
+        """Ask for JSON data, patiently.
+
+        ``path`` starts at the base URL (``/v1/workflows/logs``); ``fields`` are those the data must have.
+
+        :raises AuthenticationError: 401; SourceRefusedError: other 4xx or a redirect to another server;
+            RetriableError: when tries or time are used up.
+        """
+        url = join(self.base_url, path, dict(params))
+        secrets = _secrets(headers, ())
+
+        def ask() -> Answer:
+            answer = self._follow(url, headers, secrets)
+            answer.require(fields)
+            return answer
+
+        return self._options.retry.call(ask)
+
+    def post(self, path: str, document: Mapping[str, Any], *, headers: Mapping[str, str] = NOTHING) -> Answer:
+        """Send JSON exactly once: what a login changes must not happen twice.
+
+        :raises AuthenticationError: 401; SourceRefusedError: other 4xx or any redirect;
+            RetriableError: when no usable answer came.
+        """
+        url = f"{self.base_url}{path}"
+        sent = [value for value in document.values() if isinstance(value, str)]
+        secrets = _secrets(headers, sent)
+        body = orjson.dumps(dict(document))
+        answer = self._exchange(lambda: self._transport.send("POST", url, headers, body), "POST", secrets)
+        if answer.status in REDIRECTS:
+            raise _misdirected(answer, self._target(answer))
+        answer.require(())
+        return answer
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _follow(self, url: str, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Answer:
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = self._send_get(url, headers, secrets)
+            if answer.status not in REDIRECTS:
+                return answer
+            url = self._target(answer)
+            if origin(url) != origin(self.base_url):
+                raise _misdirected(answer, url)
+        raise SourceGarbledError(f"{answer.place}: redirected more than {MOST_REDIRECTS} times")
+
+    def _send_get(self, url: str, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Answer:
+        return self._exchange(lambda: self._transport.send("GET", url, headers), "GET", secrets)
+
+    def _exchange(self, send: Callable[[], Answer], method: str, secrets: tuple[str, ...]) -> Answer:
+        # The status is judged while the slot is held, so that the limiter sees a server that is too busy.
+        with self.limiter.slot():
+            with self._lock:
+                self._requests += 1
+            answer = replace(send(), secrets=secrets)
+            self._learn(answer)
+            if answer.status in REDIRECTS:
+                return answer
+            wait = retry_after_s(answer.headers.get("Retry-After"), now=self._options.now())
+            refused = refusal(answer, method, retry_after_s=wait)
+            if refused is not None:
+                raise refused
+        return answer
+
+    def _learn(self, answer: Answer) -> None:
+        text = answer.headers.get("X-Version", "")
+        if text and text != self._release_text:
+            self._release, self._release_text = Release.parse(text), text
+        date = answer.headers.get("Date")
+        if date:
+            self._dated = (date, self._options.now())
+
+    def _target(self, answer: Answer) -> str:
+        location = answer.headers.get("Location")
+        if not location:
+            raise SourceGarbledError(f"{answer.place}: a redirect ({answer.status}) without an address")
+        return urljoin(answer.url, location)
+
+
+def _misdirected(answer: Answer, url: str) -> SourceRefusedError:
+    scheme = url.partition(":")[0]
+    return SourceRefusedError(
+        f"{answer.place} redirects to {scheme}://{host_of(url)}{path_of(url)}; the keys are not sent there: "
+        "if that is your Dify, put its address into DIFY_BASE_URL",
+        status=answer.status,
+    )
+
+
+def _secrets(headers: Mapping[str, str], sent: Collection[str]) -> tuple[str, ...]:
+    """Collect what an answer might echo, longest first: keys, cookies, the strings of a login."""
+    found = set(sent)
+    for name, value in headers.items():
+        if name.lower() in SECRET_HEADERS:
+            for piece in value.split("; "):
+                found |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
+    return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))

@@ -1,0 +1,138 @@
+"""The limiter finds what a server does best, and never lets more through than it decided."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from simulated_load import Load, Server, peaking, smooth
+
+from flowledger.dify.limiter import AdaptiveLimiter, Outcome
+from flowledger.dify.steering import Course
+from flowledger.errors import (
+    AuthenticationError,
+    DeadlineExceededError,
+    FlowledgerError,
+    SourceBusyError,
+    SourceGarbledError,
+    SourceUnreachableError,
+)
+
+
+@pytest.mark.parametrize(
+    ("server", "share"),
+    [
+        pytest.param(Server(peaking(4, 146, 0.1)), 0.9, id="peaks at 4"),
+        pytest.param(Server(smooth(4, 146)), 0.9, id="bends at 4"),
+        pytest.param(Server(peaking(16, 400, 0.1)), 0.9, id="peaks at 16"),
+        pytest.param(Server(smooth(16, 400)), 0.9, id="bends at 16"),
+        pytest.param(Server(lambda n: 20.0 * n, refuses_above=10), 0.9, id="refuses above 10"),
+        pytest.param(Server(lambda _: 1000.0, latency_s=0.2), 0.85, id="far away"),
+        pytest.param(Server(peaking(4, 100, 0.0), latency_s=0.2), 0.85, id="far away with 4 cores"),
+    ],
+)
+def test_throughput_comes_near_the_best(server: Server, share: float) -> None:
+    """Over 2,000 requests, learning included, throughput is near the best fixed one and few are refused."""
+    load = Load(server)
+    assert load.run(2000) >= share * server.best()
+    assert load.refused <= 0.02 * load.done
+
+
+def test_scattered_work_does_not_mislead() -> None:
+    """With times from nothing to double, a server that peaks at 16 is still found."""
+    load = Load(Server(peaking(16, 400, 0.1)), scatter=1.0)
+    assert load.run(2500) >= 0.85 * load.server.best()
+
+
+def test_chance_failures_do_not_bring_it_to_its_knees() -> None:
+    """A server that fails 2 % of all requests by chance keeps most of its throughput."""
+    load = Load(Server(peaking(4, 146, 0.1), fails=0.02))
+    assert load.run(1500) >= 0.8 * load.server.best()
+
+
+def test_few_callers_do_not_raise_the_limit() -> None:
+    """Two callers never fill four places, so nothing is concluded."""
+    load = Load(Server(peaking(16, 400, 0.1)), callers=2)
+    load.run(500)
+    assert load.limiter.limit == 4
+
+
+def test_a_failure_halves_once_per_round() -> None:
+    """Of eight that were under way together, the first failure halves; the others tell nothing new."""
+    limiter = AdaptiveLimiter(Course(limit=8))
+    admissions = [limiter.acquire() for _ in range(8)]
+    for admission in admissions:
+        limiter.release(admission, Outcome.FAILED)
+    assert limiter.limit == 4
+    limiter.release(limiter.acquire(), Outcome.FAILED)
+    assert limiter.limit == 2
+
+
+def test_a_round_of_answers_ends_the_slowdown() -> None:
+    """After as many answers as were let through, the limit is what it was."""
+    limiter = AdaptiveLimiter(Course(limit=8))
+    limiter.release(limiter.acquire(), Outcome.FAILED)
+    for _ in range(4):
+        assert limiter.limit == 4
+        limiter.release(limiter.acquire())
+    assert limiter.limit == 8
+
+
+@pytest.mark.parametrize(
+    ("error", "after"),
+    [
+        (SourceBusyError("503", status=503), 2),
+        (SourceUnreachableError("reset"), 2),
+        (DeadlineExceededError("late"), 2),
+        (SourceGarbledError("html"), 4),
+        (AuthenticationError("401"), 4),
+        (KeyboardInterrupt(), 4),
+    ],
+)
+def test_errors_that_tell_of_strain(error: BaseException, after: int) -> None:
+    """Busy, broken and late answers slow down; other errors pass on without."""
+    limiter = AdaptiveLimiter()
+    with pytest.raises(type(error)), limiter.slot():
+        raise error
+    assert limiter.limit == after
+    assert limiter.try_acquire() is not None
+
+
+def test_a_refused_request_sets_the_ceiling() -> None:
+    """A 429 says that the number then in flight was too much."""
+    limiter = AdaptiveLimiter(Course(limit=8))
+    for _ in range(5):
+        limiter.acquire()
+    with pytest.raises(FlowledgerError), limiter.slot():
+        raise SourceBusyError("429", status=429)
+    assert limiter.limit == 2
+
+
+def test_fixed_never_changes() -> None:
+    """A fixed limiter keeps its number whatever happens."""
+    limiter = AdaptiveLimiter.fixed(3)
+    limiter.release(limiter.acquire(), Outcome.REFUSED)
+    assert limiter.limit == 3
+    assert [limiter.try_acquire() is not None for _ in range(4)] == [True, True, True, False]
+
+
+def test_the_cap_counts_from_the_start() -> None:
+    """A cap below the usual beginning is kept."""
+    assert AdaptiveLimiter(Course(cap=2)).limit == 2
+
+
+def test_threads_never_exceed_the_limit() -> None:
+    """Of 16 threads at most three are inside at once, and all get through."""
+    limiter, lock, inside, most = AdaptiveLimiter.fixed(3), threading.Lock(), 0, 0
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with limiter.slot():
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            with lock:
+                inside -= 1
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, range(400)))
+    assert (inside, most <= 3) == (0, True)

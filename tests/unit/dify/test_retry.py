@@ -1,0 +1,125 @@
+"""Trying again: when, how long, and when no more."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s, wait_s
+from flowledger.errors import AuthenticationError, FlowledgerError, SourceBusyError, SourceUnreachableError
+
+NOW = datetime(2026, 11, 22, 1, 19, 19, tzinfo=UTC)
+
+
+@dataclass
+class FakeTime:
+    """A clock that only sleeping moves."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        """Pass time."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def policy(self, tries: int = 5, total_s: float = 300.0) -> RetryPolicy:
+        """Make a policy on this time."""
+        return RetryPolicy(
+            tries=tries, total_s=total_s, sleep=self.sleep, clock=lambda: self.now, jitter=lambda: 1.0
+        )
+
+
+def failing(*errors: FlowledgerError) -> "list[FlowledgerError]":
+    """Give errors in the order in which they strike."""
+    return list(errors)
+
+
+def call(policy: RetryPolicy, errors: list[FlowledgerError]) -> str:
+    """Call something that fails so often and then succeeds."""
+
+    def request() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "data"
+
+    return policy.call(request)
+
+
+def test_retriable_errors_are_retried_with_growing_waits() -> None:
+    """Three failures cost three waits, each twice the one before."""
+    time = FakeTime()
+    assert call(time.policy(), [SourceUnreachableError("gone")] * 3) == "data"
+    assert time.slept == [0.5, 1.0, 2.0]
+
+
+def test_fatal_errors_are_not_retried() -> None:
+    """A refused key is offered once."""
+    time, errors = FakeTime(), failing(AuthenticationError("no"), AuthenticationError("no"))
+    with pytest.raises(AuthenticationError):
+        call(time.policy(), errors)
+    assert (time.slept, len(errors)) == ([], 1)
+
+
+def test_tries_are_bounded() -> None:
+    """After the last try its own error comes out."""
+    errors: list[FlowledgerError] = [SourceUnreachableError(str(number)) for number in range(9)]
+    with pytest.raises(SourceUnreachableError, match="4"):
+        call(FakeTime().policy(), errors)
+    assert len(errors) == 4
+
+
+def test_total_time_is_bounded() -> None:
+    """No try begins after the total, so no wait goes beyond it."""
+    time = FakeTime()
+    with pytest.raises(SourceBusyError):
+        call(time.policy(total_s=100.0), [SourceBusyError("busy", status=503, retry_after_s=45.0)] * 9)
+    assert time.slept == [45.5, 45.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("999999999999", 60.0),
+        ("-5", None),
+        ("soon", None),
+        ("٣", None),
+        ("Sun, 22 Nov 2026 01:19:29 GMT", 10.0),
+        ("Sun, 22 Nov 2020 01:19:29 GMT", 0.0),
+        ("Sun, 22 Nov 2096 01:19:29 GMT", 60.0),
+    ],
+)
+def test_retry_after_in_every_writing(text: str | None, expected: float | None) -> None:
+    """Seconds and dates count, past ones are now, absurd ones are a minute, rubbish is ignored."""
+    assert retry_after_s(text, now=NOW) == expected
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after_text_is_survived(text: str) -> None:
+    """Whatever a server writes, the wait lies between nothing and a minute."""
+    wait = retry_after_s(text, now=NOW)
+    assert wait is None or 0 <= wait <= 60
+
+
+@given(
+    attempt=st.integers(1, 10_000),
+    asked=st.none() | st.floats(0, 60),
+    jitter=st.floats(0, 1, exclude_max=True),
+)
+def test_waits_stay_within_a_minute(attempt: int, asked: float | None, jitter: float) -> None:
+    """Every wait is bounded, and never shorter than what the server asked for."""
+    wait = wait_s(attempt, asked, first_s=0.5, jitter=jitter)
+    assert (asked or 0) <= wait <= 60
+
+
+def test_http_dates_are_utc() -> None:
+    """A date without a zone counts as UTC."""
+    assert http_date("Sun, 22 Nov 2026 01:19:19 -0000") == NOW
+    assert http_date("Sun, 22 Nov 2026 09:19:19 +0800") == NOW
+    assert http_date("yesterday") is None
+    assert NOW.utcoffset() == timedelta(0)

@@ -1,0 +1,127 @@
+"""The limiter's decisions, without time and threads."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowledger.dify.steering import (
+    FLOOR,
+    LONGEST_CAUTION,
+    LONGEST_REST,
+    Course,
+    Window,
+    halved,
+    is_telling,
+    refuse,
+    steer,
+)
+
+
+def window(limit: int, rate: float, **changes: float) -> Window:
+    """Make a window of a hundred answers."""
+    seen = Window(limit, 100, 100 / rate, limit / rate)
+    return replace(seen, **changes)  # type: ignore[arg-type]  # floats only
+
+
+def climb(course: Course, *rates: float) -> list[int]:
+    """Give the limits that follow from these throughputs, one after the other."""
+    limits = []
+    for rate in rates:
+        course = steer(course, window(course.limit, rate))
+        limits.append(course.limit)
+    return limits
+
+
+def test_steps_double_while_they_pay() -> None:
+    """A server that scales is given 4, 8, 16, 32 at once."""
+    assert climb(Course(), 40, 80, 160, 320) == [8, 16, 32, 32]
+
+
+def test_a_step_that_does_not_pay_is_taken_back() -> None:
+    """Throughput that stays when requests double means that they only queue."""
+    assert climb(Course(), 40, 41) == [8, 4]
+
+
+def test_fewer_are_kept_where_they_do_as_well() -> None:
+    """Going down is accepted when throughput stays."""
+    anchored = Course(limit=8, anchor=window(16, 100), upward=False, step=0.33)
+    assert steer(anchored, window(8, 99)).limit < 8
+    assert steer(anchored, window(8, 60)).limit == 16
+
+
+def test_idle_callers_teach_nothing() -> None:
+    """When callers leave places empty, a probe goes back and nothing is concluded."""
+    probing = Course(limit=8, anchor=window(4, 40))
+    assert steer(probing, window(8, 40, full=0.1)) == replace(probing, limit=4, anchor=None)
+
+
+def test_slowing_down_is_answered_by_fewer() -> None:
+    """A server that falls behind at the same limit gets less at once."""
+    resting = Course(limit=16, anchor=window(16, 100), rest=9)
+    assert steer(resting, window(16, 50)).limit < 16
+
+
+def test_a_refusal_leaves_a_ceiling() -> None:
+    """After a 429 at 11 in flight, 10 is the most, until caution ends."""
+    course = refuse(Course(limit=16, anchor=window(8, 80)), in_flight=11)
+    assert (course.limit, course.ceiling, course.anchor) == (10, 10, None)
+    course = steer(course, window(10, 100))
+    assert course.limit <= 10
+    tried = steer(replace(course, limit=10, caution=0, rest=0, upward=True), window(10, 100))
+    assert tried.limit == 11
+    assert steer(tried, window(11, 110)).ceiling is None
+
+
+def test_scatter_asks_for_more_answers() -> None:
+    """Even times tell after two rounds, scattered ones later, small steps later still."""
+    even, scattered = window(4, 40, completed=8), window(4, 40, completed=8, scatter=1.0)
+    assert is_telling(Course(), even)
+    assert not is_telling(Course(), scattered)
+    enough = replace(scattered, completed=42)
+    assert is_telling(Course(), enough)
+    assert not is_telling(Course(step=0.33), enough)
+
+
+courses = st.builds(
+    Course,
+    limit=st.integers(1, 32),
+    anchor=st.none() | st.builds(window, st.integers(1, 32), st.floats(0.01, 1e5)),
+    upward=st.booleans(),
+    step=st.sampled_from([0.33, 0.66, 1.0]),
+    rest=st.integers(0, LONGEST_REST),
+    patience=st.integers(1, LONGEST_REST),
+    ceiling=st.none() | st.integers(1, 40),
+    caution=st.integers(0, LONGEST_CAUTION),
+)
+
+
+@given(course=courses, rate=st.floats(0.01, 1e5), full=st.floats(0, 1))
+def test_limits_stay_within_bounds(course: Course, rate: float, full: float) -> None:
+    """Whatever is seen, the next limit lies between floor and cap, and at most doubles."""
+    after = steer(course, window(course.limit, rate, full=full))
+    reach = max(2 * course.limit, course.anchor.limit if course.anchor else 0)
+    assert FLOOR <= after.limit <= min(course.cap, reach)
+    assert 0 < after.step <= 1
+    assert 1 <= after.patience <= LONGEST_REST
+
+
+@given(course=courses, rate=st.floats(0.01, 1e5))
+def test_the_ceiling_is_respected_while_cautious(course: Course, rate: float) -> None:
+    """No probe goes above the ceiling before caution has ended."""
+    careful = replace(course, ceiling=10, caution=5, limit=min(course.limit, 10), anchor=None)
+    assert steer(careful, window(careful.limit, rate)).limit <= 10
+
+
+@given(limit=st.integers(1, 32), times=st.integers(0, 40))
+def test_failures_halve_down_to_one(limit: int, times: int) -> None:
+    """Each failure halves what is let through; one is always let through."""
+    assert halved(limit, 0) == limit
+    assert halved(limit, times + 1) == max(1, halved(limit, times) // 2)
+
+
+@given(course=courses, in_flight=st.integers(1, 40))
+def test_a_refusal_never_raises_the_limit(course: Course, in_flight: int) -> None:
+    """A 429 lowers the limit below what was refused, but not below one."""
+    after = refuse(course, in_flight=in_flight)
+    assert 1 <= after.limit <= max(1, min(course.limit, in_flight - 1))
