@@ -1,0 +1,1 @@
+"""What Flowledger does, over ports only: collect, enrich, report."""

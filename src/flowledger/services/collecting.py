@@ -1,0 +1,107 @@
+"""Collect a scope's runs into the ledger, with a certificate."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flowledger.domain import cursor as cursors
+from flowledger.domain import walk as walks
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.filters import FilterSplit
+from flowledger.domain.runs import Run
+from flowledger.domain.walk import Reply, Row, Strip, Verdict
+from flowledger.domain.windows import Window
+from flowledger.errors import FatalError, RetriableError
+from flowledger.ports import Clock, Ledger, LogPage, Progress, RunSource
+
+BATCH_ROWS = 500
+"""Rows kept in one transaction: large enough to be cheap, small enough to lose little when killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Walks a source's list into the ledger."""
+
+    source: RunSource
+    ledger: Ledger
+    clock: Clock
+    progress: Progress
+
+    def collect(self, window: Window, split: FilterSplit) -> Certificate:
+        """Bring a window's runs into the ledger and prove it complete, or say why not.
+
+        An unchanged window costs one request.  Rows are kept as they come; the certificate is kept in
+        one transaction with the last of them.
+
+        :raises FlowledgerError: when the source cannot be read; what was read by then is kept.
+        """
+        scope = Scope(self.source.app, window, split.query)
+        keeper = _Keeper(self.ledger, scope, self.clock())
+        self.progress.stage("collect", None)
+        try:
+            if self.source.lists_logs():
+                verdict = self._walk(window, split, keeper)
+            else:
+                verdict = self._follow_cursor(window, keeper)
+        except (FatalError, RetriableError):
+            keeper.flush()
+            raise
+        certificate = Certificate(
+            scope, verdict.certified, verdict.reason, verdict.expected, verdict.distinct, self.clock()
+        )
+        keeper.flush(certificate)
+        return certificate
+
+    def _walk(self, window: Window, split: FilterSplit, keeper: "_Keeper") -> Verdict:
+        walk = walks.begin(window, self._known(keeper.scope))
+        while not isinstance(step := walks.plan(walk), Verdict):
+            page = self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
+            if step.limit > 1:
+                keeper.keep(page.rows)
+            walk = walks.observe(walk, step, _reply(page))
+            self.progress.advance(len(page.rows))
+        return step
+
+    def _known(self, scope: Scope) -> Iterator[Strip]:
+        """Earlier certificates inside the window are compared by count before anything is read again."""
+        for held in self.ledger.certificates(scope.app, scope.window, scope.query):
+            if held.certified:
+                yield Strip(held.scope.window, held.distinct)
+
+    def _follow_cursor(self, window: Window, keeper: "_Keeper") -> Verdict:
+        walk, position = cursors.begin(window), None
+        while not walk.finished:
+            page = self.source.cursor_page(position)
+            position = page.cursor
+            keeper.keep(page.rows)
+            seconds = [int(run.listed_at.timestamp()) for run in page.rows]
+            walk = cursors.observe(walk, seconds, is_last=position is None)
+            self.progress.advance(len(page.rows))
+        return cursors.verdict(walk, self.source.count_since)
+
+
+@dataclass(slots=True)
+class _Keeper:
+    """Writes rows to the ledger in batches; the last batch takes the certificate along."""
+
+    ledger: Ledger
+    scope: Scope
+    at: datetime
+    rows: list[Run] = field(default_factory=list)
+
+    def keep(self, rows: Sequence[Run]) -> None:
+        inside = self.scope.window
+        self.rows.extend(run for run in rows if run.listed_at in inside)
+        if len(self.rows) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self, certificate: Certificate | None = None) -> None:
+        rows, self.rows = self.rows, []
+        if rows or certificate:
+            self.ledger.save_runs(rows, scope=self.scope, at=self.at, certificate=certificate)
+
+
+def _reply(page: LogPage) -> Reply:
+    return Reply(
+        [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id) for run in page.rows], page.total
+    )

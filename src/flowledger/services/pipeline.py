@@ -1,0 +1,162 @@
+"""The stages of one report on one app, in order: collect, enrich, report.  Tasks hand on references only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flowledger.domain.certificates import Certificate
+from flowledger.domain.enrichment import Level
+from flowledger.domain.filters import FilterSplit
+from flowledger.domain.reports import Heading
+from flowledger.domain.runs import OPEN_FOR
+from flowledger.domain.windows import Window, settle
+from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
+from flowledger.services.collecting import Collector
+from flowledger.services.enriching import Enricher
+from flowledger.services.reporting import Report, ReportGenerator
+from flowledger.services.requests import ReportRequest
+
+NEAR_NOW = timedelta(hours=2)
+"""Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What collecting came to: the certificate of the settled scope, and what we decide ourselves."""
+
+    certificate: Certificate
+    split: FilterSplit
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enriched:
+    """What enriching came to: the level asked for, how many runs were asked for, at how many requests."""
+
+    level: Level
+    asked: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The parts that one app's report needs, and its stages."""
+
+    app_name: str
+    language: str
+    source: RunSource
+    ledger: Ledger
+    store: ReportStore
+    formats: tuple[ReportFormat, ...]
+    clock: Clock
+    progress: Progress
+    open_for: timedelta = OPEN_FOR
+    workers: int = 32
+    closers: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+
+    def collect(self, request: ReportRequest) -> Collected:
+        """Bring the runs of the request's window into the ledger, with a certificate.
+
+        :raises UsageError: when nothing of the window has happened yet; errors of the source as they are.
+        """
+        sent = self.source.requests
+        split = self.source.split(request.wanted)
+        window = self._settled(request.window)
+        certificate = Collector(self.source, self.ledger, self.clock, self.progress).collect(window, split)
+        for note in split.notes:
+            self.progress.note(note)
+        return Collected(certificate, split, self.source.requests - sent)
+
+    def enrich(self, collected: Collected, request: ReportRequest) -> Enriched:
+        """Bring the collected runs to the level of detail that the request and its filter need."""
+        needed = Level.RUN if collected.split.local.needs_detail else Level.NONE
+        level = max(request.level, needed)
+        asked, sent = 0, self.source.requests
+        if level > Level.NONE:
+            enricher = Enricher(
+                self.source, self.ledger, self.clock, self.progress, self.workers, self.open_for
+            )
+            asked = enricher.enrich(collected.certificate.scope, level)
+        return Enriched(level, asked, self.source.requests - sent)
+
+    def report(self, collected: Collected, request: ReportRequest, *, level: Level, run_id: str) -> Report:
+        """Write the request's reports from the ledger."""
+        scope = collected.certificate.scope
+        held = self.ledger.count(scope)
+        certificate = replace(collected.certificate, retained=max(0, held - collected.certificate.distinct))
+        heading = Heading(
+            app_name=self.app_name,
+            period=request.period,
+            window=scope.window,
+            tz=request.tz,
+            language=self.language,
+            generated_at=self.clock(),
+            certificate=certificate,
+            notes=collected.split.notes,
+            with_details=level > Level.NONE,
+            with_nodes=level >= Level.NODES,
+        )
+        generator = ReportGenerator(
+            self.ledger, self.store, self.formats, self.clock, self.progress, self.open_for
+        )
+        return generator.generate(scope, heading, local=collected.split.local, level=level, run_id=run_id)
+
+    def close(self) -> None:
+        """Give connections and files back."""
+        for close in self.closers:
+            close()
+
+    def _settled(self, window: Window) -> Window:
+        now = self.clock()
+        if window.before_at > now - NEAR_NOW:
+            now = self.source.now()
+        return settle(window, now)
+
+
+def outcome(
+    pipeline: Pipeline,
+    request: ReportRequest,
+    collected: Collected,
+    enriched: Enriched,
+    report: Report,
+    duration_s: float,
+) -> dict[str, Any]:
+    """Give the result of a run as plain JSON values: what a caller, a notice and ``--json`` show."""
+    certificate, figures = collected.certificate, report.figures
+    return {
+        "app": pipeline.app_name,
+        "app_id": certificate.scope.app.app_id,
+        "period": request.period,
+        "window": {
+            "after": certificate.scope.window.after_at.astimezone(request.tz).isoformat(),
+            "before": certificate.scope.window.before_at.astimezone(request.tz).isoformat(),
+        },
+        "logs_count": figures.runs,
+        "report_paths": report.all_paths,
+        "certificate": {
+            "certified": certificate.certified,
+            "reason": certificate.reason,
+            "expected": certificate.expected,
+            "distinct": certificate.distinct,
+            "at": certificate.at.isoformat(),
+        },
+        "detailed": figures.detailed,
+        "missing": figures.missing,
+        "missing_reasons": dict(figures.missing_reasons),
+        "by_status": {str(status): count for status, count in figures.by_status.items()},
+        "open": figures.open,
+        "stuck": figures.stuck,
+        "users": len(figures.users),
+        "total_tokens": figures.total_tokens,
+        "cost": {currency: str(price) for currency, price in figures.cost.items()},
+        "notes": list(collected.split.notes),
+        "requests": collected.requests + enriched.requests,
+        "duration": round(duration_s, 3),
+    }
+
+
+def report_folders(paths: list[str]) -> list[str]:
+    """Name each folder of a report once, for a short table."""
+    return list(dict.fromkeys(str(Path(path).parent) for path in paths))

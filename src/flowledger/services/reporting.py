@@ -1,0 +1,101 @@
+"""Write reports from the ledger: one pass over the runs feeds the figures and every format."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flowledger.domain.certificates import Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.figures import Figures, Tally
+from flowledger.domain.filters import RunFilter
+from flowledger.domain.names import report_stem
+from flowledger.domain.reports import Heading, conversation_of, count_turns
+from flowledger.domain.runs import OPEN_FOR, Entry
+from flowledger.errors import StorageError
+from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished report: where its files are, by format, and what it says in numbers."""
+
+    paths: Mapping[str, Sequence[str]]
+    figures: Figures
+
+    @property
+    def all_paths(self) -> list[str]:
+        """Every file, in the order of the formats."""
+        return list(chain.from_iterable(self.paths.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class ReportGenerator:
+    """Renders a scope of the ledger into a store."""
+
+    ledger: Ledger
+    store: ReportStore
+    formats: Sequence[ReportFormat]
+    clock: Clock
+    progress: Progress
+    open_for: timedelta = OPEN_FOR
+
+    def generate(
+        self, scope: Scope, heading: Heading, *, local: RunFilter, level: Level, run_id: str
+    ) -> Report:
+        """Write every format of one report; nothing is visible under its final name before it is whole.
+
+        ``local`` is the part of the filter that the source was not asked to decide.
+
+        :raises StorageError: when a file cannot be written or kept.
+        """
+        self.progress.stage("report", self.ledger.count(scope))
+        heading = self._with_turns(scope, heading, local)
+        tally = Tally(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
+        stem = report_stem(heading.period, heading.app_name, heading.generated_at, run_id)
+        with ExitStack() as stack:
+            spool = Path(stack.enter_context(TemporaryDirectory(prefix="flowledger-")))
+            try:
+                rendered = self._render(self._entries(scope, local), heading, tally, spool)
+            except OSError as error:
+                raise StorageError(
+                    f"report {stem}: cannot write to {error.filename or spool}: {error.strerror or error};"
+                    " free some space (TMPDIR names another disk) and run again"
+                ) from error
+            figures, files = rendered
+            kept = {
+                name: self.store.save_files(paths, stem, name, app=heading.app_name)
+                for name, paths in files.items()
+            }
+            return Report(kept, figures)
+
+    def _render(
+        self, entries: Iterable[Entry], heading: Heading, tally: Tally, spool: Path
+    ) -> tuple[Figures, Mapping[str, Sequence[Path]]]:
+        with ExitStack() as stack:
+            writers = {}
+            for report_format in self.formats:
+                directory = spool / report_format.name
+                directory.mkdir()
+                writers[report_format.name] = stack.enter_context(report_format.begin(heading, directory))
+            for entry in entries:
+                tally.add(entry)
+                for writer in writers.values():
+                    writer.add(entry)
+                self.progress.advance()
+            figures = tally.figures()
+            return figures, {name: writer.finish(figures) for name, writer in writers.items()}
+
+    def _entries(self, scope: Scope, local: RunFilter) -> Iterator[Entry]:
+        entries = self.ledger.entries(scope)
+        return filter(local.matches, entries) if local else entries
+
+    def _with_turns(self, scope: Scope, heading: Heading, local: RunFilter) -> Heading:
+        """Number the turns of conversations, which takes a pass of its own, only where there are any."""
+        newest = next(self._entries(scope, local), None)
+        if newest is None or conversation_of(newest) is None:
+            return heading
+        return replace(heading, conversation_turns=count_turns(self._entries(scope, local)))

@@ -1,0 +1,194 @@
+"""Collecting and enriching, over a source and a ledger in memory."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from fake_source import APP, NOW, START, FakeSource, decode, make_run
+
+from flowledger.domain.certificates import Scope
+from flowledger.domain.enrichment import Level
+from flowledger.domain.filters import FilterSplit
+from flowledger.domain.runs import Detailed, Missing, RunStatus, missing_reason
+from flowledger.domain.windows import Window
+from flowledger.errors import (
+    AuthenticationError,
+    RunUnavailableError,
+    SourceBusyError,
+    SourceGarbledError,
+    SourceRefusedError,
+)
+from flowledger.ledger.memory import MemoryLedger
+from flowledger.ports import LogPage
+from flowledger.services.collecting import Collector
+from flowledger.services.enriching import Enricher
+from flowledger.services.progress import SilentProgress
+
+WINDOW = Window(START, START + 9_999)
+SCOPE = Scope(APP, WINDOW)
+EVERYTHING = FilterSplit()
+
+
+def new_ledger() -> MemoryLedger:
+    """Make an empty ledger that can read the fake source's details."""
+    return MemoryLedger({"dify": decode})
+
+
+def collector(source: FakeSource, ledger: MemoryLedger) -> Collector:
+    """Make a collector with a still clock."""
+    return Collector(source, ledger, lambda: NOW, SilentProgress())
+
+
+def enricher(source: FakeSource, ledger: MemoryLedger) -> Enricher:
+    """Make an enricher of a few threads with a still clock."""
+    return Enricher(source, ledger, lambda: NOW, SilentProgress(), workers=4)
+
+
+def test_a_window_is_collected_whole_with_its_certificate() -> None:
+    """Every run is in the ledger once, and the certificate beside it."""
+    source, ledger = FakeSource([make_run(n, n // 3) for n in range(1000)]), new_ledger()
+    certificate = collector(source, ledger).collect(WINDOW, EVERYTHING)
+    assert (certificate.certified, certificate.expected, certificate.distinct) == (True, 1000, 1000)
+    assert ledger.count(SCOPE) == 1000
+    assert ledger.certificate(SCOPE) == certificate
+
+
+def test_an_unchanged_window_costs_one_request() -> None:
+    """The certificate still equals the source's total, so nothing is walked."""
+    source, ledger = FakeSource([make_run(n) for n in range(500)]), new_ledger()
+    collector(source, ledger).collect(WINDOW, EVERYTHING)
+    source.requests = 0
+    assert collector(source, ledger).collect(WINDOW, EVERYTHING).certified
+    assert source.requests == 1
+
+
+def test_a_week_of_certified_days_costs_one_request() -> None:
+    """Collect once, report many times."""
+    source, ledger = FakeSource([make_run(n) for n in range(700)]), new_ledger()
+    for day in range(7):
+        days = Window(START + day * 100, START + day * 100 + 99)
+        collector(source, ledger).collect(days, EVERYTHING)
+    source.requests = 0
+    week = collector(source, ledger).collect(Window(START, START + 699), EVERYTHING)
+    assert (week.certified, week.distinct, source.requests) == (True, 700, 1)
+
+
+def test_a_late_row_is_found_without_reading_everything_else() -> None:
+    """Only the certified day that differs is read again."""
+    source, ledger = FakeSource([make_run(n, n * 2) for n in range(3500)]), new_ledger()
+    for day in range(7):
+        days = Window(START + day * 1000, START + day * 1000 + 999)
+        collector(source, ledger).collect(days, EVERYTHING)
+    source.runs.append(make_run(9999, second=2501))
+    source.requests = 0
+    week = collector(source, ledger).collect(Window(START, START + 6999), EVERYTHING)
+    assert (week.certified, week.distinct) == (True, 3501)
+    assert source.requests < 20
+    assert ledger.count(Scope(APP, Window(START, START + 6999))) == 3501
+
+
+def test_what_was_read_before_a_failure_is_kept_without_a_certificate() -> None:
+    """A run that is cut off goes on where it stopped."""
+
+    class Failing(FakeSource):
+        def page(self, window: Window, remote: object, *, page: int = 1, limit: int = 100) -> LogPage:
+            if self.requests == 3:
+                raise SourceBusyError("503", status=503)
+            return super().page(window, {}, page=page, limit=limit)
+
+    source, ledger = Failing([make_run(n) for n in range(1000)]), new_ledger()
+    with pytest.raises(SourceBusyError):
+        collector(source, ledger).collect(WINDOW, EVERYTHING)
+    assert ledger.count(SCOPE) > 200
+    assert ledger.certificate(SCOPE) is None
+
+
+def test_a_chatflow_is_followed_by_the_cursor_and_proved_by_counts() -> None:
+    """No log list: the run list is cut to the window."""
+    runs = [make_run(n, n * 40) for n in range(20)]
+    source, ledger = FakeSource(runs, log_list=False), new_ledger()
+    window = Window(START + 200, START + 500)
+    certificate = collector(source, ledger).collect(window, EVERYTHING)
+    assert (certificate.certified, certificate.distinct) == (True, 8)
+    assert ledger.count(Scope(APP, window)) == 8
+
+
+def collected(source: FakeSource) -> MemoryLedger:
+    """Give a ledger that holds the source's runs, undetailed."""
+    ledger = new_ledger()
+    collector(source, ledger).collect(WINDOW, EVERYTHING)
+    return ledger
+
+
+def test_every_run_is_detailed_once() -> None:
+    """A second pass asks for nothing."""
+    source = FakeSource([make_run(n) for n in range(600)])
+    ledger = collected(source)
+    assert enricher(source, ledger).enrich(SCOPE, Level.NODES) == 600
+    assert all(isinstance(entry.detail, Detailed) for entry in ledger.entries(SCOPE))
+    assert enricher(source, ledger).enrich(SCOPE, Level.NODES) == 0
+    assert sorted(source.detailed) == [run.run_id for run in source.runs]
+
+
+def test_one_bad_run_becomes_missing_and_stops_nothing() -> None:
+    """Retries used up, refused or deleted: the reason is kept, and only what may be had is asked again."""
+    trouble = {
+        "run-00001": SourceBusyError("503 again and again", status=503),
+        "run-00002": SourceRefusedError("400 Expecting value", status=400),
+        "run-00003": RunUnavailableError("the source no longer knows the run"),
+        "run-00004": SourceGarbledError("HTML instead of JSON"),
+    }
+    source = FakeSource([make_run(n) for n in range(10)], trouble)
+    ledger = collected(source)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    details = {entry.run.run_id: entry.detail for entry in ledger.entries(SCOPE)}
+    assert {run_id for run_id, detail in details.items() if isinstance(detail, Missing)} == set(trouble)
+    assert missing_reason(details["run-00002"]) == "400 Expecting value"
+    source.detailed.clear()
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    assert sorted(source.detailed) == ["run-00001", "run-00002", "run-00004"]
+
+
+def test_a_refused_key_stops_everything() -> None:
+    """Without the app's own key no run can be had; what was read is kept."""
+    source = FakeSource([make_run(n) for n in range(50)], {"run-00030": AuthenticationError("refused")})
+    ledger = collected(source)
+    with pytest.raises(AuthenticationError):
+        enricher(source, ledger).enrich(SCOPE, Level.NODES)
+
+
+def test_an_open_run_is_polled_until_it_ends_or_is_stuck() -> None:
+    """Fresh runs are asked again, those of yesterday are not, and an ended one is read a last time."""
+    fresh = int(NOW.timestamp()) - START - 60
+    window = Window(START, START + fresh)
+    runs = [make_run(1, second=10, status=RunStatus.RUNNING), make_run(2, fresh, RunStatus.RUNNING)]
+    source, ledger = FakeSource(runs), new_ledger()
+    collector(source, ledger).collect(window, EVERYTHING)
+    scope = Scope(APP, window)
+    enricher(source, ledger).enrich(scope, Level.NODES)
+    assert source.detailed == ["run-00002", "run-00001"]
+    enricher(source, ledger).enrich(scope, Level.NODES)
+    assert source.detailed[2:] == ["run-00002"]
+    source.runs[1] = replace(source.runs[1], status=RunStatus.SUCCESS)
+    enricher(source, ledger).enrich(scope, Level.NODES)
+    enricher(source, ledger).enrich(scope, Level.NODES)
+    assert source.detailed[3:] == ["run-00002"]
+    assert {entry.run.status for entry in ledger.entries(scope)} == {RunStatus.RUNNING, RunStatus.SUCCESS}
+
+
+def test_without_console_access_nodes_are_missing_and_not_asked_for_each_time() -> None:
+    """The reason is kept; with access later, the nodes are read."""
+    source = FakeSource([make_run(n) for n in range(5)], reach=Level.RUN)
+    ledger = collected(source)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    assert {missing_reason(entry.detail) for entry in ledger.entries(SCOPE)} == {"no console access"}
+    assert enricher(source, ledger).enrich(SCOPE, Level.NODES) == 0
+    source.reach = Level.NODES
+    assert enricher(source, ledger).enrich(SCOPE, Level.NODES) == 5
+
+
+def test_the_clock_of_stuckness_is_the_callers() -> None:
+    """A run is open for as long as the setting says."""
+    run = make_run(1, status=RunStatus.RUNNING)
+    assert not run.is_stuck(run.listed_at + timedelta(hours=23))
+    assert run.is_stuck(run.listed_at + timedelta(hours=24))
