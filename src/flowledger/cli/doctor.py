@@ -1,0 +1,115 @@
+"""``flowledger doctor``: every part of the installation, ok or what to do."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import click
+
+from flowledger import wiring
+from flowledger.dify.fetcher import WorkflowLogFetcher
+from flowledger.errors import FlowledgerError
+from flowledger.settings import AppSettings, Settings
+
+ENOUGH_BYTES = 1024**3
+TOLERABLE_S = 5
+
+
+class CheckFailedError(FlowledgerError):
+    """A check that found something a person should mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: what is looked at, and how; the function says what it found or raises what to do."""
+
+    name: str
+    look: Callable[[], str]
+
+
+@click.command()
+@click.option("--app", help="Only this app.")
+def doctor(app: str | None) -> int:
+    """Check settings, servers, log-ins, clocks, ledger and disk; exit 1 when something needs attention."""
+    settings = wiring.load_settings()
+    click.echo(f"ok    settings: {len(settings.apps)} app(s), time zone {settings.timezone}")
+    chosen = [settings.app(app)] if app else list(settings.apps)
+    with ExitStack() as stack:
+        checks = [check for each in chosen for check in app_checks(each, stack)]
+        checks += place_checks(settings)
+        found = [_report(check) for check in checks]
+        return 0 if all(found) else 1
+
+
+def _report(check: Check) -> bool:
+    try:
+        found = check.look()
+    except (FlowledgerError, OSError) as error:
+        click.echo(f"MEND  {check.name}: {error}")
+        return False
+    click.echo(f"ok    {check.name}: {found}")
+    return True
+
+
+def app_checks(app: AppSettings, stack: ExitStack) -> Iterator[Check]:
+    """Give the checks of one app, in an order in which the first failure explains the rest."""
+    source = stack.enter_context(wiring.open_source(app))
+    name = f"app {app.name}"
+    yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}")
+    yield Check(f"{name}, key", lambda: f"opens {source.title()!r}")
+    yield Check(f"{name}, mode", lambda: _mode(source))
+    yield Check(f"{name}, clock", lambda: _clock(source))
+    yield Check(f"{name}, console", lambda: _console(source))
+
+
+def _mode(source: WorkflowLogFetcher) -> str:
+    if source.lists_logs():
+        return "workflow: runs are in its log list"
+    if source.console is None:
+        raise CheckFailedError("a chatflow: only the console lists its runs, so give it a console log-in")
+    return "chatflow: runs are read from the console"
+
+
+def _clock(source: WorkflowLogFetcher) -> str:
+    difference_s = (source.now() - wiring.utc_now()).total_seconds()
+    if abs(difference_s) > TOLERABLE_S:
+        raise CheckFailedError(f"the server's clock differs by {difference_s:.0f} s: set both by NTP")
+    return f"differs by {abs(difference_s):.0f} s"
+
+
+def _console(source: WorkflowLogFetcher) -> str:
+    if source.console is None:
+        raise CheckFailedError(
+            "no access, so node executions will be missing: set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"
+        )
+    source.console.node_executions(source.app.app_id, "00000000-0000-0000-0000-000000000000")
+    return "log-in works and node executions can be read"
+
+
+def place_checks(settings: Settings) -> Iterator[Check]:
+    """Give the checks of this machine."""
+    yield Check("ledger", lambda: _ledger(settings))
+    yield Check("reports", lambda: _writable(settings.output_base_dir))
+    yield Check("disk", lambda: _disk(settings.output_base_dir))
+
+
+def _ledger(settings: Settings) -> str:
+    with wiring.opened_ledger(settings) as ledger:
+        operations = ledger.operations(limit=1)
+    return "opens, its schema is current" + (", in use" if operations else "")
+
+
+def _writable(directory: Path) -> str:
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=directory):
+        return f"{directory} can be written"
+
+
+def _disk(directory: Path) -> str:
+    free = shutil.disk_usage(directory if directory.exists() else directory.parent).free
+    if free < ENOUGH_BYTES:
+        raise CheckFailedError(f"only {free // 1024**2} MiB are free at {directory}: make room")
+    return f"{free // 1024**3} GiB free"

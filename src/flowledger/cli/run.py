@@ -1,0 +1,93 @@
+"""``flowledger run``: one report on one app, through Prefect or directly."""
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from flowledger import wiring
+from flowledger.cli.progress import shown_progress
+from flowledger.cli.summary import show_summary
+from flowledger.domain.windows import PERIODS
+from flowledger.services.pipeline import outcome
+from flowledger.services.requests import RunOrder
+
+EXIT_UNCERTIFIED = 3
+
+
+@click.command()
+@click.option("--app", help="Name or id of an app in the settings; needed only where there are several.")
+@click.option("--period", metavar="PERIOD", help=f"One of {', '.join(PERIODS)}. Default: yesterday.")
+@click.option("--after", metavar="ISO", help="First second, ISO 8601; without offset in the time zone.")
+@click.option("--before", metavar="ISO", help="Last second, inclusive.")
+@click.option("--timezone", metavar="ZONE", help="IANA name; default: the app's own.")
+@click.option("--format", "formats", metavar="NAMES", help="csv, markdown, json; several with commas.")
+@click.option("--output-dir", metavar="DIR", help="Where reports go; default: OUTPUT_BASE_DIR.")
+@click.option("--status", metavar="WORD", help="Only runs with this status.")
+@click.option("--keyword", metavar="TEXT", help="Only runs with this text in inputs, outputs or session id.")
+@click.option("--no-details", is_flag=True, help="Do not read inputs, outputs and node executions.")
+@click.option("--no-node-executions", is_flag=True, help="Read inputs and outputs only.")
+@click.option("--save-data", is_flag=True, help="Keep the raw data beside the reports as well.")
+@click.option("--direct", is_flag=True, help="Without Prefect.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result object alone on standard output.")
+@click.option("--strict", is_flag=True, help="Exit with status 3 when the window is not certified.")
+def run(
+    direct: bool, as_json: bool, strict: bool, no_details: bool, no_node_executions: bool, **words: Any
+) -> int:
+    """Collect, keep and report the runs of one app and period."""
+    order = RunOrder(with_details=not no_details, with_node_executions=not no_node_executions, **words)
+    result = execute(order, direct=direct)
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        show_summary(result)
+    return EXIT_UNCERTIFIED if strict and not result["certificate"]["certified"] else 0
+
+
+def execute(order: RunOrder, *, direct: bool) -> dict[str, Any]:
+    """Run an order and give its result object."""
+    wiring.check(order, datetime.now(UTC))
+    return run_directly(order) if direct else run_on_prefect(order)
+
+
+def run_directly(order: RunOrder) -> dict[str, Any]:
+    """Run all stages in this process, without Prefect."""
+    started = time.monotonic()
+    with shown_progress() as progress, wiring.open_pipeline(order, datetime.now(UTC), progress) as opened:
+        pipeline, request = opened
+        collected = pipeline.collect(request)
+        enriched = pipeline.enrich(collected, request)
+        report = pipeline.report(collected, request, level=enriched.level, run_id=uuid4().hex[:8])
+        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)
+
+
+def run_on_prefect(order: RunOrder) -> dict[str, Any]:
+    """Run the flow, on the server the settings name or on an ephemeral one."""
+    from flowledger.flows import environment  # Prefect reads its settings when it is imported
+
+    settings = wiring.load_settings()
+    environment.prepare(
+        os.environ, api_url=settings.prefect_api_url, home=settings.output_base_dir / ".prefect"
+    )
+    from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
+
+    parameters: dict[str, Any] = {
+        "app": order.app,
+        "period": order.period or "yesterday",
+        "timezone": order.timezone,
+        "keyword": order.keyword,
+        "status": order.status,
+        "created_at_before": order.before,
+        "created_at_after": order.after,
+        "output_format": order.formats,
+        "output_dir": order.output_dir,
+        "with_details": order.with_details,
+        "with_node_executions": order.with_node_executions,
+        "save_data": order.save_data,
+    }
+    result: dict[str, Any] = fetch_workflow_logs_flow(**parameters)
+    return result

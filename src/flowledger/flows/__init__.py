@@ -1,0 +1,1 @@
+"""The Prefect face: flows and tasks over the services.  Nothing else in Flowledger knows Prefect."""

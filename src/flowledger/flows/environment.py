@@ -1,0 +1,24 @@
+"""Prefect's own settings, as Flowledger wants them; applied before Prefect is first imported."""
+
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+QUIET: Mapping[str, str] = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Its default of 20 s is too short for the first start on a busy machine (migrations).
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def prepare(environ: MutableMapping[str, str], *, api_url: str | None, home: Path) -> None:
+    """Point Prefect at a server, or at a home of its own for an ephemeral one; what is set already stays.
+
+    An ephemeral server never shares the home of a running one: SQLite would answer "database is locked".
+    """
+    for name, value in QUIET.items():
+        environ.setdefault(name, value)
+    if api_url:
+        environ.setdefault("PREFECT_API_URL", api_url)
+    elif "PREFECT_API_URL" not in environ:
+        environ.setdefault("PREFECT_HOME", str(home.resolve()))

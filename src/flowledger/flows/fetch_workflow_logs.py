@@ -1,0 +1,164 @@
+"""The scheduled run of one app as a Prefect flow: resolve, collect, enrich, report, announce.
+
+Tasks hand on references (a scope and its certificate); the data is in the ledger.  So a killed run goes on
+where it stopped, and tasks may run on other machines against the same ledger.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from flowledger import wiring
+from flowledger.flows.artifacts import publish
+from flowledger.flows.progress import LogProgress
+from flowledger.services.pipeline import Collected, Enriched, outcome
+from flowledger.services.reporting import Report
+from flowledger.services.requests import RunOrder
+
+Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What every task of one flow run works on: the order, and the instant its period is seen from."""
+
+    order: RunOrder
+    instant: datetime
+    run_id: str
+
+
+@task(name="fetch-logs", cache_policy=NO_CACHE)
+def fetch_logs_task(errand: Errand) -> Collected:
+    """Collect the window's runs into the ledger and prove it complete, or say why not."""
+    logger = get_run_logger()
+    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+        collected = pipeline.collect(request)
+    certificate = collected.certificate
+    level = logger.info if certificate.certified else logger.warning
+    level(
+        "%s: %s (source counts %s, %d different rows seen, %d requests)",
+        certificate.scope,
+        "certified" if certificate.certified else f"NOT certified: {certificate.reason}",
+        certificate.expected,
+        certificate.distinct,
+        collected.requests,
+    )
+    return collected
+
+
+@task(name="enrich-logs", cache_policy=NO_CACHE)
+def enrich_logs_task(errand: Errand, collected: Collected) -> Enriched:
+    """Read the details that the ledger lacks: inputs, outputs and node executions."""
+    logger = get_run_logger()
+    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+        enriched = pipeline.enrich(collected, request)
+    logger.info("%d runs read with %d requests", enriched.asked, enriched.requests)
+    return enriched
+
+
+@task(name="generate-reports", cache_policy=NO_CACHE)
+def generate_reports_task(errand: Errand, collected: Collected, enriched: Enriched) -> Report:
+    """Write the reports from the ledger through the storage service."""
+    logger = get_run_logger()
+    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+        report = pipeline.report(collected, request, level=enriched.level, run_id=errand.run_id)
+    for path in report.all_paths:
+        logger.info("written: %s", path)
+    return report
+
+
+@task(name="notify-completion", cache_policy=NO_CACHE)
+def notify_completion_task(result: dict[str, Any], report: Report) -> bool:
+    """Announce the outcome in the Prefect UI: a Markdown artifact and a table of failures."""
+    publish(result, report.figures.failures)
+    get_run_logger().info(
+        "%s: %d runs, %d detailed, %d missing",
+        result["app"],
+        result["logs_count"],
+        result["detailed"],
+        result["missing"],
+    )
+    return True
+
+
+def name_flow_run() -> str:
+    """Name a flow run after its app and period, as the UI lists it."""
+    parameters = runtime.flow_run.parameters or {}
+    period = parameters.get("period") or "yesterday"
+    if parameters.get("created_at_after") or parameters.get("created_at_before"):
+        period = "custom"
+    return f"{parameters.get('app') or 'default'} · {period}"
+
+
+@flow(name="fetch-workflow-logs", flow_run_name=name_flow_run, log_prints=False)
+def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people fill in
+    app: Annotated[str | None, Field(title="App", description="Name or id of an app in the settings")] = None,
+    period: Annotated[
+        Period, Field(title="Period", description="As seen from the scheduled time, in the time zone")
+    ] = "yesterday",
+    timezone: Annotated[
+        str | None, Field(title="Time zone", description="IANA name; empty for the app's own")
+    ] = None,
+    keyword: Annotated[
+        str | None, Field(title="Keyword", description="In inputs, outputs or session id")
+    ] = None,
+    status: Annotated[
+        str | None, Field(title="Status", description="succeeded, failed, stopped, partial-succeeded, …")
+    ] = None,
+    created_at_before: Annotated[
+        str | None, Field(title="Before", description="ISO 8601, inclusive; only with period custom")
+    ] = None,
+    created_at_after: Annotated[
+        str | None, Field(title="After", description="ISO 8601, inclusive; only with period custom")
+    ] = None,
+    output_format: Annotated[
+        str | None, Field(title="Formats", description="csv, markdown, json; several with commas")
+    ] = None,
+    output_dir: Annotated[
+        str | None, Field(title="Output folder", description="Empty for the settings' own")
+    ] = None,
+    with_details: Annotated[bool, Field(title="Inputs and outputs")] = True,
+    with_node_executions: Annotated[bool, Field(title="Node executions")] = True,
+    save_data: Annotated[bool, Field(title="Keep the raw data beside the reports")] = False,
+    notify_on_complete: Annotated[bool, Field(title="Announce the outcome")] = True,
+) -> dict[str, Any]:
+    """Collect an app's runs of one period completely, keep them, and report them.
+
+    The period is seen from the scheduled time, so a late run reports the day it was meant for.
+    """
+    started = time.monotonic()
+    order = RunOrder(
+        app=app,
+        period=None if created_at_after or created_at_before else period,
+        after=created_at_after,
+        before=created_at_before,
+        timezone=timezone,
+        formats=output_format,
+        output_dir=output_dir,
+        status=status,
+        keyword=keyword,
+        with_details=with_details,
+        with_node_executions=with_node_executions,
+        save_data=save_data,
+    )
+    errand = Errand(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
+    collected = fetch_logs_task(errand)
+    enriched = enrich_logs_task(errand, collected)
+    report = generate_reports_task(errand, collected, enriched)
+    with wiring.open_pipeline(order, errand.instant) as (pipeline, request):
+        duration_s = time.monotonic() - started
+        result = outcome(pipeline, request, collected, enriched, report, duration_s)
+    if notify_on_complete:
+        notify_completion_task(result, report)
+    return result
+
+
+def scheduled_instant() -> datetime:
+    """Give the time this run was meant for, aware UTC; late and past-dated runs keep it."""
+    planned = runtime.flow_run.scheduled_start_time
+    return planned.astimezone(UTC) if planned else datetime.now(UTC)
