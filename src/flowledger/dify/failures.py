@@ -90,8 +90,8 @@ def _connect_timeout(attempt: Attempt, _: BaseException) -> FlowledgerError:
 
 def _deadline(attempt: Attempt, _: BaseException) -> FlowledgerError:
     return DeadlineExceededError(
-        f"{attempt.host}: no complete answer within {attempt.deadline_s:g} s; "
-        "the server is overloaded or hangs (DIFY_REQUEST_DEADLINE_S)"
+        f"{attempt.host}: no complete answer in time ({attempt.connect_s:g} s to connect, "
+        f"{attempt.deadline_s:g} s in all); the server is overloaded or hangs (DIFY_REQUEST_DEADLINE_S)"
     )
 
 

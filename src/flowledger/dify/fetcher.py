@@ -1,6 +1,6 @@
 """``WorkflowLogFetcher``: one Dify app as a source of runs, by its service API and, if given, console."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +29,7 @@ CHATFLOW_MODES = frozenset({"advanced-chat", "chat", "agent-chat"})
 CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (contract.md §4)."""
 NOT_FOUND = 404
+MOST_STATUS_PAGES = 5
 STATES = frozenset({"detail", "console_detail"})
 
 
@@ -132,6 +133,33 @@ class WorkflowLogFetcher:
                 f" {CONSOLE_LISTS_APP_RUNS} is the first release whose console lists them",
                 status=NOT_FOUND,
             )
+
+    def still_open(self, window: Window, words: Collection[str]) -> frozenset[str] | None:
+        """Tell which runs have one of these statuses now, by the console's filtered list.
+
+        A row that the list's page numbers lose is asked by itself, which does no harm.
+        """
+        if self.deepest() < Level.NODES or self.console is None or not self.lists_logs():
+            return None
+        found: set[str] = set()
+        try:
+            for word in sorted(words):
+                found |= self._listed_with(self.console, window, word)
+        except (AuthenticationError, SourceRefusedError) as error:
+            logger.info("app {}: open runs are asked one by one: {}", self.app, error)
+            return None
+        return frozenset(found)
+
+    def _listed_with(self, console: Console, window: Window, status: str) -> set[str]:
+        found: set[str] = set()
+        for page in range(1, MOST_STATUS_PAGES + 1):
+            body = console.app_logs(self.app.app_id, window, status, page)
+            found |= {
+                parsing.log_run(self.app, row).run_id for row in parsing.page_rows(body, f"app {self.app}")
+            }
+            if not body.get("has_more"):
+                break
+        return found
 
     def deepest(self) -> Level:
         """Tell whether node executions can be had."""

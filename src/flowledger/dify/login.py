@@ -135,7 +135,11 @@ class ConsoleLogin:
 
     def _log_in(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
         try:
-            answer = self.session.post(f"{ROOT}/login", login_document(credentials, form))
+            answer = self.session.post(
+                f"{ROOT}/login",
+                login_document(credentials, form),
+                secrets=[credentials.password.get_secret_value()],
+            )
         except SourceBusyError as error:
             if error.status == 429:
                 raise _locked(credentials, self.session.host) from error

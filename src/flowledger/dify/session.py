@@ -1,5 +1,6 @@
 """``DifySession``: everything said to one Dify server goes through here, and only here is it said again."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -117,17 +118,26 @@ class DifySession:
 
         return self._options.retry.call(ask)
 
-    def post(self, path: str, document: Mapping[str, Any], *, headers: Mapping[str, str] = NOTHING) -> Answer:
+    def post(
+        self,
+        path: str,
+        document: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str] = NOTHING,
+        secrets: Collection[str] = (),
+    ) -> Answer:
         """Send JSON exactly once: what a login changes must not happen twice.
+
+        No string of the document, nor any of ``secrets`` that it encodes, comes back in a message.
 
         :raises AuthenticationError: 401; SourceRefusedError: other 4xx or any redirect;
             RetriableError: when no usable answer came.
         """
         url = f"{self.base_url}{path}"
         sent = [value for value in document.values() if isinstance(value, str)]
-        secrets = _secrets(headers, sent)
+        hidden = _secrets(headers, [*sent, *secrets])
         body = orjson.dumps(dict(document))
-        answer = self._exchange(lambda: self._transport.send("POST", url, headers, body), "POST", secrets)
+        answer = self._exchange(lambda: self._transport.send("POST", url, headers, body), "POST", hidden)
         if answer.status in REDIRECTS:
             raise _misdirected(answer, self._target(answer))
         answer.require(())
@@ -204,4 +214,5 @@ def _secrets(headers: Mapping[str, str], sent: Collection[str]) -> tuple[str, ..
         if name.lower() in SECRET_HEADERS:
             for piece in value.split("; "):
                 found |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
+    found |= {json.dumps(text)[1:-1] for text in found}
     return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))

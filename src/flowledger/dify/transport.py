@@ -53,7 +53,7 @@ class Transport:
         proxies, bundle = _surroundings(base_url, options)
         self._options = options
         self._proxies = proxies
-        self._adapter = _PoolingAdapter(_trust(bundle), options.pool_size)
+        self._adapter = _PoolingAdapter(_trust(base_url, bundle), options.pool_size)
         proxy = requests.utils.select_proxy(base_url, proxies) or ""
         self._attempt = Attempt(host_of(base_url), host_of(proxy), options.connect_s, options.deadline_s)
 
@@ -95,7 +95,7 @@ class Transport:
 class _PoolingAdapter(HTTPAdapter):
     """requests' adapter over our pools, one TLS context, and the one pool a single server needs."""
 
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+    def __init__(self, context: ssl.SSLContext | None, pool_size: int) -> None:
         self._context = context
         self._pool: Any = None
         super().__init__(pool_connections=2, pool_maxsize=pool_size, pool_block=False)
@@ -146,7 +146,9 @@ def _surroundings(base_url: str, options: TransportOptions) -> tuple[dict[str, s
     return dict(found["proxies"]), bundle if isinstance(bundle, str) else None
 
 
-def _trust(bundle: str | None) -> ssl.SSLContext:
+def _trust(base_url: str, bundle: str | None) -> ssl.SSLContext | None:
+    if not base_url.startswith("https:"):
+        return None  # reading all authorities takes longer than many requests
     try:
         return ssl.create_default_context(cafile=bundle or certifi.where())
     except OSError as error:

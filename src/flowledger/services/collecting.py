@@ -39,9 +39,9 @@ class Collector:
         keeper = _Keeper(self.ledger, scope, self.clock())
         self.progress.stage("collect", None)
         try:
-            if self.source.lists_logs():
-                verdict = self._walk(window, split, keeper)
-            else:
+            verdict = self._walk(window, split, keeper)
+            # Only an empty list raises the question whether this kind of app has one.
+            if not verdict.distinct and not self.source.lists_logs():
                 verdict = self._follow_cursor(window, keeper)
         except (FatalError, RetriableError):
             keeper.flush()

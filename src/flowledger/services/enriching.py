@@ -18,6 +18,9 @@ BATCH_RUNS = 200
 BATCH_BYTES = 8 * 1024 * 1024
 """A transaction holds at most so many runs or raw bytes, so that memory stays flat with 10 MB details."""
 
+A_DAY = timedelta(days=1)
+"""Nothing is listed so far ahead: as ``open_since`` it leaves the open runs out."""
+
 Answer = tuple[Run, Detail]
 
 
@@ -43,9 +46,7 @@ class Enricher:
 
         :raises AuthenticationError: when the app's own key is refused: then no run can be had.
         """
-        reachable = min(level, self.source.deepest())
-        open_since = self.clock() - self.open_for
-        runs = iter(self.ledger.pending(scope, reachable, open_since=open_since))
+        runs = self._needing(scope, min(level, self.source.deepest()))
         self.progress.stage("enrich", None)
         asked, batch = 0, _Batch(self.ledger)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="enrich") as pool:
@@ -59,6 +60,19 @@ class Enricher:
                 raise
         batch.flush()
         return asked
+
+    def _needing(self, scope: Scope, level: Level) -> Iterator[Run]:
+        """Give the runs to ask for: those without the detail wanted, and open ones that have moved on."""
+        now = self.clock()
+        polled = {
+            run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=now - self.open_for)
+        }
+        words = {run.source_status for run in polled.values() if run.status.is_open}
+        unmoved = (self.source.still_open(scope.window, words) if words else None) or frozenset()
+        for run in self.ledger.pending(scope, level, open_since=now + A_DAY):
+            polled.pop(run.run_id, None)
+            yield run
+        yield from (run for run in polled.values() if run.run_id not in unmoved)
 
     def _detail(self, run: Run, level: Level) -> Answer:
         try:

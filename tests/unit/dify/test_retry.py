@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s, wait_s
@@ -99,6 +99,7 @@ def test_retry_after_in_every_writing(text: str | None, expected: float | None) 
     assert retry_after_s(text, now=NOW) == expected
 
 
+@settings(max_examples=50)
 @given(st.text(max_size=40))
 def test_any_retry_after_text_is_survived(text: str) -> None:
     """Whatever a server writes, the wait lies between nothing and a minute."""
@@ -106,6 +107,7 @@ def test_any_retry_after_text_is_survived(text: str) -> None:
     assert wait is None or 0 <= wait <= 60
 
 
+@settings(max_examples=50)
 @given(
     attempt=st.integers(1, 10_000),
     asked=st.none() | st.floats(0, 60),

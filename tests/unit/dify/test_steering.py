@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowledger.dify.steering import (
@@ -96,6 +96,7 @@ courses = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(course=courses, rate=st.floats(0.01, 1e5), full=st.floats(0, 1))
 def test_limits_stay_within_bounds(course: Course, rate: float, full: float) -> None:
     """Whatever is seen, the next limit lies between floor and cap, and at most doubles."""
@@ -106,6 +107,7 @@ def test_limits_stay_within_bounds(course: Course, rate: float, full: float) -> 
     assert 1 <= after.patience <= LONGEST_REST
 
 
+@settings(max_examples=50)
 @given(course=courses, rate=st.floats(0.01, 1e5))
 def test_the_ceiling_is_respected_while_cautious(course: Course, rate: float) -> None:
     """No probe goes above the ceiling before caution has ended."""
@@ -113,6 +115,7 @@ def test_the_ceiling_is_respected_while_cautious(course: Course, rate: float) ->
     assert steer(careful, window(careful.limit, rate)).limit <= 10
 
 
+@settings(max_examples=50)
 @given(limit=st.integers(1, 32), times=st.integers(0, 40))
 def test_failures_halve_down_to_one(limit: int, times: int) -> None:
     """Each failure halves what is let through; one is always let through."""
@@ -120,6 +123,7 @@ def test_failures_halve_down_to_one(limit: int, times: int) -> None:
     assert halved(limit, times + 1) == max(1, halved(limit, times) // 2)
 
 
+@settings(max_examples=50)
 @given(course=courses, in_flight=st.integers(1, 40))
 def test_a_refusal_never_raises_the_limit(course: Course, in_flight: int) -> None:
     """A 429 lowers the limit below what was refused, but not below one."""

@@ -158,6 +158,21 @@ def test_window_bounds_are_inclusive(ledger: Ledger) -> None:
     assert ledger.count(inner) == 3
 
 
+def test_the_last_second_counts_whole(ledger: Ledger) -> None:
+    """A run filed within a window's last second is inside, as ``Window`` itself decides."""
+    late = run(1, listed_at=START + timedelta(seconds=3, microseconds=999_999))
+    save(ledger, late, run(4))
+    inner = Scope(APP, Window.between(START, START + 3 * SECOND))
+    assert (held(ledger, inner), ledger.count(inner)) == ([late], 1)
+
+
+def test_a_creator_of_whom_nothing_is_known_is_not_nobody(ledger: Ledger) -> None:
+    """An empty creator and none are told apart, also when one replaces the other."""
+    for creator in (None, Creator(""), None):
+        save(ledger, run(1, creator=creator))
+        assert held(ledger)[0].creator == creator
+
+
 def test_runs_come_newest_first(ledger: Ledger) -> None:
     """Ties are ordered by log id, then by run id; a run without log id comes first among them."""
     tied = [run(number, at_s=7, log_id=f"log-{9 - number // 2}") for number in range(6)]

@@ -48,6 +48,8 @@ def test_the_newest_certificate_counts(ledger: Ledger) -> None:
             [], scope=SCOPE, at=AT, certificate=certificate(at=AT + shift * SECOND, distinct=shift)
         )
     assert ledger.certificate(SCOPE) == certificate(at=AT + 2 * SECOND, distinct=2)
+    ledger.save_runs([], scope=SCOPE, at=AT, certificate=certificate(at=AT + 2 * SECOND, distinct=5))
+    assert ledger.certificate(SCOPE) == certificate(at=AT + 2 * SECOND, distinct=5)
 
 
 def test_saving_rows_keeps_the_certificate(ledger: Ledger) -> None:

@@ -245,6 +245,20 @@ def test_questions_about_a_scope_go_along_an_index(
 
 
 @pytest.mark.usefixtures("short_pages")
+def test_a_reader_holds_one_page(sql_ledger: SqlLedger) -> None:
+    """The first of many entries is there after one page was read, and no transaction stays open behind it."""
+    sql_ledger.save_details([(run(number), detailed()) for number in range(20)])
+    begun: list[object] = []
+    sa.event.listen(sql_ledger.engine, "begin", begun.append)
+    reader = sql_ledger.entries(SCOPE)
+    next(reader)
+    assert len(begun) == 1
+    assert sql_ledger.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert len(list(reader)) == 19
+    assert len(begun) == 3
+
+
+@pytest.mark.usefixtures("short_pages")
 def test_batches_larger_than_a_lookup_are_one_transaction(sql_ledger: SqlLedger) -> None:
     """Many runs at once are saved, with members and certificate."""
     many = [run(number) for number in range(40)]

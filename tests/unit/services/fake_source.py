@@ -1,6 +1,6 @@
 """A source of runs in memory, for the services: the port and nothing of Dify."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -32,6 +32,7 @@ class FakeSource:
     trouble: Mapping[str, FlowledgerError] = field(default_factory=dict)
     reach: Level = Level.NODES
     log_list: bool = True
+    tells_open: bool = False
     app: AppKey = APP
     requests: int = 0
     detailed: list[str] = field(default_factory=list)
@@ -70,6 +71,13 @@ class FakeSource:
         """Count by the run's time."""
         self.requests += 1
         return sum(run.listed_at.timestamp() >= second for run in self.runs)
+
+    def still_open(self, window: Window, words: Collection[str]) -> frozenset[str] | None:
+        """Tell where the test chose that the source can."""
+        if not self.tells_open:
+            return None
+        self.requests += 1
+        return frozenset(run.run_id for run in self.runs if run.status.is_open)
 
     def deepest(self) -> Level:
         """Tell what the test chose."""

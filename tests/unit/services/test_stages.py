@@ -176,6 +176,21 @@ def test_an_open_run_is_polled_until_it_ends_or_is_stuck() -> None:
     assert {entry.run.status for entry in ledger.entries(scope)} == {RunStatus.RUNNING, RunStatus.SUCCESS}
 
 
+def test_open_runs_that_have_not_moved_on_are_not_asked_one_by_one() -> None:
+    """Where the source can list its open runs, one request tells which have ended."""
+    fresh = int(NOW.timestamp()) - START - 600
+    runs = [make_run(n, fresh + n, RunStatus.RUNNING) for n in range(9)]
+    source, ledger = FakeSource(runs, tells_open=True), new_ledger()
+    window = Window(START, START + fresh + 9)
+    collector(source, ledger).collect(window, EVERYTHING)
+    enricher(source, ledger).enrich(Scope(APP, window), Level.NODES)
+    source.runs[4] = replace(source.runs[4], status=RunStatus.SUCCESS)
+    source.detailed.clear()
+    source.requests = 0
+    enricher(source, ledger).enrich(Scope(APP, window), Level.NODES)
+    assert (source.detailed, source.requests) == (["run-00004"], 2)
+
+
 def test_without_console_access_nodes_are_missing_and_not_asked_for_each_time() -> None:
     """The reason is kept; with access later, the nodes are read."""
     source = FakeSource([make_run(n) for n in range(5)], reach=Level.RUN)

@@ -1,0 +1,5 @@
+"""``python -m flowledger``."""
+
+from flowledger.cli.main import main
+
+main()
