@@ -1,0 +1,51 @@
+"""The locks pin everything, with hashes and without an address."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+
+LOCK = ROOT / "requirements.lock"
+DEV_LOCK = ROOT / "requirements-dev.lock"
+PIN = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)( ; [^\\]+)? \\$")
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Give name and version of each release in a lock."""
+    return {found[1]: found[2] for line in lock.read_text("utf-8").splitlines() if (found := PIN.match(line))}
+
+
+def wanted(requirements: list[str]) -> set[str]:
+    """Give the normalised names of requirements."""
+    return {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in requirements}
+
+
+@pytest.mark.parametrize("lock", [LOCK, DEV_LOCK], ids=lambda path: path.name)
+def test_a_lock_holds_only_pins_hashes_and_reasons(lock: Path) -> None:
+    """No index address, file address or option can slip into a lock."""
+    other = [
+        line
+        for line in lock.read_text("utf-8").splitlines()
+        if not PIN.match(line) and not re.fullmatch(r" {4}(--hash=sha256:[0-9a-f]{64}( \\)?|# .*)", line)
+    ]
+    assert other == []
+    assert "://" not in lock.read_text("utf-8")
+
+
+def test_everything_the_project_asks_for_is_locked() -> None:
+    """Each direct dependency is in the lock for it, and no package is in both."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = project["dependency-groups"]
+    runtime, development = pins(LOCK), pins(DEV_LOCK)
+    assert wanted(project["project"]["dependencies"]) | wanted(groups["install"]) <= runtime.keys()
+    assert wanted(groups["dev"]) <= development.keys()
+    assert runtime.keys() & development.keys() == set()
+
+
+def test_prefect_and_fastapi_are_a_pair_that_works() -> None:
+    """FastAPI 0.151 and newer break Prefect's server."""
+    versions = pins(LOCK)
+    assert versions["prefect"].startswith("3.")
+    assert tuple(map(int, versions["fastapi"].split("."))) < (0, 151)
