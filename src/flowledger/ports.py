@@ -103,7 +103,10 @@ class Ledger(Protocol):
         """
 
     def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
-        """Keep details (and the runs as they are now) in one transaction; replaces what was held."""
+        """Keep details (and the runs as they are now) in one transaction; replaces what was held.
+
+        A ``Missing`` never takes the place of a held ``Detailed``: what was read once stays.
+        """
 
     def certificate(self, scope: Scope) -> Certificate | None:
         """Give the newest certificate of exactly this scope."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -37,17 +38,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def load_settings(arguments: Mapping[str, object] | None = None, *, need_app: bool = True) -> Settings:
-    """Read the settings of the working directory; arguments win.
+_configuration: ContextVar[ConfigManager | None] = ContextVar("configuration", default=None)
+
+
+@contextmanager
+def configured(manager: ConfigManager) -> Iterator[None]:
+    """Read settings from another place than the working directory and environment, for a while."""
+    token = _configuration.set(manager)
+    try:
+        yield
+    finally:
+        _configuration.reset(token)
+
+
+def load_settings(*, need_app: bool = True) -> Settings:
+    """Read the settings, of the working directory and the environment where nothing else is configured.
 
     :raises SettingsError: with a line for everything that is wrong.
     """
-    return ConfigManager().load(arguments, need_app=need_app)
-
-
-def settings_for(order: RunOrder) -> Settings:
-    """Read the settings an order runs under."""
-    return load_settings({"OUTPUT_BASE_DIR": order.output_dir, "TIMEZONE": order.timezone})
+    return (_configuration.get() or ConfigManager()).load(need_app=need_app)
 
 
 def check(order: RunOrder, instant: datetime) -> ReportRequest:
@@ -55,7 +64,7 @@ def check(order: RunOrder, instant: datetime) -> ReportRequest:
 
     :raises SettingsError, UsageError: as reading it would.
     """
-    return _request(order, settings_for(order), instant)
+    return _request(order, load_settings(), instant)
 
 
 def _request(order: RunOrder, settings: Settings, instant: datetime) -> ReportRequest:
@@ -68,7 +77,7 @@ def open_pipeline(
     order: RunOrder, instant: datetime, progress: Progress | None = None
 ) -> Iterator[tuple[Pipeline, ReportRequest]]:
     """Build all parts that an order needs, and give them back at the end."""
-    settings = settings_for(order)
+    settings = load_settings()
     request = _request(order, settings, instant)
     app = settings.app(order.app)
     with ExitStack() as stack:
@@ -79,7 +88,7 @@ def open_pipeline(
             language=app.language,
             source=source,
             ledger=ledger,
-            store=open_store(settings),
+            store=open_store(settings, order.output_dir),
             formats=report_formats(request.formats),
             clock=utc_now,
             progress=progress or SilentProgress(),
@@ -163,7 +172,8 @@ def report_formats(names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
     return tuple(plugins.load("report format", name)() for name in names)
 
 
-def open_store(settings: Settings) -> StorageService:
-    """Open the storage of reports and data."""
-    backend: Any = plugins.load("storage", settings.storage_type)(root=Path(settings.output_base_dir))
+def open_store(settings: Settings, directory: str | None = None) -> StorageService:
+    """Open the storage of reports and data, in another directory than the settings' where one is given."""
+    root = Path(directory).resolve() if directory else Path(settings.output_base_dir)
+    backend: Any = plugins.load("storage", settings.storage_type)(root=root)
     return StorageService(backend, utc_now)

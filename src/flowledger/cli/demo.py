@@ -1,6 +1,5 @@
 """``flowledger demo``: the whole main job against the bundled simulator, nothing configured."""
 
-import os
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from flowledger.cli.run import execute
 from flowledger.cli.simulate import make_recent_world, settings_for
 from flowledger.cli.summary import show_summary
 from flowledger.services.requests import RunOrder
+from flowledger.settings import ConfigManager
 
 FORMATS = "csv,markdown,json"
 
@@ -26,11 +26,18 @@ def demo(runs: int, version: str, direct: bool) -> int:
     # The same day gives the same runs, so a second demo shows that nothing is asked twice.
     world = make_recent_world(midnight, runs=runs, seed=midnight.toordinal())
     with simulator.serve(world, version=version) as server:
-        os.environ |= settings_for(server.base_url, world) | {
-            "OUTPUT_BASE_DIR": str(Path(os.environ.get("OUTPUT_BASE_DIR", "outputs")) / "demo"),
-            "TIMEZONE": str(zone),
-        }
         click.echo(f"simulated Dify {version} on {server.base_url}", err=True)
-        result = execute(RunOrder(period="yesterday", formats=FORMATS), direct=direct)
+        environ = settings_for(server.base_url, world)
+        environ |= {"TIMEZONE": str(zone), "OUTPUT_BASE_DIR": str(place())}
+        # A place of its own: whatever a user has configured here must not mix with the simulator.
+        with wiring.configured(ConfigManager(root=place(), environ=environ)):
+            result = execute(RunOrder(period="yesterday", formats=FORMATS), direct=direct)
     show_summary(result)
     return 0
+
+
+def place() -> Path:
+    """Give the folder of the demonstration's own ledger and reports."""
+    folder = Path.cwd() / "outputs" / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -94,13 +94,8 @@ class AdaptiveLimiter:
             now = self._clock()
             self._tally.pass_time(now, is_full=self._in_flight >= self.limit)
             self._in_flight -= 1
-            if not self._adapts:
-                pass
-            elif outcome is Outcome.ANSWERED:
-                self._credit(admission, now)
-            elif admission.era == self._era:
-                # What was admitted before the last slowdown says nothing about what came after it.
-                self._slow_down(admission, outcome, now)
+            if self._adapts:
+                self._learn(admission, outcome, now)
             self._gate.notify(max(0, self.limit - self._in_flight))
 
     def _admit(self) -> Admission:
@@ -108,6 +103,13 @@ class AdaptiveLimiter:
         self._tally.pass_time(now, is_full=False)
         self._in_flight += 1
         return Admission(now, self._in_flight, self._era)
+
+    def _learn(self, admission: Admission, outcome: Outcome, now: float) -> None:
+        if outcome is Outcome.ANSWERED:
+            self._credit(admission, now)
+        elif admission.era == self._era:
+            # What was admitted before the last slowdown says nothing about what came after it.
+            self._slow_down(admission, outcome, now)
 
     def _credit(self, admission: Admission, now: float) -> None:
         self._calm_in = max(0, self._calm_in - 1)

@@ -21,4 +21,6 @@ def prepare(environ: MutableMapping[str, str], *, api_url: str | None, home: Pat
     if api_url:
         environ.setdefault("PREFECT_API_URL", api_url)
     elif "PREFECT_API_URL" not in environ:
+        # Prefect makes its home, but not the folders above it.
+        home.mkdir(parents=True, exist_ok=True)
         environ.setdefault("PREFECT_HOME", str(home.resolve()))

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flowledger import wiring
+from flowledger.errors import FlowledgerError
 from flowledger.flows.artifacts import publish
 from flowledger.flows.progress import LogProgress
 from flowledger.services.pipeline import Collected, Enriched, outcome
@@ -89,10 +90,15 @@ def notify_completion_task(result: dict[str, Any], report: Report) -> bool:
 def name_flow_run() -> str:
     """Name a flow run after its app and period, as the UI lists it."""
     parameters = runtime.flow_run.parameters or {}
-    period = parameters.get("period") or "yesterday"
-    if parameters.get("created_at_after") or parameters.get("created_at_before"):
-        period = "custom"
-    return f"{parameters.get('app') or 'default'} · {period}"
+    bounded = parameters.get("created_at_after") or parameters.get("created_at_before")
+    period = "custom" if bounded else parameters.get("period") or "yesterday"
+    app = parameters.get("app")
+    try:
+        app = wiring.load_settings().app(app).name
+    except FlowledgerError:
+        # A name must never fail a run; the run itself will say what is wrong.
+        app = app or "default"
+    return f"{app} · {period}"
 
 
 @flow(name="fetch-workflow-logs", flow_run_name=name_flow_run, log_prints=False)

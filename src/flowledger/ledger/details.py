@@ -41,6 +41,11 @@ def summarise(run: Run, detail: Detail) -> HeldDetail:
     return HeldDetail(level_of(detail), clean(reason), permanent, run.status.is_open)
 
 
+def replaces(held: HeldDetail | None, seen: HeldDetail) -> bool:
+    """Whether a detail takes the place of the held one: a failure to read again never does."""
+    return seen.level > Level.NONE or held is None or held.level == Level.NONE
+
+
 def is_pending(run: Run, held: HeldDetail | None, level: Level, open_since: datetime) -> bool:
     """Whether a run needs enrichment (``ports.Ledger.pending``)."""
     if held is None:

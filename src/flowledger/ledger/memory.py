@@ -11,7 +11,7 @@ from flowledger.domain.enrichment import Level
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
 from flowledger.domain.windows import Window
-from flowledger.ledger.details import LEFT_OUT, HeldDetail, is_pending, rebuild, summarise
+from flowledger.ledger.details import LEFT_OUT, HeldDetail, is_pending, rebuild, replaces, summarise
 from flowledger.ledger.merging import Roll, Sighted, latest
 from flowledger.ledger.texts import clean, fitting
 from flowledger.ports import Decoder
@@ -56,7 +56,9 @@ class MemoryLedger:
         with self._lock:
             for run, detail in details:
                 raws = dict(detail.raw) if isinstance(detail, Detailed) else {}
-                self._details[self._see(run, None)] = (summarise(run, detail), raws)
+                sighted, seen = self._see(run, None), summarise(run, detail)
+                if replaces(self._details.get(sighted, (None, {}))[0], seen):
+                    self._details[sighted] = (seen, raws)
 
     def certificate(self, scope: Scope) -> Certificate | None:
         """Give the newest certificate of exactly this scope."""

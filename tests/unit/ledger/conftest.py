@@ -11,6 +11,7 @@ from flowledger.ledger import open_ledger
 from flowledger.ledger.sql import ledger as sql_ledger_module
 from flowledger.ledger.sql import writing
 from flowledger.ledger.sql.ledger import SqlLedger
+from flowledger.ledger.sql.schema import metadata
 from flowledger.plugins import LEDGERS
 from flowledger.ports import Ledger
 
@@ -48,10 +49,31 @@ def sql_ledger(ledger_file: Path) -> Iterator[SqlLedger]:
     opened.close()
 
 
-@pytest.fixture(params=sorted(LEDGERS))
-def ledger(request: pytest.FixtureRequest, ledger_file: Path) -> Iterator[Ledger]:
-    """A new ledger of each registered kind; a kind without a URL here fails."""
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{ledger_file}"}
-    opened = open_ledger(urls[request.param], DECODERS)
+@pytest.fixture(scope="session")
+def kept_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLedger]:
+    """One file for all conformance tests: SQLAlchemy compiles each statement once, not once per test."""
+    opened = SqlLedger.open(f"sqlite:///{tmp_path_factory.mktemp('kept')}/ledger.db", DECODERS)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def sqlite_ledger(kept_sqlite: SqlLedger) -> Iterator[Ledger]:
+    """A ledger in a SQLite file, emptied."""
+    yield kept_sqlite
+    with kept_sqlite.engine.execution_options(writes=True).begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@pytest.fixture
+def memory_ledger() -> Ledger:
+    """A ledger in memory."""
+    return open_ledger("memory://", DECODERS)
+
+
+@pytest.fixture(params=sorted(LEDGERS))
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """An empty ledger of each registered kind; a kind without a fixture of its own fails."""
+    empty: Ledger = request.getfixturevalue(f"{request.param}_ledger")
+    return empty

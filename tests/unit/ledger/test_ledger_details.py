@@ -80,8 +80,15 @@ def test_a_detail_replaces_the_held_one_whole(ledger: Ledger) -> None:
     first, second = detailed(nodes=5), detailed(nodes=1, answer="x")
     ledger.save_details([(run(1), first), (run(2), first)])
     ledger.save_details([(run(1), first), (run(1), second)])
-    ledger.save_details([(run(2), Missing("deleted"))])
-    assert entries(ledger) == [Entry(run(2), Missing("deleted")), Entry(run(1), second)]
+    assert entries(ledger) == [Entry(run(2), first), Entry(run(1), second)]
+
+
+def test_a_failure_to_read_again_takes_no_held_details_place(ledger: Ledger) -> None:
+    """What was read once stays; a reason takes only another reason's place."""
+    held = detailed()
+    ledger.save_details([(run(1), held), (run(2), Missing("busy"))])
+    ledger.save_details([(run(1), Missing("deleted")), (run(2), Missing("deleted", permanent=True))])
+    assert entries(ledger) == [Entry(run(2), Missing("deleted", permanent=True)), Entry(run(1), held)]
 
 
 def test_a_detail_brings_the_run_up_to_date(ledger: Ledger) -> None:
