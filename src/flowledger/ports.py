@@ -4,7 +4,7 @@
 (local) and ``Progress`` (a terminal, a log).  ``plugins`` lists what implements them.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,10 +67,10 @@ class RunSource(Protocol):
     def count_since(self, second: int) -> int | None:
         """Count the runs since a unix time, by the source's clock; None where it cannot."""
 
-    def still_open(self, window: Window, words: Collection[str]) -> frozenset[str] | None:
-        """Give the ids of the window's runs whose status is one of these words now, as few requests tell it.
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
+        """Give the ids of those open runs that are open still, as far as few requests tell.
 
-        None where the source cannot tell: then each run has to be asked.
+        A run that is not named has to be asked.
         """
 
     def deepest(self) -> Level:

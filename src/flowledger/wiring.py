@@ -1,5 +1,6 @@
 """The composition root: the only place that reads settings and builds backends."""
 
+import getpass
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -94,6 +95,7 @@ def open_pipeline(
             progress=progress or SilentProgress(),
             open_for=settings.stuck_after,
             workers=app.max_concurrency,
+            user=user_name(),
         )
         yield pipeline, request
 
@@ -159,6 +161,14 @@ def open_ledger_at(url: str) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def user_name() -> str:
+    """Name who runs this, for the audit trail."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 @cache

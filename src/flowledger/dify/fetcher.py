@@ -1,6 +1,6 @@
 """``WorkflowLogFetcher``: one Dify app as a source of runs, by its service API and, if given, console."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,9 @@ from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
     LoginLockedError,
+    RetriableError,
     RunUnavailableError,
+    SkippableError,
     SourceRefusedError,
     UsageError,
 )
@@ -30,6 +32,8 @@ CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (contract.md §4)."""
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
+FEW_RUNS = 2
+"""So many open runs are asked cheaper by themselves than by a log-in and a list."""
 STATES = frozenset({"detail", "console_detail"})
 
 
@@ -102,6 +106,8 @@ class WorkflowLogFetcher:
         rows = parsing.page_rows(body, f"app {self.app}, window {window}")
         total = parsing.total(body, f"app {self.app}, window {window}")
         runs = [parsing.log_run(self.app, row) for row in rows]
+        if runs:
+            self._mode = self._mode or "workflow"  # no other kind of app has log rows
         return LogPage(runs, total, bool(body.get("has_more")))
 
     def cursor_page(self, cursor: str | None) -> CursorPage:
@@ -134,29 +140,33 @@ class WorkflowLogFetcher:
                 status=NOT_FOUND,
             )
 
-    def still_open(self, window: Window, words: Collection[str]) -> frozenset[str] | None:
-        """Tell which runs have one of these statuses now, by the console's filtered list.
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
+        """Tell which open runs are open still: few by themselves, many by the console's lists by status.
 
-        A row that the list's page numbers lose is asked by itself, which does no harm.
+        A row that such a list's page numbers lose is asked by itself, which does no harm.
         """
-        if self.deepest() < Level.NODES or self.console is None or not self.lists_logs():
-            return None
-        found: set[str] = set()
+        few = len(runs) <= FEW_RUNS
+        if not few and (self.deepest() < Level.NODES or self.console is None or not self.lists_logs()):
+            return frozenset()
         try:
-            for word in sorted(words):
-                found |= self._listed_with(self.console, window, word)
-        except (AuthenticationError, SourceRefusedError) as error:
+            if few:
+                return frozenset(run.run_id for run in runs if self._is_unmoved(run))
+            words = {run.source_status for run in runs}
+            listed = {word: self._listed_with(window, word) for word in sorted(words)}
+        except (AuthenticationError, SourceRefusedError, SkippableError, RetriableError) as error:
             logger.info("app {}: open runs are asked one by one: {}", self.app, error)
-            return None
-        return frozenset(found)
+            return frozenset()
+        return frozenset(run.run_id for run in runs if run.run_id in listed[run.source_status])
 
-    def _listed_with(self, console: Console, window: Window, status: str) -> set[str]:
+    def _is_unmoved(self, run: Run) -> bool:
+        return self._read_state(run, {})[0].source_status == run.source_status
+
+    def _listed_with(self, window: Window, status: str) -> set[str]:
         found: set[str] = set()
         for page in range(1, MOST_STATUS_PAGES + 1):
-            body = console.app_logs(self.app.app_id, window, status, page)
-            found |= {
-                parsing.log_run(self.app, row).run_id for row in parsing.page_rows(body, f"app {self.app}")
-            }
+            body = self._needed_console().app_logs(self.app.app_id, window, status, page)
+            rows = parsing.page_rows(body, f"app {self.app}, status {status}")
+            found |= {parsing.log_run(self.app, row).run_id for row in rows}
             if not body.get("has_more"):
                 break
         return found

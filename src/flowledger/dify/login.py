@@ -1,6 +1,7 @@
 """``ConsoleLogin``: console requests with whatever login the release wants, once for all threads."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from threading import Lock
 
 from flowledger.dify.answers import Answer, said
@@ -103,7 +104,6 @@ class ConsoleLogin:
             self._failure = failure
             raise
         except RetriableError as failure:
-            self._unanswered += 1
             if self._unanswered >= MOST_UNANSWERED:
                 self._failure = failure
             raise
@@ -135,14 +135,8 @@ class ConsoleLogin:
 
     def _log_in(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
         try:
-            answer = self.session.post(
-                f"{ROOT}/login",
-                login_document(credentials, form),
-                secrets=[credentials.password.get_secret_value()],
-            )
-        except SourceBusyError as error:
-            if error.status == 429:
-                raise _locked(credentials, self.session.host) from error
+            answer = self._offer(credentials, form)
+        except LoginLockedError:
             raise
         except AuthenticationError as error:
             raise _explain(credentials, self.session.host, error) from error
@@ -156,6 +150,22 @@ class ConsoleLogin:
                 credentials, self.session.host, SourceRefusedError(said(answer), status=answer.status)
             )
         return tokens
+
+    def _offer(self, credentials: EmailPassword, form: LoginForm) -> Answer:
+        """Offer the password, again only while unanswered offers cannot have locked the account."""
+        document, secrets = login_document(credentials, form), [credentials.password.get_secret_value()]
+
+        def post() -> Answer:
+            try:
+                return self.session.post(f"{ROOT}/login", document, secrets=secrets)
+            except RetriableError as error:
+                if isinstance(error, SourceBusyError) and error.status == 429:
+                    raise _locked(credentials, self.session.host) from error
+                self._unanswered += 1
+                raise
+
+        policy = self.session.retry
+        return replace(policy, tries=min(policy.tries, MOST_UNANSWERED - self._unanswered)).call(post)
 
     def _raise_remembered(self) -> None:
         if self._failure is not None:

@@ -49,8 +49,8 @@ def page_rows(body: Any, where: str) -> Sequence[Mapping[str, Any]]:
 
     :raises SourceGarbledError: so that an error object never passes for an empty list.
     """
-    rows = body.get("data") if isinstance(body, Mapping) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+    rows = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceGarbledError(
             f"{where}: the answer holds no list of rows; is a proxy answering in Dify's place?"
         )
@@ -62,7 +62,7 @@ def total(body: Any, where: str) -> int:
 
     :raises SourceGarbledError: when there is none.
     """
-    found = integer(body.get("total")) if isinstance(body, Mapping) else None
+    found = integer(body.get("total")) if isinstance(body, dict) else None
     if found is None or found < 0:
         raise SourceGarbledError(f"{where}: the answer holds no total")
     return found
@@ -77,7 +77,7 @@ def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
     if not log_id or listed_at is None:
         raise SourceGarbledError(f"app {app}: a log row has no id or no time: {_excerpt(row)}")
     run = row.get("workflow_run")
-    if not isinstance(run, Mapping) or not run.get("id"):
+    if not isinstance(run, dict) or not run.get("id"):
         return _gone_run(app, row, log_id, listed_at)
     return replace(
         _run(app, run, listed_at),
@@ -157,11 +157,11 @@ def creator(row: Mapping[str, Any]) -> Creator | None:
     """Read who started a run: an account, else an end user, else the bare role, else None."""
     account, user = row.get("created_by_account"), row.get("created_by_end_user")
     role = text(row.get("created_by_role"))
-    if isinstance(account, Mapping):
+    if isinstance(account, dict):
         email = text(account.get("email"))
         name = text(account.get("name")) or email
         return Creator(role or "account", id=text(account.get("id")), name=name, email=email)
-    if isinstance(user, Mapping):
+    if isinstance(user, dict):
         session = text(user.get("session_id"))
         return Creator(role or "end_user", id=text(user.get("id")), name=session, session_id=session)
     return Creator(role) if role else None
@@ -201,14 +201,14 @@ def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
 def _costs(metadata: Any, row: Mapping[str, Any]) -> tuple[int | None, Decimal | None, str | None]:
     """Find tokens and price: in the metadata, else in the usage of a payload (contract.md §4)."""
     for place in (metadata, _usage(row.get("outputs")), _usage(row.get("process_data"))):
-        if isinstance(place, Mapping) and (price := number(place.get("total_price"))) is not None:
+        if isinstance(place, dict) and (price := number(place.get("total_price"))) is not None:
             return integer(place.get("total_tokens")), price, text(place.get("currency"))
-    tokens = metadata.get("total_tokens") if isinstance(metadata, Mapping) else None
+    tokens = metadata.get("total_tokens") if isinstance(metadata, dict) else None
     return integer(tokens), None, None
 
 
 def _usage(payload: Any) -> Any:
-    return payload.get("usage") if isinstance(payload, Mapping) else None
+    return payload.get("usage") if isinstance(payload, dict) else None
 
 
 def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
@@ -216,7 +216,7 @@ def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
 
     :raises SourceGarbledError: when it is not an object that could be one.
     """
-    if not isinstance(body, Mapping) or "status" not in body or "inputs" not in body:
+    if not isinstance(body, dict) or "status" not in body or "inputs" not in body:
         raise SourceGarbledError(
             f"{where}: the answer is no run detail; is a proxy answering in Dify's place?"
         )

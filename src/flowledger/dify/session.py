@@ -71,6 +71,11 @@ class DifySession:
         return host_of(self.base_url)
 
     @property
+    def retry(self) -> RetryPolicy:
+        """How patiently requests are repeated."""
+        return self._options.retry
+
+    @property
     def requests(self) -> int:
         """How many HTTP requests were sent so far: retries, redirects and logins included."""
         return self._requests

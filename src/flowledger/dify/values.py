@@ -75,6 +75,6 @@ def mapping(value: Any) -> Mapping[str, Any] | None:
             value = json_text.loads(value)
         except ValueError:
             return {"": value}
-    if value is None or isinstance(value, Mapping):
+    if value is None or isinstance(value, dict):
         return value
     return {"": value}

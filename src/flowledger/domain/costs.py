@@ -32,7 +32,7 @@ def price_of(node: NodeExecution) -> tuple[Decimal | None, str]:
     if node.total_price is not None:
         return node.total_price, node.currency or ""
     for payload in (node.metadata, _usage(node.outputs), _usage(node.process_data)):
-        if isinstance(payload, Mapping) and (price := decimal_of(payload.get("total_price"))) is not None:
+        if isinstance(payload, dict) and (price := decimal_of(payload.get("total_price"))) is not None:
             return price, str(payload.get("currency") or node.currency or "")
     return None, ""
 
@@ -49,10 +49,10 @@ def decimal_of(value: Json) -> Decimal | None:
 
 
 def _usage(payload: Json) -> Json:
-    return payload.get("usage") if isinstance(payload, Mapping) else None
+    return payload.get("usage") if isinstance(payload, dict) else None
 
 
 def _parents(nodes: Iterable[NodeExecution]) -> Iterable[str]:
     for node in nodes:
-        if isinstance(node.metadata, Mapping):
+        if isinstance(node.metadata, dict):
             yield from (str(node.metadata[key]) for key in _PARENT_KEYS if node.metadata.get(key))

@@ -23,7 +23,8 @@ class CursorWalk:
     """What was seen so far: ``newer`` and ``older`` are the quiet instants (unix times) around the window.
 
     ``between`` counts the rows seen since ``newer``, ``inside`` those within the window, ``last`` is the
-    second of the row seen last, ``beyond`` the pages read past the window.
+    second of the row seen last, ``beyond`` the pages read past the window.  ``stalled`` says that the list
+    did not go on to older rows.
     """
 
     window: Window
@@ -33,11 +34,12 @@ class CursorWalk:
     inside: int = 0
     last: int | None = None
     beyond: int = 0
+    stalled: bool = False
 
     @property
     def finished(self) -> bool:
         """Whether no older page is needed."""
-        return self.older is not None or self.beyond >= PAGES_BEYOND
+        return self.stalled or self.older is not None or self.beyond >= PAGES_BEYOND
 
 
 def begin(window: Window) -> CursorWalk:
@@ -47,6 +49,8 @@ def begin(window: Window) -> CursorWalk:
 
 def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> CursorWalk:
     """Take in a page of rows (their seconds, newest first); ``is_last`` says that no older page follows."""
+    if seconds and walk.last is not None and seconds[0] > walk.last:
+        return stall(walk)
     for second in seconds:
         walk = _observe_row(walk, second)
         if walk.older is not None:
@@ -55,6 +59,11 @@ def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> Curso
         oldest = walk.window.after if walk.last is None else min(walk.last, walk.window.after)
         return replace(walk, older=oldest - QUIET - 1)
     return replace(walk, beyond=walk.beyond + (walk.last is not None and walk.last < walk.window.after))
+
+
+def stall(walk: CursorWalk) -> CursorWalk:
+    """Give the walk up: the source gave a page again instead of the one after it."""
+    return replace(walk, stalled=True)
 
 
 def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
@@ -72,6 +81,8 @@ def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
 
 def verdict(walk: CursorWalk, count_since: Callable[[int], int | None]) -> Verdict:
     """Compare the rows seen with the source's counts at both quiet instants."""
+    if walk.stalled:
+        return Verdict(False, "the list repeats a page instead of going on", None, walk.inside)
     if walk.older is None:
         reason = f"no quiet stretch of {2 * QUIET} s before the window to count from"
         return Verdict(False, reason, None, walk.inside)

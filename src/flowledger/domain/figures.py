@@ -138,7 +138,7 @@ class Tally:
         self._daily[day] += 1
         self._count_run(entry.run)
         self._count_people(entry, day)
-        self._count_detail(entry.detail)
+        self._count_detail(entry)
         self._count_trouble(entry)
 
     def _count_run(self, run: Run) -> None:
@@ -161,10 +161,12 @@ class Tally:
         else:
             self._alone += 1
 
-    def _count_detail(self, detail: Detail) -> None:
+    def _count_detail(self, entry: Entry) -> None:
+        detail = entry.detail
         reason = _missing_at(self._level, detail)
         if reason is not None:
-            self._reasons[reason] += 1
+            # A reason that names its run would stand for that run alone.
+            self._reasons[reason.replace(entry.run.run_id, "…")] += 1
         elif self._level > Level.NONE:
             self._detailed += 1
         for currency, price in cost_of(_nodes(detail)).items():

@@ -20,10 +20,14 @@ def defuse(text: str) -> str:
     return f"'{shown}" if _FORMULA.match(shown) else shown
 
 
-def cut_cell(text: str, note: str) -> tuple[str, bool]:
-    """Cut a text to Excel's limit at a character border, the note included; tell whether it was cut."""
+def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:
+    """Cut a text to Excel's limit at a character border, the note included; tell whether it was cut.
+
+    The note says how long (``{length}``) the whole text is.
+    """
     if len(text) * 2 <= EXCEL_LIMIT or _units(text) <= EXCEL_LIMIT:
         return text, False
+    note = note.format(length=length)
     room = 2 * (EXCEL_LIMIT - _units(note))
     kept = text.encode("utf-16-le")[:room].decode("utf-16-le", "ignore")
     return kept + note, True

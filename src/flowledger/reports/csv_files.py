@@ -136,7 +136,9 @@ class CsvSet:
     def _cell(self, text: str) -> str:
         if self.limits is not WHOLE:
             return defuse(text)
-        cell, was_cut = cut_cell(defuse(text), self.texts["cell_cut"].format(length=len(text)))
+        if not text:
+            return text
+        cell, was_cut = cut_cell(defuse(text), self.texts["cell_cut"], len(text))
         self.cells_cut += was_cut
         return cell
 

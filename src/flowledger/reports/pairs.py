@@ -105,7 +105,7 @@ def _as_text(value: Any) -> str:
 
 def _files(value: Any, *, any_object: bool) -> Iterator[Mapping[str, Any]]:
     for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, Mapping) and (any_object or not _FILE_MARKS.isdisjoint(item)):
+        if isinstance(item, dict) and (any_object or not _FILE_MARKS.isdisjoint(item)):
             yield item
 
 
@@ -113,16 +113,16 @@ def _hits(detail: Detailed) -> Iterator[Mapping[str, Any]]:
     if isinstance(detail.nodes, Missing):
         return
     for node in detail.nodes:
-        if node.node_type == RETRIEVAL and isinstance(node.outputs, Mapping):
+        if node.node_type == RETRIEVAL and isinstance(node.outputs, dict):
             found = node.outputs.get("result")
             yield from (
-                (hit for hit in found or () if isinstance(hit, Mapping)) if isinstance(found, list) else ()
+                (hit for hit in found or () if isinstance(hit, dict)) if isinstance(found, list) else ()
             )
 
 
 def _metadata(hit: Mapping[str, Any]) -> Mapping[str, Any]:
     found = hit.get("metadata")
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _segment(hit: Mapping[str, Any], score_word: str, length: int | None) -> str:

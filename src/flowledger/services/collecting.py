@@ -72,10 +72,13 @@ class Collector:
         walk, position = cursors.begin(window), None
         while not walk.finished:
             page = self.source.cursor_page(position)
-            position = page.cursor
             keeper.keep(page.rows)
             seconds = [int(run.listed_at.timestamp()) for run in page.rows]
-            walk = cursors.observe(walk, seconds, is_last=position is None)
+            if position is not None and page.cursor == position:
+                walk = cursors.stall(walk)
+            else:
+                walk = cursors.observe(walk, seconds, is_last=page.cursor is None)
+            position = page.cursor
             self.progress.advance(len(page.rows))
         return cursors.verdict(walk, self.source.count_since)
 

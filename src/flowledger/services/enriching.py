@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from queue import SimpleQueue
 
 from flowledger.domain.certificates import Scope
@@ -17,6 +17,10 @@ from flowledger.ports import Clock, Ledger, Progress, RunSource
 BATCH_RUNS = 200
 BATCH_BYTES = 8 * 1024 * 1024
 """A transaction holds at most so many runs or raw bytes, so that memory stays flat with 10 MB details."""
+
+HOPELESS = 50
+"""After so many failures without a success between them, nobody is asked until the next enrichment: a dead
+server would take hours to fail for every run of a busy day."""
 
 A_DAY = timedelta(days=1)
 """Nothing is listed so far ahead: as ``open_since`` it leaves the open runs out."""
@@ -42,17 +46,19 @@ class Enricher:
         """Bring the scope's runs to a level of detail; give how many were asked for.
 
         A final, detailed run is not asked again; an open one is, until it is stuck.  One bad run becomes
-        ``Missing(reason)`` and stops nothing.
+        ``Missing(reason)`` and stops nothing; ``HOPELESS`` of them in a row end the asking.
 
         :raises AuthenticationError: when the app's own key is refused: then no run can be had.
         """
-        runs = self._needing(scope, min(level, self.source.deepest()))
+        hope = _Hope()
+        runs = hope.while_any(self._needing(scope, min(level, self.source.deepest())))
         self.progress.stage("enrich", None)
         asked, batch = 0, _Batch(self.ledger)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="enrich") as pool:
             try:
                 for answer in _unordered(pool, lambda run: self._detail(run, level), runs, self.workers + 8):
                     batch.add(answer)
+                    hope.learn(answer[1])
                     asked += 1
                     self.progress.advance()
             except AuthenticationError:
@@ -67,8 +73,8 @@ class Enricher:
         polled = {
             run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=now - self.open_for)
         }
-        words = {run.source_status for run in polled.values() if run.status.is_open}
-        unmoved = (self.source.still_open(scope.window, words) if words else None) or frozenset()
+        still_open = [run for run in polled.values() if run.status.is_open]
+        unmoved = self.source.unmoved(scope.window, still_open) if still_open else frozenset()
         for run in self.ledger.pending(scope, level, open_since=now + A_DAY):
             polled.pop(run.run_id, None)
             yield run
@@ -83,6 +89,20 @@ class Enricher:
             return run, Missing(str(error), permanent=True)
         except (RetriableError, SourceRefusedError) as error:
             return run, Missing(str(error))
+
+
+@dataclass(slots=True)
+class _Hope:
+    """Whether the source still answers: how many runs in a row have failed in a way that may pass."""
+
+    failures: int = 0
+
+    def learn(self, detail: Detail) -> None:
+        failed = isinstance(detail, Missing) and not detail.permanent
+        self.failures = self.failures + 1 if failed else 0
+
+    def while_any(self, runs: Iterator[Run]) -> Iterator[Run]:
+        return takewhile(lambda _: self.failures < HOPELESS, runs)
 
 
 @dataclass(slots=True)

@@ -1,14 +1,13 @@
 """The stages of one report on one app, in order: collect, enrich, report.  Tasks hand on references only."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.enrichment import Level
 from flowledger.domain.filters import FilterSplit
+from flowledger.domain.operations import Operation
 from flowledger.domain.reports import Heading
 from flowledger.domain.runs import OPEN_FOR
 from flowledger.domain.windows import Window, settle
@@ -54,7 +53,7 @@ class Pipeline:
     progress: Progress
     open_for: timedelta = OPEN_FOR
     workers: int = 32
-    closers: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+    user: str = "flowledger"
 
     def collect(self, request: ReportRequest) -> Collected:
         """Bring the runs of the request's window into the ledger, with a certificate.
@@ -83,9 +82,8 @@ class Pipeline:
 
     def report(self, collected: Collected, request: ReportRequest, *, level: Level, run_id: str) -> Report:
         """Write the request's reports from the ledger."""
-        scope = collected.certificate.scope
-        held = self.ledger.count(scope)
-        certificate = replace(collected.certificate, retained=max(0, held - collected.certificate.distinct))
+        certificate = self.with_retained(collected.certificate)
+        scope = certificate.scope
         heading = Heading(
             app_name=self.app_name,
             period=request.period,
@@ -101,12 +99,33 @@ class Pipeline:
         generator = ReportGenerator(
             self.ledger, self.store, self.formats, self.clock, self.progress, self.open_for
         )
-        return generator.generate(scope, heading, local=collected.split.local, level=level, run_id=run_id)
+        report = generator.generate(scope, heading, local=collected.split.local, level=level, run_id=run_id)
+        self._record(report, certificate, request, run_id)
+        return report
 
-    def close(self) -> None:
-        """Give connections and files back."""
-        for close in self.closers:
-            close()
+    def with_retained(self, certificate: Certificate) -> Certificate:
+        """Add how many runs the ledger keeps that the source no longer lists."""
+        held = self.ledger.count(certificate.scope)
+        return replace(certificate, retained=max(0, held - certificate.distinct))
+
+    def _record(self, report: Report, certificate: Certificate, request: ReportRequest, run_id: str) -> None:
+        at = self.clock()
+        self.ledger.record(
+            Operation(
+                operation_id=f"report-{run_id}-{at:%Y%m%dT%H%M%S%f}",
+                operation_type="REPORT",
+                at=at,
+                user=self.user,
+                app=certificate.scope.app,
+                subject=request.period,
+                data={
+                    "window": str(certificate.scope.window),
+                    "certified": certificate.certified,
+                    "runs": report.figures.runs,
+                    "paths": report.all_paths,
+                },
+            )
+        )
 
     def _settled(self, window: Window) -> Window:
         now = self.clock()
@@ -124,7 +143,7 @@ def outcome(
     duration_s: float,
 ) -> dict[str, Any]:
     """Give the result of a run as plain JSON values: what a caller, a notice and ``--json`` show."""
-    certificate, figures = collected.certificate, report.figures
+    certificate, figures = pipeline.with_retained(collected.certificate), report.figures
     return {
         "app": pipeline.app_name,
         "app_id": certificate.scope.app.app_id,
@@ -140,6 +159,7 @@ def outcome(
             "reason": certificate.reason,
             "expected": certificate.expected,
             "distinct": certificate.distinct,
+            "retained": certificate.retained,
             "at": certificate.at.isoformat(),
         },
         "detailed": figures.detailed,
@@ -155,8 +175,3 @@ def outcome(
         "requests": collected.requests + enriched.requests,
         "duration": round(duration_s, 3),
     }
-
-
-def report_folders(paths: list[str]) -> list[str]:
-    """Name each folder of a report once, for a short table."""
-    return list(dict.fromkeys(str(Path(path).parent) for path in paths))

@@ -21,8 +21,7 @@ DEFAULT_MIX: Mapping[str, float] = MappingProxyType(
         "failed": 0.05,
         "partial-succeeded": 0.02,
         "stopped": 0.015,
-        "running": 0.01,
-        "paused": 0.005,
+        "running": 0.015,
     }
 )
 

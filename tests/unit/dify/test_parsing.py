@@ -130,7 +130,8 @@ def test_unknown_statuses_are_open_until_they_have_an_end(
 def test_nodes_keep_whatever_a_newer_release_may_say() -> None:
     """Unknown types and statuses, null payloads, NaN and numbers as text are kept."""
     raw = b"""{"data": [{"id": "n", "node_type": "quantum", "status": "entangled", "title": null, "new": 1,
-        "inputs": null, "outputs": {"x": NaN}, "elapsed_time": "1.25", "index": "7", "created_at": "1795308077",
+        "inputs": null, "outputs": {"x": NaN}, "elapsed_time": "1.25", "index": "7",
+        "created_at": "1795308077",
         "execution_metadata": {"total_price": "0.0012345", "total_tokens": "12", "currency": "RMB"}}]}"""
     (node,) = nodes(json_text.loads(raw), "run r")
     assert (node.node_type, node.status, node.title, node.index) == ("quantum", "entangled", "", 7)

@@ -20,7 +20,10 @@ from flowledger.errors import UsageError
 
 ZONES = ["Asia/Shanghai", "America/New_York", "UTC", "Europe/Berlin", "America/Santiago", "Asia/Kathmandu"]
 SHANGHAI = ZoneInfo("Asia/Shanghai")
-instants = st.datetimes(datetime(2023, 1, 1), datetime(2028, 12, 31)).map(lambda t: t.replace(tzinfo=UTC))
+FIRST, LAST = datetime(2023, 1, 1, tzinfo=UTC), datetime(2028, 12, 31, tzinfo=UTC)
+instants = st.integers(int(FIRST.timestamp()), int(LAST.timestamp())).map(
+    lambda second: datetime.fromtimestamp(second, UTC)
+)
 
 
 def at(text: str) -> datetime:

@@ -1,6 +1,6 @@
 """A source of runs in memory, for the services: the port and nothing of Dify."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -72,10 +72,10 @@ class FakeSource:
         self.requests += 1
         return sum(run.listed_at.timestamp() >= second for run in self.runs)
 
-    def still_open(self, window: Window, words: Collection[str]) -> frozenset[str] | None:
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
         """Tell where the test chose that the source can."""
         if not self.tells_open:
-            return None
+            return frozenset()
         self.requests += 1
         return frozenset(run.run_id for run in self.runs if run.status.is_open)
 
