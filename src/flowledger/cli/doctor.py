@@ -24,13 +24,17 @@ class CheckFailedError(FlowledgerError):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line: what is looked at, and how; the function says what it found or raises what to do."""
+    """One line: what is looked at, and how; the function says what it found or raises what to do.
+
+    Where a decisive one fails, the rest of its row would only say so again.
+    """
 
     name: str
     look: Callable[[], str]
+    decisive: bool = False
 
 
-@click.command()
+@click.command(short_help="Check the installation; say what to mend.")
 @click.option("--app", help="Only this app.")
 def doctor(app: str | None) -> int:
     """Check settings, servers, log-ins, clocks, ledger and disk; exit 1 when something needs attention."""
@@ -38,16 +42,24 @@ def doctor(app: str | None) -> int:
     click.echo(f"ok    settings: {len(settings.apps)} app(s), time zone {settings.timezone}")
     chosen = [settings.app(app)] if app else list(settings.apps)
     with ExitStack() as stack:
-        checks = [check for each in chosen for check in app_checks(each, stack)]
-        checks += place_checks(settings)
-        found = [_report(check) for check in checks]
+        rows = [app_checks(each, stack) for each in chosen]
+        found = [_look_at(row) for row in [*rows, place_checks(settings)]]
         return 0 if all(found) else 1
+
+
+def _look_at(row: Iterator[Check]) -> bool:
+    found = True
+    for check in row:
+        found = _report(check) and found
+        if check.decisive and not found:
+            break
+    return found
 
 
 def _report(check: Check) -> bool:
     try:
         found = check.look()
-    except (FlowledgerError, OSError) as error:
+    except FlowledgerError as error:
         click.echo(f"MEND  {check.name}: {error}")
         return False
     click.echo(f"ok    {check.name}: {found}")
@@ -58,8 +70,8 @@ def app_checks(app: AppSettings, stack: ExitStack) -> Iterator[Check]:
     """Give the checks of one app, in an order in which the first failure explains the rest."""
     source = stack.enter_context(wiring.open_source(app))
     name = f"app {app.name}"
-    yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}")
-    yield Check(f"{name}, key", lambda: f"opens {source.title()!r}")
+    yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}", decisive=True)
+    yield Check(f"{name}, key", lambda: f"opens {source.title()!r}", decisive=True)
     yield Check(f"{name}, mode", lambda: _mode(source))
     yield Check(f"{name}, clock", lambda: _clock(source))
     yield Check(f"{name}, console", lambda: _console(source))
@@ -85,6 +97,14 @@ def _console(source: WorkflowLogFetcher) -> str:
         raise CheckFailedError(
             "no access, so node executions will be missing: set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"
         )
+    title = source.title()
+    found = source.console.apps(title)["data"]
+    ids = [str(row["id"]) for row in found if row["name"] == title]
+    if source.app.app_id not in ids:
+        raise CheckFailedError(
+            f"the key opens {title!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
+            f" {source.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify"
+        )
     source.console.node_executions(source.app.app_id, "00000000-0000-0000-0000-000000000000")
     return "log-in works and node executions can be read"
 
@@ -103,13 +123,19 @@ def _ledger(settings: Settings) -> str:
 
 
 def _writable(directory: Path) -> str:
-    directory.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=directory):
-        return f"{directory} can be written"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            return f"{directory} can be written"
+    except OSError as error:
+        raise CheckFailedError(
+            f"{directory} cannot be written ({error.strerror}): set OUTPUT_BASE_DIR to a folder that can"
+        ) from error
 
 
 def _disk(directory: Path) -> str:
-    free = shutil.disk_usage(directory if directory.exists() else directory.parent).free
+    place = next(place for place in (directory, *directory.parents) if place.is_dir())
+    free = shutil.disk_usage(place).free
     if free < ENOUGH_BYTES:
-        raise CheckFailedError(f"only {free // 1024**2} MiB are free at {directory}: make room")
+        raise CheckFailedError(f"only {free // 1024**2} MiB are free at {place}: make room")
     return f"{free // 1024**3} GiB free"

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +34,15 @@ from flowledger.services.newest import newest_runs
 from flowledger.services.progress import SilentProgress
 
 MOST_ROWS = 100
+EXIT_INTERRUPTED = 130
 STATUSES = ("succeeded", "failed", "stopped", "partial-succeeded")
 UTC_ZONE = zone("UTC")
 EPOCH = datetime.fromtimestamp(0, UTC)
+OPTIONS: Mapping[str, str] = {
+    f"DIFY_{name}": f"--{name.lower().replace('_', '-')}"
+    for name in ("BASE_URL", "API_TOKEN", "CONSOLE_EMAIL", "CONSOLE_PASSWORD", "CONSOLE_TOKEN")
+}
+"""Setting → option: messages name what its caller can change."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FlowledgerError as error:
         print(f"❌ 错误: {_said(error)}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 class OptionError(UsageError):
@@ -331,7 +340,7 @@ def _said(error: FlowledgerError) -> str:
     """Say a refusal the way the old script did: the status and the server's own words."""
     if isinstance(error, AuthenticationError | SourceRefusedError) and error.status:
         return f"请求失败: {error.status} - {_spaced(error.body)}"
-    return str(error)
+    return re.sub(r"DIFY_\w+", lambda name: OPTIONS.get(name[0], name[0]), str(error))
 
 
 def _spaced(body: str) -> str:

@@ -1,38 +1,54 @@
 """``flowledger``: run, demo, simulate, doctor."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import click
 
 from flowledger import __version__
-from flowledger.cli.demo import demo
-from flowledger.cli.doctor import doctor
-from flowledger.cli.run import run
-from flowledger.cli.simulate import simulate
 from flowledger.errors import FlowledgerError, UsageError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+COMMANDS: Mapping[str, str] = {
+    "run": "flowledger.cli.run",
+    "demo": "flowledger.cli.demo",
+    "simulate": "flowledger.cli.simulate",
+    "doctor": "flowledger.cli.doctor",
+}
+"""Command → the module that holds it under the same name; imported only when it is called or described."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands, in the order of ``COMMANDS``; a call imports one of them, not the libraries of all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Give the names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="flowledger")
 def cli() -> None:
     """Collect the runs of Dify apps completely, keep them in a ledger, and report them."""
 
 
-for command in (run, demo, simulate, doctor):
-    cli.add_command(command)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     try:
-        status = cli.main(args=arguments, standalone_mode=False)
+        status = cli.main(args=arguments, prog_name="flowledger", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped; what was read so far is in the ledger", err=True)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ DAYS = 2
 """A made-up world reaches from now back so far, so that yesterday has runs in any time zone."""
 
 
-@click.command()
+@click.command(short_help="Serve a simulated Dify until interrupted.")
 @click.option("--version", default="1.12.1", show_default=True, help="The Dify release to behave as.")
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(min=0))
 @click.option("--latency-ms", default=0.0, show_default=True, type=click.FloatRange(min=0.0))
@@ -43,17 +44,19 @@ def simulate(**options: Any) -> None:
         )
     )
     arrivals = options["arrivals"]
-    simulator.run(
-        world,
-        announce=lambda base_url: announce(version, base_url, world),
-        version=version,
-        port=options["port"],
-        latency_ms=options["latency_ms"],
-        faults=simulator.parse_faults(options["faults"]),
-        options=simulator.Options(on_page=lambda served: served.add_runs(arrivals, int(time.time())))
-        if arrivals
-        else None,
-    )
+    # An interrupt is how it is meant to end.
+    with suppress(KeyboardInterrupt):
+        simulator.run(
+            world,
+            announce=lambda base_url: announce(version, base_url, world),
+            version=version,
+            port=options["port"],
+            latency_ms=options["latency_ms"],
+            faults=simulator.parse_faults(options["faults"]),
+            options=simulator.Options(on_page=lambda served: served.add_runs(arrivals, int(time.time())))
+            if arrivals
+            else None,
+        )
 
 
 def make_recent_world(end: datetime, **recipe: Any) -> simulator.World:

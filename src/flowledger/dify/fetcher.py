@@ -18,6 +18,7 @@ from flowledger.domain.runs import AppKey, Detail, Missing, NodeExecution, Run
 from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
+    FlowledgerError,
     LoginLockedError,
     RetriableError,
     RunUnavailableError,
@@ -227,17 +228,23 @@ class WorkflowLogFetcher:
         try:
             answer = self.console.node_executions(self.app.app_id, run.run_id)
         except AuthenticationError as error:
-            # Remembered, so that no other run tries a refused log-in again.
             locked = isinstance(error, LoginLockedError)
-            trouble = "console login locked" if locked else "console login refused"
-            if self._console_trouble != trouble:
-                logger.warning("app {}: {}", self.app, error)
-            self._console_trouble = trouble
-            return Missing(trouble)
+            return self._shut_out("console login locked" if locked else "console login refused", error)
+        except RetriableError as error:
+            if not self.console.login.given_up:
+                raise
+            return self._shut_out("console login unanswered", error)
         except SourceRefusedError as error:
             return Missing(str(error))
         raw["nodes"] = answer.body
         return parsing.nodes(answer.document, answer.place)
+
+    def _shut_out(self, trouble: str, error: FlowledgerError) -> Missing:
+        """Remember that the console is closed, so that no other run tries a failed log-in again."""
+        if self._console_trouble != trouble:
+            logger.warning("app {}: {}", self.app, error)
+        self._console_trouble = trouble
+        return Missing(trouble)
 
     def _needed_console(self) -> Console:
         if self.console is None:

@@ -58,6 +58,11 @@ class ConsoleLogin:
             renewed = self._renew(tokens, refusal)
         return self._ask(path, params, renewed, fields)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether no further login is tried."""
+        return self._failure is not None
+
     def sign_in(self) -> Tokens:
         """Give the tokens in force, logging in if there are none yet."""
         tokens = self._tokens

@@ -16,7 +16,10 @@ LONGEST_ERROR = 300
 def artifact_key(name: str, app: str) -> str:
     """Make a key as Prefect wants it: lower-case letters, digits and dashes, one for each app."""
     slug = re.sub(r"[^a-z0-9]+", "-", app.lower()).strip("-")
-    return f"{name}-{slug or sha256(app.encode()).hexdigest()[:8]}"
+    if slug and slug == app:
+        return f"{name}-{slug}"
+    distinct = sha256(app.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return "-".join(part for part in (name, slug, distinct) if part)
 
 
 def publish(result: Mapping[str, Any], failures: Sequence[Trouble]) -> None:
@@ -39,7 +42,7 @@ def markdown_of(result: Mapping[str, Any]) -> str:
     rows = {
         "Window": f"{result['window']['after']} to {result['window']['before']}",
         "Certificate": f"{proof}: {certificate['reason']}"
-        f" (source {certificate['expected']}, seen {certificate['distinct']})",
+        f" (source {_total(certificate['expected'])}, seen {certificate['distinct']})",
         "Runs": result["logs_count"],
         "By status": _pairs(result["by_status"]),
         "Open, of which stuck": f"{result['open']}, {result['stuck']}",
@@ -73,6 +76,10 @@ def failure_row(trouble: Trouble) -> dict[str, str]:
 def _cell(text: str) -> str:
     """Keep a text inside its table cell, and HTML in it inert."""
     return one_line(text).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
+
+
+def _total(expected: int | None) -> str:
+    return "no total" if expected is None else str(expected)
 
 
 def _pairs(counts: Mapping[str, Any]) -> str:

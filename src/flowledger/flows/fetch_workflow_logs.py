@@ -140,7 +140,8 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     started = time.monotonic()
     order = RunOrder(
         app=app,
-        period=None if created_at_after or created_at_before else period,
+        # The form's default must not stand against bounds; a period that was chosen does, and is refused.
+        period=None if period == "yesterday" else period,
         after=created_at_after,
         before=created_at_before,
         timezone=timezone,

@@ -5,12 +5,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.settings.rules import (
+    as_text,
     check_format,
     check_http,
     check_id,
@@ -36,6 +48,7 @@ AppId = Annotated[str, AfterValidator(check_id)]
 Email = Annotated[str, AfterValidator(check_placeholder)]
 ZoneName = Annotated[str, AfterValidator(check_zone)]
 Language = Literal["zh", "en"]
+EnvironmentName = Literal["dev", "staging", "prod"]
 Formats = Annotated[
     tuple[Annotated[str, AfterValidator(check_format)], ...],
     BeforeValidator(split_words),
@@ -46,6 +59,18 @@ Folder = Annotated[Path, AfterValidator(rooted)]
 CaBundle = Annotated[Path, AfterValidator(rooted), AfterValidator(existing_file)]
 Concurrency = Annotated[int, Field(ge=1, le=128)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Given = Annotated[SecretStr | None, BeforeValidator(as_text), Field(repr=False)]
+"""As it was given, checked where it is used."""
+
+APP_DEFAULTS = {
+    "timezone": "timezone",
+    "language": "report_language",
+    "formats": "report_formats",
+    "ca_bundle": "dify_ca_bundle",
+    "max_concurrency": "dify_max_concurrency",
+    "request_deadline_s": "dify_request_deadline_s",
+}
+"""Field of ``AppSettings`` → field of ``Settings`` that it takes when the app says nothing itself."""
 
 
 class _Frozen(BaseModel):
@@ -101,13 +126,29 @@ def _logs_beside(given: dict[str, Any]) -> Path:
     return Path(given["output_base_dir"]) / "logs"
 
 
-class Settings(_Frozen):
+class Settings(_Frozen, BaseSettings):
     """Everything that can be set; a field ``x_y`` is the variable ``X_Y``, ``apps`` are the monitored apps.
 
-    Folders are absolute.  ``ledger_url`` may hold a password, so it is a secret.
+    Folders are absolute.  ``ledger_url`` may hold a password, so it is a secret.  The app that
+    ``dify_base_url`` and the like define is the first of ``apps``; there its values are checked.
     """
 
-    apps: tuple[AppSettings, ...] = ()
+    model_config = SettingsConfigDict(
+        alias_generator=AliasGenerator(validation_alias=str.upper),
+        case_sensitive=True,
+        enable_decoding=False,
+    )
+
+    flowledger_env: EnvironmentName | None = None
+    dify_base_url: Given = None
+    dify_api_token: Given = None
+    dify_app_id: Given = None
+    dify_app_name: Given = None
+    dify_console_email: Given = None
+    dify_console_password: Given = None
+    dify_console_token: Given = None
+    dify_admin_api_key: Given = None
+    dify_workspace_id: Given = None
     output_base_dir: Folder = Path("outputs")
     storage_type: Annotated[str, AfterValidator(check_storage)] = "local"
     ledger_url: Annotated[SecretStr, AfterValidator(check_ledger_url)] = Field(default_factory=_ledger_beside)
@@ -123,6 +164,40 @@ class Settings(_Frozen):
     log_retention_days: Annotated[int, Field(ge=1)] = 30
     prefect_api_url: HttpUrl | None = None
     prefect_work_pool_name: Annotated[str, Field(min_length=1)] = "dify-workflow-pool"
+    oss_endpoint: Given = None
+    oss_access_key_id: Given = None
+    oss_access_key_secret: Given = None
+    oss_bucket_name: Given = None
+    notification_enabled: Given = None
+    notification_type: Given = None
+    smtp_host: Given = None
+    smtp_port: Given = None
+    smtp_user: Given = None
+    smtp_password: Given = None
+    smtp_to: Given = None
+    dingtalk_webhook: Given = None
+    apps: tuple[AppSettings, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given and nothing else: ``open_sources`` chooses and orders the places."""
+        return (init_settings,)
+
+    @field_validator("apps", mode="before")
+    @classmethod
+    def _inherit(cls, apps: object, info: ValidationInfo) -> object:
+        """Let each app take what it leaves unsaid from the valid fields before."""
+        if not isinstance(apps, list):
+            return apps
+        defaults = {own: info.data[ours] for own, ours in APP_DEFAULTS.items() if ours in info.data}
+        return [{**defaults, **app} if isinstance(app, dict) else app for app in apps]
 
     @property
     def stuck_after(self) -> timedelta:
@@ -148,15 +223,3 @@ class Settings(_Frozen):
         if name_or_id is None:
             raise UsageError(f"several apps are configured, say which one: {known}")
         raise UsageError(f"unknown app {name_or_id!r}: one of {known}")
-
-    @property
-    def app_defaults(self) -> dict[str, Any]:
-        """What an app takes from here when it says nothing itself."""
-        return {
-            "timezone": self.timezone,
-            "language": self.report_language,
-            "formats": self.report_formats,
-            "ca_bundle": self.dify_ca_bundle,
-            "max_concurrency": self.dify_max_concurrency,
-            "request_deadline_s": self.dify_request_deadline_s,
-        }

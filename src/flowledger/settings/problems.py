@@ -1,16 +1,28 @@
 """What is wrong with settings, one line each, naming the variable and its place and never a secret."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 
-Label = Callable[[str], str]
-"""Gives a field's name and place for people."""
+from flowledger.settings.model import AppSettings
+from flowledger.settings.variables import HINTS
+
+Way = tuple[int | str, ...]
+"""Way to a value: variable, or ``APPS``, number and field."""
+
+Label = Callable[[Way], str]
+"""Gives name and place of a value, for people."""
 
 NOT_AN_ERROR_ITSELF = "default_factory_not_called"
 """Pydantic's word for a default that waits for another field, which has a line of its own."""
+
+PLAIN = {
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping with id, base_url, api_token",
+}
+"""Pydantic's word → ours, where its sentence speaks of Python."""
 
 
 def similar(name: str, known: Collection[str]) -> str | None:
@@ -26,37 +38,54 @@ def similar(name: str, known: Collection[str]) -> str | None:
     return candidates[close[0]] if close else None
 
 
-def describe(error: ValidationError, label: Label, hints: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give field and line of each thing wrong."""
+def stray(label: str, guess: str | None) -> str:
+    """Give the line of an unknown name."""
+    return f"{label}: unknown setting" + (f", did you mean {guess}?" if guess else "")
+
+
+def describe(error: ValidationError, label: Label) -> Iterator[str]:
+    """Give a line for each thing wrong."""
     for detail in error.errors(include_url=False, include_input=False):
-        name = str(detail["loc"][0])
-        if detail["type"] == "missing":
-            yield name, f"{label(name)} is not set: {hints[name]}"
-        elif detail["type"] != NOT_AN_ERROR_ITSELF:
-            yield name, f"{label(name)}: {_message(detail['msg'])}"
+        way, kind = detail["loc"], detail["type"]
+        if kind == "missing":
+            yield _unset(way, label)
+        elif kind == "extra_forbidden":
+            yield stray(label(way), similar(str(way[-1]), AppSettings.model_fields))
+        elif kind != NOT_AN_ERROR_ITSELF:
+            yield f"{label(way)}: {PLAIN.get(kind) or _plain(detail['msg'])}"
 
 
-def stray(name: str, label: Label, known: Collection[str]) -> str:
-    """Give the line of an unknown field."""
-    guess = similar(name, known)
-    return f"{label(name)}: unknown setting" + (f", did you mean {guess}?" if guess else "")
-
-
-def incomplete(given: Mapping[str, Any], label: Label, hints: Mapping[str, str]) -> Iterator[str]:
+def incomplete(app: Mapping[str, Any], place: Way, label: Label) -> Iterator[str]:
     """Give a line for each half of a console access, and for more than one access."""
     for present, needed in (
         ("console_email", "console_password"),
         ("console_password", "console_email"),
         ("admin_api_key", "workspace_id"),
     ):
-        if given.get(present) and not given.get(needed):
-            yield f"{label(needed)} is not set: {hints[needed]}"
-    ways = [way for way in ("console_password", "console_token", "admin_api_key") if given.get(way)]
+        if app.get(present) and not app.get(needed):
+            yield _unset((*place, needed), label)
+    ways = [way for way in ("console_password", "console_token", "admin_api_key") if app.get(way)]
     if len(ways) > 1:
-        yield f"{label(ways[1])}: the console needs one way in; keep this or {label(ways[0])}"
+        kept, other = (label((*place, way)) for way in ways[:2])
+        yield f"{other}: the console needs one way in; keep this or {kept}"
 
 
-def _message(text: str) -> str:
+def clashes(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a line for each id or name that two apps share."""
+    names = [
+        word
+        for app in apps
+        for word in dict.fromkeys(str(app[field]).strip() for field in ("id", "name") if field in app)
+    ]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two apps are called {name!r}: ids and names must differ"
+
+
+def _unset(way: Way, label: Label) -> str:
+    return f"{label(way)} is not set: {HINTS[str(way[-1])]}"
+
+
+def _plain(text: str) -> str:
     """Turn pydantic's sentence into ours: without its subject, and without the name of a Python class."""
     for subject in ("Value error, ", "Value ", "Input "):
         if text.startswith(subject):

@@ -4,11 +4,13 @@ Every function gives the value to use, or raises ValueError saying what is wrong
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, ValidationInfo
+from pydantic import SecretStr
 
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
@@ -16,6 +18,9 @@ from flowledger.plugins import LEDGERS, REPORT_FORMATS, STORAGES
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 PLACEHOLDERS = frozenset({"your-email@example.com", "your-password", "change-me"})
+
+# A BaseSettings is validated by its __init__, which takes no validation context.
+_root = ContextVar("root", default=Path())
 
 
 def check_http(text: str) -> str:
@@ -94,7 +99,7 @@ def check_log_level(text: str) -> str:
     return _one_of("log level", text.upper(), LOG_LEVELS)
 
 
-def check_ledger_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
+def check_ledger_url(value: SecretStr) -> SecretStr:
     """Refuse an address no ledger is registered for; a relative SQLite file is meant from the root."""
     scheme, separator, rest = value.get_secret_value().partition("://")
     if not separator:
@@ -105,7 +110,12 @@ def check_ledger_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
     file = rest.removeprefix("/")
     if file in ("", ":memory:"):
         raise ValueError("names no file: write sqlite:///outputs/ledger.db (memory:// keeps nothing)")
-    return SecretStr(f"{scheme}:///{rooted(Path(file), info)}")
+    return SecretStr(f"{scheme}:///{rooted(Path(file))}")
+
+
+def as_text(value: object) -> object:
+    """Write a number or truth value of a YAML file as the text it would be elsewhere; anything else stays."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 def split_words(value: object) -> object:
@@ -118,10 +128,19 @@ def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def rooted(path: Path, info: ValidationInfo) -> Path:
-    """Make a path absolute: from the root given as context, else from the working directory."""
-    root: Path = (info.context or {}).get("root", Path())
-    return (root / path.expanduser()).absolute()
+@contextmanager
+def beginning_at(root: Path) -> Iterator[None]:
+    """Let relative paths begin at a root instead of the working directory, for a while."""
+    token = _root.set(root)
+    try:
+        yield
+    finally:
+        _root.reset(token)
+
+
+def rooted(path: Path) -> Path:
+    """Make a path absolute, from the root."""
+    return (_root.get() / path.expanduser()).absolute()
 
 
 def existing_file(path: Path) -> Path:

@@ -1,127 +1,171 @@
-"""Where settings come from, and what each place says."""
+"""Where settings come from: each place is a source of pydantic-settings with a name and its problems."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from dotenv.parser import parse_stream
+from pydantic_settings import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    YamlConfigSettingsSource,
+)
 
-from flowledger.settings.problems import similar
+from flowledger.settings.model import EnvironmentName, Settings
+from flowledger.settings.problems import similar, stray
 from flowledger.settings.variables import VARIABLES
 
+SELECTOR = "FLOWLEDGER_ENV"
 ENV_FILE = ".env"
 YAML_FILE = "config/settings.yaml"
+APPS = "APPS"
 REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """What one place says: variables by name, apps (``config/settings.yaml`` only), what is wrong there.
+class Arguments(InitSettingsSource):
+    """What a caller says; None stands for "not given"."""
 
-    ``referred`` are the variables that its values name as ``${NAME}``.
-    """
+    place = "arguments"
 
-    place: str
-    values: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    apps: Sequence[object] = field(default=(), repr=False)
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        self.problems = [
+            f"{name} in arguments: unknown variable" for name in sorted(arguments.keys() - VARIABLES)
+        ]
+        given = {name: value for name, value in arguments.items() if value is not None}
+        super().__init__(Settings, {name: given[name] for name in given.keys() & VARIABLES})
+
+
+class Environment(EnvSettingsSource):
+    """The environment, as a mapping that need not be that of this process."""
+
+    place = "environment"
     problems: Sequence[str] = ()
-    referred: Collection[str] = ()
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # The one place where pydantic-settings would look at os.environ.
+        return _known(self._environ)
 
 
-def read_layers(root: Path, environ: Mapping[str, str], arguments: Mapping[str, object]) -> Sequence[Layer]:
-    """Read all places, the strongest first; an empty value counts as not given."""
-    file_values, file_problems = _read_env_file(root / ENV_FILE)
-    yaml_layer = _read_yaml(root / YAML_FILE, {**file_values, **environ})
-    unused = [name for name in file_values if name not in yaml_layer.referred]
-    return (
-        Layer(
-            "arguments",
-            {name: value for name, value in arguments.items() if value is not None},
-            problems=[
-                f"{name} in arguments: unknown variable" for name in arguments if name not in VARIABLES
-            ],
-        ),
-        Layer("environment", _known(environ)),
-        Layer(ENV_FILE, _known(file_values), problems=[*file_problems, *_mistyped(unused)]),
-        yaml_layer,
-    )
+class EnvFile(DotEnvSettingsSource):
+    """A file of NAME=value lines, of which only ours are values here; ``said`` has them all."""
+
+    def __init__(self, root: Path, place: str) -> None:
+        self.place = place
+        self.problems: list[str] = []
+        self.said: dict[str, str] = {}
+        super().__init__(Settings, env_file=root / place)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        # The library would put variables into "p$HOME" and skip lines that it cannot read.
+        text = _read_text(self.env_file, self)
+        for binding in parse_stream(StringIO(text)):
+            if binding.error:
+                line = binding.original.line
+                self.problems.append(f"line {line} of {self.place}: cannot be read, write NAME=value")
+            elif binding.key and binding.value:
+                self.said[binding.key] = binding.value
+        return _known(self.said)
 
 
-def _mistyped(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        if guess := similar(name, VARIABLES):
-            yield f"{name} in {ENV_FILE}: unknown variable, did you mean {guess}?"
+class YamlFile(YamlConfigSettingsSource):
+    """A file of ours, where ``${NAME}`` stands for what ``said`` has; ``referred`` are those names."""
+
+    def __init__(self, root: Path, place: str, said: Mapping[str, str]) -> None:
+        self.place = place
+        self.problems: list[str] = []
+        self.referred: Sequence[str] = ()
+        self._said = said
+        super().__init__(Settings, yaml_file=root / place)
+
+    def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        # The library would take a folder of that name for no file, and end at the first problem.
+        text = _read_text(files, self)
+        self.referred = REFERENCE.findall(text)
+        document = self._resolve(self._parse(text))
+        values = {str(name).upper(): value for name, value in document.items() if value not in (None, "")}
+        known = VARIABLES | {APPS}
+        for name in sorted(values.keys() - known):
+            guess = similar(name, VARIABLES)
+            self.problems.append(stray(f"{name.lower()} in {self.place}", guess and guess.lower()))
+        return {name: value for name, value in values.items() if name in known}
+
+    def _parse(self, text: str) -> dict[object, Any]:
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            # The error's own text quotes the file, which may hold secrets.
+            mark = getattr(error, "problem_mark", None)
+            line = f"line {mark.line + 1} of " if mark else ""
+            self.problems.append(f"{line}{self.place}: is not valid YAML")
+            return {}
+        if isinstance(document, dict):
+            return document
+        if document is not None:
+            self.problems.append(f"{self.place}: must be a mapping of names to values")
+        return {}
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._resolve(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(inner) for inner in value]
+        reference = REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
+        if reference is None:
+            return value
+        if not self._said.get(reference[1]):
+            self.problems.append(f"{reference[1]} is not set: {self.place} refers to it")
+        return self._said.get(reference[1])
 
 
-def _known(values: Mapping[str, str]) -> Mapping[str, str]:
+Source = Arguments | Environment | EnvFile | YamlFile
+"""One place: called, it gives values by variable and the listed apps as ``APPS``; empty ones are left out."""
+
+
+def open_sources(root: Path, environ: Mapping[str, str], arguments: Mapping[str, object]) -> Sequence[Source]:
+    """Open all places, the strongest first."""
+    given, environment, env_file = Arguments(arguments), Environment(environ), EnvFile(root, ENV_FILE)
+    name = _choose(given, environment, env_file)
+    env_files = [EnvFile(root, f"{ENV_FILE}.{name}"), env_file] if name else [env_file]
+    said = {key: value for file in env_files[::-1] for key, value in file.said.items()} | dict(environ)
+    overlay = [f"config/{name}.yaml"] if name else []
+    yaml_files = [YamlFile(root, place, said) for place in [*overlay, YAML_FILE]]
+    referred = {key for file in yaml_files for key in file.referred}
+    for file in env_files:
+        file.problems += _mistyped(file, file.said.keys() - referred)
+    return [given, environment, *env_files, *yaml_files]
+
+
+def _choose(*strongest_first: Source) -> str | None:
+    """Give the environment to read files of; a wrong one is left for validation to refuse."""
+    name = next((source()[SELECTOR] for source in strongest_first if SELECTOR in source()), None)
+    return name if name in get_args(EnvironmentName) else None
+
+
+def _mistyped(file: EnvFile, names: Collection[str]) -> Iterator[str]:
+    for name in file.said:
+        if name in names and (guess := similar(name, VARIABLES)):
+            yield f"{name} in {file.place}: unknown variable, did you mean {guess}?"
+
+
+def _known(values: Mapping[str, str]) -> Mapping[str, str | None]:
     return {name: values[name] for name in sorted(VARIABLES) if values.get(name, "").strip()}
 
 
-def _read_env_file(path: Path) -> tuple[Mapping[str, str], Sequence[str]]:
-    text, problems = _read_text(path, ENV_FILE)
-    values: dict[str, str] = {}
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:
-            problems.append(f"line {binding.original.line} of {ENV_FILE}: cannot be read, write NAME=value")
-        elif binding.key and binding.value:
-            values[binding.key] = binding.value
-    return values, problems
-
-
-def _read_yaml(path: Path, said: Mapping[str, str]) -> Layer:
-    text, problems = _read_text(path, YAML_FILE)
+def _read_text(path: Any, source: EnvFile | YamlFile) -> str:
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        # The error's own text quotes the file, which may hold secrets.
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1} of " if mark else ""
-        return Layer(YAML_FILE, problems=[f"{line}{YAML_FILE}: is not valid YAML"])
-    if not isinstance(document, dict):
-        wrong = [] if document is None else [f"{YAML_FILE}: must be a mapping of names to values"]
-        return Layer(YAML_FILE, problems=[*problems, *wrong])
-    document = _resolve(document, said, problems)
-    apps = document.pop("apps", None) or []
-    if not isinstance(apps, list):
-        problems.append(f"apps in {YAML_FILE}: must be a list")
-        apps = []
-    values = {str(name).upper(): value for name, value in document.items() if value not in (None, "")}
-    problems += _strangers(values)
-    known = {name: value for name, value in values.items() if name in VARIABLES}
-    return Layer(YAML_FILE, known, apps, problems, REFERENCE.findall(text))
-
-
-def _strangers(values: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted(values.keys() - VARIABLES):
-        guess = similar(name, VARIABLES)
-        hint = f", did you mean {guess.lower()}?" if guess else ""
-        yield f"{name.lower()} in {YAML_FILE}: unknown setting{hint}"
-
-
-def _resolve(value: Any, said: Mapping[str, str], problems: list[str]) -> Any:
-    """Put what the environment or ``.env`` says in the place of every ``${NAME}``."""
-    if isinstance(value, dict):
-        return {key: _resolve(inner, said, problems) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_resolve(inner, said, problems) for inner in value]
-    reference = REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if reference is None:
-        return value
-    if not said.get(reference[1]):
-        problems.append(f"{reference[1]} is not set: {YAML_FILE} refers to it")
-    return said.get(reference[1])
-
-
-def _read_text(path: Path, place: str) -> tuple[str, list[str]]:
-    try:
-        return path.read_text("utf-8-sig"), []
+        return Path(path).read_text("utf-8-sig")
     except FileNotFoundError:
-        return "", []
+        return ""
     except UnicodeDecodeError:
-        return "", [f"{place}: is not UTF-8 text"]
+        source.problems.append(f"{source.place}: is not UTF-8 text")
     except OSError as error:
-        return "", [f"{place}: cannot be read ({error.strerror})"]
+        source.problems.append(f"{source.place}: cannot be read ({error.strerror})")
+    return ""

@@ -22,25 +22,7 @@ PROGRAM_VARIABLES: Mapping[str, str] = {
 }
 """Variable → field of ``Settings``."""
 
-ACCEPTED_VARIABLES = frozenset(
-    {
-        "DINGTALK_WEBHOOK",
-        "NOTIFICATION_ENABLED",
-        "NOTIFICATION_TYPE",
-        "OSS_ACCESS_KEY_ID",
-        "OSS_ACCESS_KEY_SECRET",
-        "OSS_BUCKET_NAME",
-        "OSS_ENDPOINT",
-        "SMTP_HOST",
-        "SMTP_PASSWORD",
-        "SMTP_PORT",
-        "SMTP_TO",
-        "SMTP_USER",
-    }
-)
-"""Known by name, accepted as they are: object storage and notifications."""
-
-VARIABLES = frozenset(APP_VARIABLES) | frozenset(PROGRAM_VARIABLES) | ACCEPTED_VARIABLES
+VARIABLES = frozenset(PROGRAM_VARIABLES)
 
 HINTS: Mapping[str, str] = {
     "base_url": "address of your Dify, such as https://dify.example.com",

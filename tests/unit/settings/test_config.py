@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
-from flowledger.settings import ConfigManager, Settings
+from flowledger.settings import AppSettings, ConfigManager, Settings
+from flowledger.settings.variables import APP_VARIABLES, VARIABLES
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -110,8 +111,8 @@ def test_a_listed_app_is_named_by_its_place(problems: Problems) -> None:
     """A problem of a listed app names its number and field."""
     listed = 'apps:\n - {id: a, base_url: "http://h", api_tokn: x}\n - 3\n'
     assert problems(yaml_file=listed) == (
-        "apps[0].api_tokn in config/settings.yaml: unknown setting, did you mean api_token?",
         "apps[0].api_token in config/settings.yaml is not set: API key of the app, Dify → app → API access",
+        "apps[0].api_tokn in config/settings.yaml: unknown setting, did you mean api_token?",
         "apps[1] in config/settings.yaml: must be a mapping with id, base_url, api_token",
     )
 
@@ -197,3 +198,9 @@ def test_a_wrong_folder_is_one_problem(problems: Problems, app: Variables) -> No
 def test_an_unknown_argument_is_a_problem(problems: Problems, app: Variables) -> None:
     """A caller's wrong word is not dropped."""
     assert problems(app, arguments={"TIMEZON": "UTC"}) == ("TIMEZON in arguments: unknown variable",)
+
+
+def test_every_variable_of_an_app_is_read_and_is_a_field_of_it() -> None:
+    """The variables that define an app are among those that the places are asked for."""
+    assert APP_VARIABLES.keys() <= VARIABLES
+    assert set(APP_VARIABLES.values()) <= AppSettings.model_fields.keys()

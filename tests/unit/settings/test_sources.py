@@ -7,6 +7,7 @@ import pytest
 
 from flowledger.errors import SettingsError
 from flowledger.settings import ConfigManager, Settings
+from flowledger.settings.sources import open_sources
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -109,3 +110,32 @@ def test_unreadable_files_are_problems(tmp_path: Path, app: Variables) -> None:
         ".env: is not UTF-8 text",
         "config/settings.yaml: cannot be read (Is a directory)",
     )
+
+
+def test_the_environment_of_this_process_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, app: Variables
+) -> None:
+    """A manager with an environment of its own knows no other."""
+    monkeypatch.setenv("TIMEZONE", "UTC")
+    monkeypatch.setenv("APPS", "{")
+    assert ConfigManager(tmp_path, app).load().timezone == "Asia/Shanghai"
+    assert ConfigManager(tmp_path).load(need_app=False).timezone == "UTC"
+
+
+def test_every_place_can_be_asked_by_itself(tmp_path: Path) -> None:
+    """Each source gives what it says by variable, the strongest first."""
+    (tmp_path / ".env").write_text("TIMEZONE=UTC\nPATH=x\n", "utf-8")
+    sources = open_sources(tmp_path, {"LOG_LEVEL": "INFO", "HOME": "/"}, {"DIFY_APP_ID": "a"})
+    assert [(source.place, source()) for source in sources] == [
+        ("arguments", {"DIFY_APP_ID": "a"}),
+        ("environment", {"LOG_LEVEL": "INFO"}),
+        (".env", {"TIMEZONE": "UTC"}),
+        ("config/settings.yaml", {}),
+    ]
+
+
+def test_what_is_not_used_yet_may_be_a_number(load: Load) -> None:
+    """A YAML file writes ports and truth values without quotes."""
+    settings = load(yaml_file="smtp_port: 587\nnotification_enabled: true", need_app=False)
+    assert settings.smtp_port is not None
+    assert settings.smtp_port.get_secret_value() == "587"

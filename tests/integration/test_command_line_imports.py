@@ -1,0 +1,68 @@
+"""What starting the command line costs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from workplace import DATASET, bare_environment, legacy_server, settings_of
+
+from flowledger import simulator
+
+HEAVY = ("alembic", "fastapi", "orjson", "prefect", "pydantic", "requests", "rich", "sqlalchemy", "uvicorn")
+PROGRAM = """
+import json, sys
+{0}
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+
+
+DIRECTLY = """
+import json, sys
+from flowledger.cli.main import main
+try:
+    main(["run", "--direct", "--json", "--after", "2026-11-18T00:00:00", "--before", "2026-11-21T23:59:59"])
+finally:
+    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ("import flowledger.cli.main", set()),
+        ("import flowledger.cli.simulate", {"uvicorn"}),
+        ("import flowledger.cli.run", {"orjson", "pydantic", "requests", "rich"}),
+    ],
+)
+def test_only_what_a_command_needs_is_imported(statement: str, allowed: set[str]) -> None:
+    """The group alone needs none of the libraries; ``--direct`` runs never need Prefect."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(statement)],
+        env=bare_environment(),
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    assert set(json.loads(done.stdout)) & set(HEAVY) <= allowed
+
+
+def test_direct_runs_need_no_prefect(tmp_path: Path) -> None:
+    """From settings to reports, Prefect is never imported."""
+    with simulator.serve(simulator.load_dataset(DATASET), version="1.9.1", options=legacy_server()) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", DIRECTLY],
+            cwd=tmp_path,
+            env=bare_environment() | settings_of(server),
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    result, modules = map(json.loads, done.stdout.splitlines())
+    assert result["logs_count"] == 40
+    assert "sqlalchemy" in modules
+    assert not {"prefect", "fastapi"} & set(modules)

@@ -1,0 +1,70 @@
+"""What a run leaves in the Prefect UI, as text."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowledger.domain.figures import Trouble
+from flowledger.flows.artifacts import LONGEST_ERROR, artifact_key, failure_row, markdown_of
+
+RESULT: dict[str, Any] = {
+    "app": "support | <b>",
+    "period": "yesterday",
+    "window": {"after": "2026-11-21T00:00:00+08:00", "before": "2026-11-21T23:59:59+08:00"},
+    "certificate": {"certified": False, "reason": "rows moved", "expected": None, "distinct": 3},
+    "logs_count": 3,
+    "by_status": {"success": 2, "failed": 1},
+    "open": 0,
+    "stuck": 0,
+    "detailed": 2,
+    "missing": 1,
+    "missing_reasons": {"no console access": 1},
+    "users": 2,
+    "total_tokens": 10,
+    "cost": {},
+    "requests": 5,
+    "duration": 1.25,
+    "report_paths": ["/reports/a.csv"],
+    "notes": ["keyword 'a|b': filtered on our side"],
+}
+
+
+@given(st.text())
+def test_keys_are_what_prefect_takes(app: str) -> None:
+    """Whatever an app is called, the key has lower-case letters, digits and dashes only."""
+    assert re.fullmatch(r"report(-[a-z0-9]+)+", artifact_key("report", app))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("客服", "售后"), ("客服 A", "售后 A"), ("Support", "support"), ("a b", "a-b")]
+)
+def test_apps_do_not_share_a_key(one: str, other: str) -> None:
+    """Names that differ only in what a key cannot hold still get keys of their own."""
+    assert artifact_key("report", one) != artifact_key("report", other)
+
+
+def test_plain_names_stay_readable() -> None:
+    """A name that a key can hold is the key."""
+    assert artifact_key("report", "support-bot") == "report-support-bot"
+
+
+def test_the_report_says_when_nothing_is_proved() -> None:
+    """An uncertified window is told first, an unknown total as such; cells keep to themselves."""
+    text = markdown_of(RESULT)
+    assert "NOT certified: rows moved (source no total, seen 3)" in text
+    assert text.startswith("# support \\| &lt;b>: yesterday\n")
+    assert "| Missing details | 1 no console access 1 |" in text
+    assert "- `/reports/a.csv`" in text
+    assert "- keyword 'a\\|b': filtered on our side" in text
+
+
+def test_a_failure_is_one_short_line() -> None:
+    """Long errors are cut, and the node that failed is named."""
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    row = failure_row(Trouble("run-1", "log-1", at, "failed", "x" * 1000, "http"))
+    assert len(row.pop("error")) <= LONGEST_ERROR + 1
+    assert row == {"run": "run-1", "at": "2026-11-21T00:00:00+00:00", "status": "failed", "node": "http"}

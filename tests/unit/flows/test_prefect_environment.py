@@ -1,0 +1,36 @@
+"""Prefect's settings before Prefect is imported."""
+
+from pathlib import Path
+
+from flowledger.flows.environment import QUIET, prepare
+
+API = "http://prefect.example.com:4200/api"
+
+
+def test_a_server_in_the_settings_is_used(tmp_path: Path) -> None:
+    """No home is made for it."""
+    environ: dict[str, str] = {}
+    prepare(environ, api_url=API, home=tmp_path / "home")
+    assert environ == {**QUIET, "PREFECT_API_URL": API}
+    assert not (tmp_path / "home").exists()
+
+
+def test_without_a_server_the_temporary_one_has_a_home_of_its_own(tmp_path: Path) -> None:
+    """It never shares the database of a running server."""
+    environ: dict[str, str] = {}
+    prepare(environ, api_url=None, home=tmp_path / "outputs" / "home")
+    assert environ == {**QUIET, "PREFECT_HOME": str(tmp_path / "outputs" / "home")}
+    assert (tmp_path / "outputs").is_dir()
+
+
+def test_what_is_set_already_stays(tmp_path: Path) -> None:
+    """The environment is the strongest place."""
+    given = {"PREFECT_API_URL": API, "PREFECT_HOME": "/home/of/mine", "DO_NOT_TRACK": "0"}
+    environ = dict(given)
+    prepare(environ, api_url="http://other.example.com/api", home=tmp_path)
+    assert environ == {**QUIET, **given}
+
+
+def test_no_tracking() -> None:
+    """Nothing is sent to anybody."""
+    assert (QUIET["DO_NOT_TRACK"], QUIET["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("1", "false")
