@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from simulated import simulated_dify
 
 from flowledger import wiring
+from flowledger.cli.main import spare_collector
 from flowledger.dify.console import Console
 from flowledger.dify.credentials import EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -44,6 +45,7 @@ Question = tuple[str, Mapping[str, str]]
 def main() -> None:
     """Measure and print."""
     options = parse()
+    spare_collector()
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
     arguments = [
         "--runs",

@@ -1,5 +1,6 @@
 """``flowledger``: run, demo, simulate, doctor."""
 
+import gc
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -42,8 +43,18 @@ def cli() -> None:
     """Collect the runs of Dify apps completely, keep them in a ledger, and report them."""
 
 
+def spare_collector() -> None:
+    """Let the garbage collector look for cycles more rarely, for the rest of the process.
+
+    Parsed JSON has none: searching hundreds of thousands of its values took a third of a run (measured),
+    and memory does not grow for it, because everything else is freed by its reference count.
+    """
+    gc.set_threshold(100_000, 50, 100)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
+    spare_collector()
     try:
         status = cli.main(args=arguments, prog_name="flowledger", standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,21 +1,13 @@
-"""Progress for people: a live line on a terminal, plain lines elsewhere; always on standard error."""
+"""Progress for people, always on standard error: plain lines, or what a terminal can show."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+import click
 
-from flowledger.ports import Progress as ProgressPort
+from flowledger.ports import Progress
 
 STAGES: Mapping[str, str] = {
     "collect": "collecting runs",
@@ -27,33 +19,9 @@ PLAIN_STEP = 500
 
 
 @dataclass(slots=True)
-class TerminalProgress:
-    """A spinner and a count for each stage."""
-
-    bars: Progress
-    current: TaskID | None = None
-
-    def stage(self, name: str, total: int | None) -> None:
-        """Begin a stage of so many steps."""
-        if self.current is not None:
-            self.bars.stop_task(self.current)
-        self.current = self.bars.add_task(STAGES.get(name, name), total=total)
-
-    def advance(self, steps: int = 1) -> None:
-        """So many steps further."""
-        if self.current is not None:
-            self.bars.advance(self.current, steps)
-
-    def note(self, text: str) -> None:
-        """Say something worth knowing above the bars."""
-        self.bars.console.print(text, highlight=False, markup=False)
-
-
-@dataclass(slots=True)
 class LineProgress:
     """A line at the begin of a stage and after every ``PLAIN_STEP`` steps, for logs and pipes."""
 
-    console: Console
     name: str = ""
     steps: int = 0
     total: int | None = field(default=None)
@@ -71,22 +39,16 @@ class LineProgress:
 
     def note(self, text: str) -> None:
         """Say something worth knowing."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        click.echo(text, err=True)
 
 
 @contextmanager
-def shown_progress() -> Iterator[ProgressPort]:
+def shown_progress() -> Iterator[Progress]:
     """Show progress the way standard error can."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield LineProgress(console)
+    if not sys.stderr.isatty():
+        yield LineProgress()
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        yield TerminalProgress(bars)
+    from flowledger.cli.terminal import live_progress  # rich costs a tenth of a second, and a pipe shows none
+
+    with live_progress() as progress:
+        yield progress

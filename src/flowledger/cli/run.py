@@ -11,7 +11,6 @@ import click
 
 from flowledger import wiring
 from flowledger.cli.progress import shown_progress
-from flowledger.cli.summary import show_summary
 from flowledger.domain.windows import PERIODS
 from flowledger.services.pipeline import outcome
 from flowledger.services.requests import RunOrder
@@ -44,6 +43,8 @@ def run(
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
+        from flowledger.cli.summary import show_summary  # rich costs a tenth of a second, JSON needs none
+
         show_summary(result)
     return EXIT_UNCERTIFIED if strict and not result["certificate"]["certified"] else 0
 

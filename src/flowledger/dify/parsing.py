@@ -30,7 +30,7 @@ STATUSES: Mapping[str, RunStatus] = {
     "paused": RunStatus.PAUSED,
     "scheduled": RunStatus.PENDING,
 }
-TRUNCATABLE = ("inputs", "process_data", "outputs")
+TRUNCATION_FLAGS = tuple((name, f"{name}_truncated") for name in ("inputs", "process_data", "outputs"))
 END_NODES = frozenset({"end"})
 START_NODES = frozenset({"start"})
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -173,42 +173,40 @@ def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
 
 
 def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
-    metadata = row.get("execution_metadata")
-    tokens, price, currency = _costs(metadata, row)
+    get = row.get
+    metadata = get("execution_metadata")
+    tokens, price, currency = _costs(metadata, get("outputs"), get("process_data"))
     return NodeExecution(
         position=position,
-        execution_id=text(row.get("id")) or "",
-        node_id=text(row.get("node_id")) or "",
-        node_type=text(row.get("node_type")) or "",
-        title=text(row.get("title")) or "",
-        status=text(row.get("status")) or "",
-        index=integer(row.get("index")),
-        error=text(row.get("error")),
-        elapsed_s=number(row.get("elapsed_time")),
+        execution_id=text(get("id")) or "",
+        node_id=text(get("node_id")) or "",
+        node_type=text(get("node_type")) or "",
+        title=text(get("title")) or "",
+        status=text(get("status")) or "",
+        index=integer(get("index")),
+        error=text(get("error")),
+        elapsed_s=number(get("elapsed_time")),
         total_tokens=tokens,
         total_price=price,
         currency=currency,
-        started_at=instant(row.get("created_at")),
-        finished_at=instant(row.get("finished_at")),
-        inputs=row.get("inputs"),
-        process_data=row.get("process_data"),
-        outputs=row.get("outputs"),
+        started_at=instant(get("created_at")),
+        finished_at=instant(get("finished_at")),
+        inputs=get("inputs"),
+        process_data=get("process_data"),
+        outputs=get("outputs"),
         metadata=metadata,
-        truncated=tuple(name for name in TRUNCATABLE if row.get(f"{name}_truncated") is True),
+        truncated=tuple([name for name, flag in TRUNCATION_FLAGS if get(flag) is True]),
     )
 
 
-def _costs(metadata: Any, row: Mapping[str, Any]) -> tuple[int | None, Decimal | None, str | None]:
+def _costs(metadata: Any, *payloads: Any) -> tuple[int | None, Decimal | None, str | None]:
     """Find tokens and price: in the metadata, else in the usage of a payload (contract.md §4)."""
-    for place in (metadata, _usage(row.get("outputs")), _usage(row.get("process_data"))):
+    known = metadata if isinstance(metadata, dict) else {}
+    usages = [payload.get("usage") for payload in payloads if isinstance(payload, dict)]
+    for place in (known, *usages):
         if isinstance(place, dict) and (price := number(place.get("total_price"))) is not None:
             return integer(place.get("total_tokens")), price, text(place.get("currency"))
-    tokens = metadata.get("total_tokens") if isinstance(metadata, dict) else None
-    return integer(tokens), None, None
-
-
-def _usage(payload: Any) -> Any:
-    return payload.get("usage") if isinstance(payload, dict) else None
+    return integer(known.get("total_tokens")), None, None
 
 
 def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:

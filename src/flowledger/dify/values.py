@@ -9,18 +9,20 @@ from typing import Any
 from flowledger.dify import json_text
 
 LATEST_SECOND = 253_402_300_799  # 9999-12-31: beyond it an epoch is milliseconds
+NUMBERS = frozenset({int, float, str, Decimal})
+"""What may be read as a number; not bool, which is an int only to Python."""
 
 
 def text(value: Any) -> str | None:
     """Give text as it is, None for nothing, anything else as its JSON text."""
-    if value is None or isinstance(value, str):
+    if value is None or type(value) is str:
         return value
     return json_text.dumps(value).decode()
 
 
 def number(value: Any) -> Decimal | None:
     """Read a number or a number's text; None for nothing, NaN, Infinity and words."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+    if value is None or type(value) not in NUMBERS:
         return None
     try:
         parsed = Decimal(str(value).strip())
@@ -31,7 +33,7 @@ def number(value: Any) -> Decimal | None:
 
 def integer(value: Any) -> int | None:
     """Read a whole number or its text; None for what is not one."""
-    if type(value) is int:
+    if value is None or type(value) is int:
         return value
     parsed = number(value)
     return int(parsed) if parsed is not None and abs(parsed) < 2**63 else None

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from flowledger.cli.progress import PLAIN_STEP, LineProgress, TerminalProgress, shown_progress
+from flowledger.cli.progress import PLAIN_STEP, LineProgress, shown_progress
 from flowledger.cli.summary import show_summary, summary_rows
+from flowledger.cli.terminal import TerminalProgress
 
 RESULT: dict[str, Any] = {
     "app": "support",
@@ -67,15 +68,14 @@ def test_paths_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"\n  {path}\n" in capsys.readouterr().out
 
 
-def test_lines_come_now_and_then() -> None:
+def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     """One at the begin of a stage, one after every so many steps; brackets are no markup."""
-    text = StringIO()
-    progress = LineProgress(Console(file=text))
+    progress = LineProgress()
     progress.stage("enrich", 2 * PLAIN_STEP)
     for _ in range(PLAIN_STEP + 10):
         progress.advance()
     progress.note("[red] note")
-    assert text.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         f"reading details ({2 * PLAIN_STEP})",
         f"reading details: {PLAIN_STEP} of {2 * PLAIN_STEP}",
         "[red] note",
