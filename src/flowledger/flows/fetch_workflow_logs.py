@@ -5,6 +5,8 @@ where it stopped, and tasks may run on other machines against the same ledger.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -16,10 +18,11 @@ from pydantic import Field
 from flowledger import wiring
 from flowledger.errors import FlowledgerError
 from flowledger.flows.artifacts import publish
+from flowledger.flows.logs import RunLog, forwarded_to
 from flowledger.flows.progress import LogProgress
-from flowledger.services.pipeline import Collected, Enriched, outcome
+from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
 from flowledger.services.reporting import Report
-from flowledger.services.requests import RunOrder
+from flowledger.services.requests import ReportRequest, RunOrder
 
 Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
 
@@ -33,11 +36,22 @@ class Errand:
     run_id: str
 
 
+@contextmanager
+def opened(errand: Errand, logger: RunLog) -> Iterator[tuple[Pipeline, ReportRequest]]:
+    """Open the parts of a stage, with their log in the task's own."""
+    progress = LogProgress(logger)
+    with (
+        forwarded_to(logger),
+        wiring.open_pipeline(errand.order, errand.instant, progress) as parts,
+    ):
+        yield parts
+
+
 @task(name="fetch-logs", cache_policy=NO_CACHE)
 def fetch_logs_task(errand: Errand) -> Collected:
     """Collect the window's runs into the ledger and prove it complete, or say why not."""
     logger = get_run_logger()
-    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+    with opened(errand, logger) as (pipeline, request):
         collected = pipeline.collect(request)
     certificate = collected.certificate
     level = logger.info if certificate.certified else logger.warning
@@ -56,7 +70,7 @@ def fetch_logs_task(errand: Errand) -> Collected:
 def enrich_logs_task(errand: Errand, collected: Collected) -> Enriched:
     """Read the details that the ledger lacks: inputs, outputs and node executions."""
     logger = get_run_logger()
-    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+    with opened(errand, logger) as (pipeline, request):
         enriched = pipeline.enrich(collected, request)
     logger.info("%d runs read with %d requests", enriched.asked, enriched.requests)
     return enriched
@@ -66,7 +80,7 @@ def enrich_logs_task(errand: Errand, collected: Collected) -> Enriched:
 def generate_reports_task(errand: Errand, collected: Collected, enriched: Enriched) -> Report:
     """Write the reports from the ledger through the storage service."""
     logger = get_run_logger()
-    with wiring.open_pipeline(errand.order, errand.instant, LogProgress(logger)) as (pipeline, request):
+    with opened(errand, logger) as (pipeline, request):
         report = pipeline.report(collected, request, level=enriched.level, run_id=errand.run_id)
     for path in report.all_paths:
         logger.info("written: %s", path)

@@ -1,8 +1,8 @@
 """Progress in Prefect's run log: a line at the begin of a stage and now and then within it."""
 
 from dataclasses import dataclass
-from logging import Logger, LoggerAdapter
-from typing import Any
+
+from flowledger.flows.logs import RunLog
 
 STEP = 1000
 """How many steps lie between two lines; a run log is read by people."""
@@ -12,7 +12,7 @@ STEP = 1000
 class LogProgress:
     """Writes stages and notes to a logger."""
 
-    logger: "Logger | LoggerAdapter[Any]"
+    logger: RunLog
     name: str = ""
     steps: int = 0
 
