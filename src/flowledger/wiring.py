@@ -25,6 +25,7 @@ from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
 from flowledger.ledger import open_ledger
 from flowledger.ports import Decoder, Ledger, Progress, ReportFormat
+from flowledger.services.log_lines import kept_in
 from flowledger.services.pipeline import Pipeline
 from flowledger.services.progress import SilentProgress
 from flowledger.services.requests import ReportRequest, RunOrder, request_of
@@ -82,6 +83,9 @@ def open_pipeline(
     request = _request(order, settings, instant)
     app = settings.app(order.app)
     with ExitStack() as stack:
+        stack.enter_context(
+            kept_in(settings.log_dir, level=settings.log_level, days=settings.log_retention_days)
+        )
         source = stack.enter_context(open_source(app))
         ledger = stack.enter_context(opened_ledger(settings))
         pipeline = Pipeline(

@@ -61,12 +61,12 @@ class Place:
         return int(end.value.code or 0), said.out, said.err + "".join(logged)
 
     def files(self) -> set[str]:
-        """Name all files below the outputs, those of the ledger left out."""
+        """Name all files below the outputs, those of the ledger and the log left out."""
         below = self.folder / "outputs"
         return {
             path.relative_to(below).as_posix()
             for path in below.rglob("*")
-            if path.is_file() and not path.name.startswith("ledger.db")
+            if path.is_file() and not path.name.startswith("ledger.db") and path.parent.name != "logs"
         }
 
 

@@ -57,6 +57,7 @@ def visible(folder: Path) -> list[str]:
         if path.is_file()
         and not path.name.startswith("ledger.db")
         and ".incoming" not in path.relative_to(below).parts
+        and path.parent.name != "logs"
     ]
 
 

@@ -1,16 +1,37 @@
 """What the command line shows of the program's own log."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
+if TYPE_CHECKING:
+    from loguru import Record
 
-def show_warnings() -> None:
-    """Show warnings and errors on standard error, a line each, without variables that could hold keys."""
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING", format="{level.name}: {message}", backtrace=False, diagnose=False)
+LOGURUS_OWN_SINK = 0
 
 
-def leave_to_prefect() -> None:
-    """Show nothing here: a flow forwards it to its run log, which Prefect shows."""
-    logger.remove()
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Show warnings and errors on standard error, a line each, until the context ends."""
+    with suppress(ValueError):
+        logger.remove(LOGURUS_OWN_SINK)
+    sink = logger.add(
+        sys.stderr,
+        level="WARNING",
+        filter=_is_not_shown_by_prefect,
+        format="{level.name}: {message}",
+        # Neither variables nor frames: they could hold keys.
+        backtrace=False,
+        diagnose=False,
+    )
+    try:
+        yield
+    finally:
+        logger.remove(sink)
+
+
+def _is_not_shown_by_prefect(record: "Record") -> bool:
+    return "flow_run_id" not in record["extra"]

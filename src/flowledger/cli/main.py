@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 from flowledger import __version__
-from flowledger.cli.logs import show_warnings
+from flowledger.cli.logs import shown_warnings
 from flowledger.errors import FlowledgerError, UsageError
 
 EXIT_FAILURE = 1
@@ -56,9 +56,9 @@ def spare_collector() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     spare_collector()
-    show_warnings()
     try:
-        status = cli.main(args=arguments, prog_name="flowledger", standalone_mode=False)
+        with shown_warnings():
+            status = cli.main(args=arguments, prog_name="flowledger", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped; what was read so far is in the ledger", err=True)
         sys.exit(EXIT_INTERRUPTED)

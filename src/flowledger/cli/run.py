@@ -10,7 +10,6 @@ from uuid import uuid4
 import click
 
 from flowledger import wiring
-from flowledger.cli.logs import leave_to_prefect
 from flowledger.cli.progress import shown_progress
 from flowledger.domain.windows import PERIODS
 from flowledger.services.pipeline import outcome
@@ -71,7 +70,6 @@ def run_on_prefect(order: RunOrder) -> dict[str, Any]:
     """Run the flow, on the server the settings name or on an ephemeral one."""
     from flowledger.flows import environment  # Prefect reads its settings when it is imported
 
-    leave_to_prefect()
     settings = wiring.load_settings()
     environment.prepare(
         os.environ, api_url=settings.prefect_api_url, home=settings.output_base_dir / ".prefect"

@@ -53,16 +53,8 @@ def fetch_logs_task(errand: Errand) -> Collected:
     logger = get_run_logger()
     with opened(errand, logger) as (pipeline, request):
         collected = pipeline.collect(request)
-    certificate = collected.certificate
-    level = logger.info if certificate.certified else logger.warning
-    level(
-        "%s: %s (source counts %s, %d different rows seen, %d requests)",
-        certificate.scope,
-        "certified" if certificate.certified else f"NOT certified: {certificate.reason}",
-        certificate.expected,
-        certificate.distinct,
-        collected.requests,
-    )
+    if not collected.certificate.certified:
+        logger.warning("NOT certified: %s", collected.certificate.reason)
     return collected
 
 
@@ -71,9 +63,7 @@ def enrich_logs_task(errand: Errand, collected: Collected) -> Enriched:
     """Read the details that the ledger lacks: inputs, outputs and node executions."""
     logger = get_run_logger()
     with opened(errand, logger) as (pipeline, request):
-        enriched = pipeline.enrich(collected, request)
-    logger.info("%d runs read with %d requests", enriched.asked, enriched.requests)
-    return enriched
+        return pipeline.enrich(collected, request)
 
 
 @task(name="generate-reports", cache_policy=NO_CACHE)

@@ -6,6 +6,7 @@ from logging import Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger as program_log
+from prefect import runtime
 
 if TYPE_CHECKING:
     from loguru import Message
@@ -24,6 +25,13 @@ def forwarded_to(run_log: RunLog) -> Iterator[None]:
     # Neither variables nor frames: they could hold keys.
     sink = program_log.add(write, level="INFO", format="{message}", backtrace=False, diagnose=False)
     try:
-        yield
+        with program_log.contextualize(**run_ids()):
+            yield
     finally:
         program_log.remove(sink)
+
+
+def run_ids() -> dict[str, str]:
+    """Give the ids of the flow run and task run under way, for the lines of the program's log."""
+    ids = {"flow_run_id": runtime.flow_run.id, "task_id": runtime.task_run.id}
+    return {name: str(value) for name, value in ids.items() if value}

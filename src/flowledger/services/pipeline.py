@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from loguru import logger
+
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.enrichment import Level
 from flowledger.domain.filters import FilterSplit
@@ -66,6 +68,13 @@ class Pipeline:
         certificate = Collector(self.source, self.ledger, self.clock, self.progress).collect(window, split)
         for note in split.notes:
             self.progress.note(note)
+        logger.info(
+            "{}: {}, source counts {}, {} different rows seen",
+            certificate.scope,
+            "certified" if certificate.certified else f"NOT certified: {certificate.reason}",
+            certificate.expected,
+            certificate.distinct,
+        )
         return Collected(certificate, split, self.source.requests - sent)
 
     def enrich(self, collected: Collected, request: ReportRequest) -> Enriched:
@@ -78,6 +87,7 @@ class Pipeline:
                 self.source, self.ledger, self.clock, self.progress, self.workers, self.open_for
             )
             asked = enricher.enrich(collected.certificate.scope, level)
+        logger.info("{}: {} runs asked for details", collected.certificate.scope, asked)
         return Enriched(level, asked, self.source.requests - sent)
 
     def report(self, collected: Collected, request: ReportRequest, *, level: Level, run_id: str) -> Report:
@@ -101,6 +111,7 @@ class Pipeline:
         )
         report = generator.generate(scope, heading, local=collected.split.local, level=level, run_id=run_id)
         self._record(report, certificate, request, run_id)
+        logger.info("{}: {} runs reported in {} files", scope, report.figures.runs, len(report.all_paths))
         return report
 
     def with_retained(self, certificate: Certificate) -> Certificate:
