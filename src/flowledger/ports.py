@@ -67,10 +67,10 @@ class RunSource(Protocol):
     def count_since(self, second: int) -> int | None:
         """Count the runs since a unix time, by the source's clock; None where it cannot."""
 
-    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
         """Give the ids of those open runs that are open still, as far as few requests tell.
 
-        A run that is not named has to be asked.
+        A run that is not named has to be asked.  None where the source cannot tell.
         """
 
     def deepest(self) -> Level:
@@ -105,7 +105,7 @@ class Ledger(Protocol):
     def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
         """Keep details (and the runs as they are now) in one transaction; replaces what was held.
 
-        A ``Missing`` never takes the place of a held ``Detailed``: what was read once stays.
+        One that is less deep never takes the place of the held one: what was read once stays.
         """
 
     def certificate(self, scope: Scope) -> Certificate | None:

@@ -82,6 +82,7 @@ def _mode(source: WorkflowLogFetcher) -> str:
         return "workflow: runs are in its log list"
     if source.console is None:
         raise CheckFailedError("a chatflow: only the console lists its runs, so give it a console log-in")
+    source.cursor_page(None)
     return "chatflow: runs are read from the console"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from flowledger import wiring
+from flowledger.cli.logs import shown_warnings
 from flowledger.dify import json_text
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     try:
         check(options)
-        fetch(options)
+        with shown_warnings():
+            fetch(options)
     except OptionError as error:
         print(f"错误: {error}")
         sys.exit(1)

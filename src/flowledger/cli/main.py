@@ -1,6 +1,7 @@
 """``flowledger``: run, demo, simulate, doctor."""
 
 import gc
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -56,6 +57,8 @@ def spare_collector() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     spare_collector()
+    # systemd and containers stop a program by SIGTERM: then too, what was read is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with shown_warnings():
             status = cli.main(args=arguments, prog_name="flowledger", standalone_mode=False)

@@ -22,11 +22,18 @@ EXIT_UNCERTIFIED = 3
 @click.option("--app", help="Name or id of an app in the settings; needed only where there are several.")
 @click.option("--period", metavar="PERIOD", help=f"One of {', '.join(PERIODS)}. Default: yesterday.")
 @click.option("--after", metavar="ISO", help="First second, ISO 8601; without offset in the time zone.")
-@click.option("--before", metavar="ISO", help="Last second, inclusive.")
+@click.option("--before", metavar="ISO", help="Last second, inclusive; a bare date means its end.")
 @click.option("--timezone", metavar="ZONE", help="IANA name; default: the app's own.")
-@click.option("--format", "formats", metavar="NAMES", help="csv, markdown, json; several with commas.")
+@click.option(
+    "--format",
+    "formats",
+    metavar="NAMES",
+    help="csv, markdown, json, data (raw JSON lines); several with commas.",
+)
 @click.option("--output-dir", metavar="DIR", help="Where reports go; default: OUTPUT_BASE_DIR.")
-@click.option("--status", metavar="WORD", help="Only runs with this status.")
+@click.option(
+    "--status", metavar="WORD", help="succeeded, failed, stopped, partial-succeeded, running or paused."
+)
 @click.option("--keyword", metavar="TEXT", help="Only runs with this text in inputs, outputs or session id.")
 @click.option("--no-details", is_flag=True, help="Do not read inputs, outputs and node executions.")
 @click.option("--no-node-executions", is_flag=True, help="Read inputs and outputs only.")

@@ -81,4 +81,6 @@ def announce(version: str, base_url: str, world: simulator.World) -> None:
     click.echo(f"# simulated Dify {version}; stop it with Ctrl+C")
     for name, value in settings_for(base_url, world).items():
         click.echo(f"{name}={value}")
+    for other in list(world.apps.values())[1:]:
+        click.echo(f"# {other.mode}: DIFY_API_TOKEN={other.api_token} DIFY_APP_ID={other.id}")
     sys.stdout.flush()

@@ -32,6 +32,8 @@ def summary_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("source counts, seen", f"{_known(certificate['expected'])}, {certificate['distinct']}"),
         ("detailed, missing", f"{result['detailed']}, {result['missing']}"),
     ]
+    if certificate["retained"]:
+        rows.append(("kept, gone at the source", str(certificate["retained"])))
     rows += [("missing because", f"{reason} ({n})") for reason, n in result["missing_reasons"].items()]
     rows += [
         ("open, of which stuck", f"{result['open']}, {result['stuck']}"),

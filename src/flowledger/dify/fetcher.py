@@ -22,7 +22,6 @@ from flowledger.errors import (
     LoginLockedError,
     RetriableError,
     RunUnavailableError,
-    SkippableError,
     SourceRefusedError,
     UsageError,
 )
@@ -33,8 +32,6 @@ CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (contract.md §4)."""
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
-FEW_RUNS = 2
-"""So many open runs are asked cheaper by themselves than by a log-in and a list."""
 STATES = frozenset({"detail", "console_detail"})
 
 
@@ -92,7 +89,11 @@ class WorkflowLogFetcher:
         return str(self.service.info()["name"])
 
     def split(self, wanted: RunFilter) -> FilterSplit:
-        """Divide a filter between Dify and us."""
+        """Divide a filter between Dify and us; the console's run list, of chatflows, decides nothing."""
+        if wanted and not self.lists_logs():
+            return FilterSplit(
+                local=wanted, notes=("a chatflow's run list takes no filters: filtered on our side",)
+            )
         return filters.split(wanted)
 
     def lists_logs(self) -> bool:
@@ -141,36 +142,34 @@ class WorkflowLogFetcher:
                 status=NOT_FOUND,
             )
 
-    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
-        """Tell which open runs are open still: few by themselves, many by the console's lists by status.
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
+        """Tell which open runs are open still, by the console's lists by status.
 
         A row that such a list's page numbers lose is asked by itself, which does no harm.
         """
-        few = len(runs) <= FEW_RUNS
-        if not few and (self.deepest() < Level.NODES or self.console is None or not self.lists_logs()):
-            return frozenset()
+        if self.deepest() < Level.NODES or self.console is None or not self.lists_logs():
+            return None
+        words = sorted({run.source_status for run in runs})
         try:
-            if few:
-                return frozenset(run.run_id for run in runs if self._is_unmoved(run))
-            words = {run.source_status for run in runs}
-            listed = {word: self._listed_with(window, word) for word in sorted(words)}
-        except (AuthenticationError, SourceRefusedError, SkippableError, RetriableError) as error:
+            lists = {word: self._listed_with(self.console, window, word) for word in words}
+        except (AuthenticationError, SourceRefusedError, RetriableError) as error:
             logger.info("app {}: open runs are asked one by one: {}", self.app, error)
-            return frozenset()
-        return frozenset(run.run_id for run in runs if run.run_id in listed[run.source_status])
+            return None
+        complete = {word: listed for word, listed in lists.items() if listed is not None}
+        if len(complete) < len(lists):
+            return None
+        return frozenset(run.run_id for run in runs if run.run_id in complete[run.source_status])
 
-    def _is_unmoved(self, run: Run) -> bool:
-        return self._read_state(run, {})[0].source_status == run.source_status
-
-    def _listed_with(self, window: Window, status: str) -> set[str]:
+    def _listed_with(self, console: Console, window: Window, status: str) -> set[str] | None:
+        """Give the ids of a window's runs with a status; None where they are too many to list."""
         found: set[str] = set()
         for page in range(1, MOST_STATUS_PAGES + 1):
-            body = self._needed_console().app_logs(self.app.app_id, window, status, page)
+            body = console.app_logs(self.app.app_id, window, status, page)
             rows = parsing.page_rows(body, f"app {self.app}, status {status}")
             found |= {parsing.log_run(self.app, row).run_id for row in rows}
             if not body.get("has_more"):
-                break
-        return found
+                return found
+        return None
 
     def deepest(self) -> Level:
         """Tell whether node executions can be had."""
@@ -235,6 +234,13 @@ class WorkflowLogFetcher:
                 raise
             return self._shut_out("console login unanswered", error)
         except SourceRefusedError as error:
+            if error.status == NOT_FOUND:
+                # An unknown run would be an empty list (contract.md §0.6): the app is unknown, for every run.
+                self._console_trouble = (
+                    f"the console has no app {self.app.app_id}: set DIFY_APP_ID to the part after /app/"
+                    " in the app's address"
+                )
+                return Missing(self._console_trouble)
             return Missing(str(error))
         raw["nodes"] = answer.body
         return parsing.nodes(answer.document, answer.place)

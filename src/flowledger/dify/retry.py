@@ -82,7 +82,7 @@ def http_date(text: str | None) -> datetime | None:
     """Read an HTTP date as aware UTC; None when it is none."""
     try:
         moment = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
@@ -92,6 +92,5 @@ def _failure(state: RetryCallState) -> BaseException | None:
 
 
 def _note(state: RetryCallState) -> None:
-    logger.warning(
-        "try {} failed, next in {:.1f} s: {}", state.attempt_number, state.upcoming_sleep, _failure(state)
-    )
+    log = logger.info if state.attempt_number == 1 else logger.warning
+    log("try {} failed, next in {:.1f} s: {}", state.attempt_number, state.upcoming_sleep, _failure(state))

@@ -36,7 +36,7 @@ def integer(value: Any) -> int | None:
     if value is None or type(value) is int:
         return value
     parsed = number(value)
-    return int(parsed) if parsed is not None and abs(parsed) < 2**63 else None
+    return int(parsed) if parsed is not None and parsed.adjusted() < 19 and abs(parsed) < 2**63 else None
 
 
 def instant(value: Any) -> datetime | None:
@@ -59,7 +59,7 @@ def _written(value: str) -> datetime | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = read(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     return None
@@ -75,7 +75,7 @@ def mapping(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, str):
         try:
             value = json_text.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {"": value}
     if value is None or isinstance(value, dict):
         return value

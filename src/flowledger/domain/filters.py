@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from flowledger.domain.runs import Detailed, Entry
 
@@ -23,10 +24,20 @@ class RunFilter:
     def __bool__(self) -> bool:
         return any((self.status, self.keyword, self.session_id, self.account))
 
+    def __str__(self) -> str:
+        """Say the filter the way it was asked for, empty for "any"."""
+        parts = {
+            "status": self.status,
+            "keyword": self.keyword,
+            "session": self.session_id,
+            "account": self.account,
+        }
+        return ", ".join(f"{name} = {value}" for name, value in parts.items() if value)
+
     @property
     def needs_detail(self) -> bool:
-        """Whether inputs and outputs must be known to decide."""
-        return bool(self.keyword)
+        """Whether details must be known to decide: texts, and the sessions of apps whose list has none."""
+        return bool(self.keyword or self.session_id)
 
     def matches(self, entry: Entry) -> bool:
         """Decide on our side; a run whose detail is missing matches no keyword but in its ids."""
@@ -51,11 +62,17 @@ def _mentions(entry: Entry, keyword: str) -> bool:
 
 
 def _contains(value: Any, keyword: str) -> bool:
-    if isinstance(value, Mapping):
-        return any(_contains(key, keyword) or _contains(inner, keyword) for key, inner in value.items())
-    if isinstance(value, list | tuple):
-        return any(_contains(inner, keyword) for inner in value)
-    return value is not None and keyword in str(value).casefold()
+    """Look through any depth of JSON; a recursion would end at some hundred levels."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        elif value is not None and keyword in str(value).casefold():
+            return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +86,4 @@ class FilterSplit:
     @property
     def query(self) -> str:
         """Canonical text of the source's part, the same for the same filter."""
-        return "&".join(f"{name}={self.remote[name]}" for name in sorted(self.remote))
+        return urlencode(sorted(self.remote.items()))

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flowledger.errors import UsageError
 
+LATEST = 253_402_214_400
+"""The last second (unix time) that every zone can still show: a day before the year 10000."""
 ONE_SECOND = timedelta(seconds=1)
 SETTLE = timedelta(seconds=2)
 """A source's list may round a row half a second into the future, so a window ends this long before now
@@ -28,7 +30,10 @@ class Window:
     @classmethod
     def between(cls, after: datetime, before: datetime) -> Self:
         """Make a window of two aware datetimes: inward to whole seconds."""
-        return cls(-int(-after.timestamp() // 1), int(before.timestamp() // 1))
+        first, last = -int(-after.timestamp() // 1), int(before.timestamp() // 1)
+        if first < 0 or last > LATEST:
+            raise UsageError(f"a window lies between 1970 and 9999, not {after.year} to {before.year}")
+        return cls(first, last)
 
     @property
     def after_at(self) -> datetime:
@@ -139,6 +144,8 @@ def resolve_period(
     if period == CUSTOM:
         if after is None:
             raise UsageError("period custom needs after (and may have before)")
+        if before is None and after > instant:
+            raise UsageError(f"after ({after.isoformat()}) lies in the future: nothing has happened yet")
         return Window.between(after, before or instant)
     if after is not None or before is not None:
         raise UsageError(f"period {period} has its own bounds: leave after and before out, or use custom")
@@ -158,6 +165,17 @@ def settle(window: Window, now: datetime) -> Window:
     if window.after > latest:
         raise UsageError(f"the window {window} has not begun yet (it is {iso(int(now.timestamp()))})")
     return window if window.before <= latest else Window(window.after, latest)
+
+
+def parse_end(text: str, tz: ZoneInfo) -> datetime:
+    """Read the end of a window: as ``parse_instant``, but a bare date means that day's last second.
+
+    :raises UsageError: when it is not ISO 8601.
+    """
+    moment = parse_instant(text, tz)
+    if len(text.strip()) > len("2026-11-21"):
+        return moment
+    return datetime.fromtimestamp(midnight(moment.date() + timedelta(days=1), tz) - 1, UTC)
 
 
 def parse_instant(text: str, tz: ZoneInfo) -> datetime:

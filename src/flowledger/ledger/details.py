@@ -42,8 +42,8 @@ def summarise(run: Run, detail: Detail) -> HeldDetail:
 
 
 def replaces(held: HeldDetail | None, seen: HeldDetail) -> bool:
-    """Whether a detail takes the place of the held one: a failure to read again never does."""
-    return seen.level > Level.NONE or held is None or held.level == Level.NONE
+    """Whether a detail takes the place of the held one: one that is less deep never does."""
+    return held is None or seen.level >= held.level
 
 
 def is_pending(run: Run, held: HeldDetail | None, level: Level, open_since: datetime) -> bool:

@@ -16,9 +16,14 @@ class Change(Enum):
 
 
 def change(held: RunStatus, *, held_gone: bool, seen: Run) -> Change:
-    """Decide: what is known outlives the source's own row, and a final run is never made open again."""
+    """Decide: what is known outlives the source's own row, and a final run is never made open again.
+
+    A row that does not say who started the run (a chatflow's) has no news of one that has ended.
+    """
     if seen.gone:
         return Change.KEEP if held_gone else Change.MARK_GONE
+    if seen.creator is None and not held.is_open:
+        return Change.KEEP
     return Change.KEEP if seen.status.is_open and not held.is_open else Change.REPLACE
 
 

@@ -56,16 +56,18 @@ class Collector:
         walk = walks.begin(window, self._known(keeper.scope))
         while not isinstance(step := walks.plan(walk), Verdict):
             page = self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
-            if step.limit > 1:
-                keeper.keep(page.rows)
+            keeper.keep(page.rows)
             walk = walks.observe(walk, step, _reply(page))
             self.progress.advance(len(page.rows))
         return step
 
     def _known(self, scope: Scope) -> Iterator[Strip]:
-        """Earlier certificates inside the window are compared by count before anything is read again."""
+        """Earlier certificates inside the window are compared by count before anything is read again.
+
+        Of a filtered scope only its own: the rows of another are no members of this one.
+        """
         for held in self.ledger.certificates(scope.app, scope.window, scope.query):
-            if held.certified:
+            if held.certified and (not scope.query or held.scope == scope):
                 yield Strip(held.scope.window, held.distinct)
 
     def _follow_cursor(self, window: Window, keeper: "_Keeper") -> Verdict:

@@ -4,14 +4,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from queue import SimpleQueue
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
 from flowledger.domain.runs import OPEN_FOR, Detail, Detailed, Missing, Run
-from flowledger.errors import AuthenticationError, RetriableError, SkippableError, SourceRefusedError
+from flowledger.errors import (
+    AuthenticationError,
+    LedgerError,
+    RetriableError,
+    SkippableError,
+    SourceRefusedError,
+)
 from flowledger.ports import Clock, Ledger, Progress, RunSource
 
 BATCH_RUNS = 200
@@ -22,6 +28,8 @@ HOPELESS = 50
 """After so many failures without a success between them, nobody is asked until the next enrichment: a dead
 server would take hours to fail for every run of a busy day."""
 
+EVER = datetime.fromtimestamp(0, UTC)
+"""Before anything: as ``open_since`` it takes all open runs in."""
 A_DAY = timedelta(days=1)
 """Nothing is listed so far ahead: as ``open_since`` it leaves the open runs out."""
 
@@ -61,7 +69,10 @@ class Enricher:
                     hope.learn(answer[1])
                     asked += 1
                     self.progress.advance()
-            except AuthenticationError:
+            except LedgerError:
+                raise
+            except BaseException:
+                # A refused key, Ctrl+C: what was read until now is kept.
                 batch.flush()
                 raise
         batch.flush()
@@ -70,15 +81,17 @@ class Enricher:
     def _needing(self, scope: Scope, level: Level) -> Iterator[Run]:
         """Give the runs to ask for: those without the detail wanted, and open ones that have moved on."""
         now = self.clock()
-        polled = {
-            run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=now - self.open_for)
-        }
+        polled = {run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=EVER)}
         still_open = [run for run in polled.values() if run.status.is_open]
-        unmoved = self.source.unmoved(scope.window, still_open) if still_open else frozenset()
+        unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
         for run in self.ledger.pending(scope, level, open_since=now + A_DAY):
             polled.pop(run.run_id, None)
             yield run
-        yield from (run for run in polled.values() if run.run_id not in unmoved)
+        for run in polled.values():
+            # A stuck run is asked only where the source's own list says that it is stuck no more.
+            moved = not run.is_stuck(now, self.open_for) if unmoved is None else run.run_id not in unmoved
+            if moved or not run.status.is_open:
+                yield run
 
     def _detail(self, run: Run, level: Level) -> Answer:
         try:

@@ -102,7 +102,7 @@ class Pipeline:
             language=self.language,
             generated_at=self.clock(),
             certificate=certificate,
-            notes=collected.split.notes,
+            notes=notes_of(request, collected),
             with_details=level > Level.NONE,
             with_nodes=level >= Level.NODES,
         )
@@ -115,7 +115,9 @@ class Pipeline:
         return report
 
     def with_retained(self, certificate: Certificate) -> Certificate:
-        """Add how many runs the ledger keeps that the source no longer lists."""
+        """Add how many runs the ledger keeps that the source no longer lists, where that is proved."""
+        if not certificate.certified:
+            return certificate
         held = self.ledger.count(certificate.scope)
         return replace(certificate, retained=max(0, held - certificate.distinct))
 
@@ -143,6 +145,14 @@ class Pipeline:
         if window.before_at > now - NEAR_NOW:
             now = self.source.now()
         return settle(window, now)
+
+
+def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
+    """Say what a reader must know to read the figures rightly: that not all runs were wanted, and why."""
+    wanted = (f"only runs with {request.wanted}",) if request.wanted else ()
+    window = collected.certificate.scope.window
+    cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)
+    return (*wanted, *collected.split.notes, *(cut if window != request.window else ()))
 
 
 def outcome(
@@ -181,8 +191,8 @@ def outcome(
         "stuck": figures.stuck,
         "users": len(figures.users),
         "total_tokens": figures.total_tokens,
-        "cost": {currency: str(price) for currency, price in figures.cost.items()},
-        "notes": list(collected.split.notes),
+        "cost": {currency: f"{price:f}" for currency, price in figures.cost.items()},
+        "notes": list(notes_of(request, collected)),
         "requests": collected.requests + enriched.requests,
         "duration": round(duration_s, 3),
     }

@@ -55,10 +55,13 @@ class ReportGenerator:
         self.progress.stage("report", self.ledger.count(scope))
         heading = self._with_turns(scope, heading, local)
         tally = Tally(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
-        stem = report_stem(heading.period, heading.app_name, heading.generated_at, run_id)
+        # What is filtered neither looks like the whole report nor takes its place as the latest.
+        filtered = "-filtered" if scope.query or local else ""
+        stem = report_stem(heading.period + filtered, heading.app_name, heading.generated_at, run_id)
         with ExitStack() as stack:
-            spool = Path(stack.enter_context(TemporaryDirectory(prefix="flowledger-")))
+            spool = Path()
             try:
+                spool = Path(stack.enter_context(TemporaryDirectory(prefix="flowledger-")))
                 rendered = self._render(self._entries(scope, local), heading, tally, spool)
             except OSError as error:
                 raise StorageError(
@@ -67,7 +70,7 @@ class ReportGenerator:
                 ) from error
             figures, files = rendered
             kept = {
-                name: self.store.save_files(paths, stem, name, app=heading.app_name)
+                name: self.store.save_files(paths, stem, name, app=heading.app_name + filtered)
                 for name, paths in files.items()
             }
             return Report(kept, figures)

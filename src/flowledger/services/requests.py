@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from flowledger.domain.enrichment import Level
 from flowledger.domain.filters import RunFilter
 from flowledger.domain.runs import RunStatus
-from flowledger.domain.windows import CUSTOM, Window, parse_instant, resolve_period, zone
+from flowledger.domain.windows import CUSTOM, Window, parse_end, parse_instant, resolve_period, zone
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
 
@@ -84,7 +84,8 @@ def request_of(order: RunOrder, *, instant: datetime, tz: ZoneInfo, formats: Seq
     :raises UsageError: for any word that cannot be read, with the known ones.
     """
     tz = zone(order.timezone) if order.timezone else tz
-    after, before = (parse_instant(text, tz) if text else None for text in (order.after, order.before))
+    after = parse_instant(order.after, tz) if order.after else None
+    before = parse_end(order.before, tz) if order.before else None
     period = order.period or (CUSTOM if after or before else "yesterday")
     request = ReportRequest(
         period=period,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowledger.errors import UsageError
 from flowledger.simulator import credentials
 from flowledger.simulator.world import Account, EndUser, Json, SimulatedApp, SimulatedRun, World
 
@@ -36,7 +37,12 @@ def load_dataset(path: Path, *, seed: int = 0) -> World:
 
     Every row is listed by every release, also a running one, at its own ``created_at``.
     """
-    data: Json = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON data set ({error})") from error
+    if not isinstance(data, dict) or not {"app", "logs", "details", "nodes"} <= data.keys():
+        raise UsageError(f"{path} is no data set: it must be an object with app, logs, details and nodes")
     app = SimulatedApp(id=data["app"]["id"], name=data["app"]["name"], mode=data["app"]["mode"])
     runs = [_read_run(app, row, data["details"], data["nodes"]) for row in data["logs"]]
     people = {run.author.email: run.author for run in runs if isinstance(run.author, Account)}

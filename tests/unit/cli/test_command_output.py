@@ -15,7 +15,7 @@ RESULT: dict[str, Any] = {
     "app": "support",
     "period": "yesterday",
     "window": {"after": "2026-11-21T00:00:00+08:00", "before": "2026-11-21T23:59:59+08:00"},
-    "certificate": {"certified": True, "reason": "complete", "expected": 3, "distinct": 3},
+    "certificate": {"certified": True, "reason": "complete", "expected": 3, "distinct": 3, "retained": 0},
     "logs_count": 3,
     "by_status": {"success": 2, "failed": 1},
     "open": 1,
@@ -53,7 +53,7 @@ def test_the_table_has_a_row_for_each_figure() -> None:
 
 def test_an_unproved_window_stands_out() -> None:
     """So does a source that gives no total, and a day without runs."""
-    certificate = {"certified": False, "reason": "rows moved", "expected": None, "distinct": 0}
+    certificate = {"certified": False, "reason": "rows moved", "expected": None, "distinct": 0, "retained": 0}
     rows = dict(
         summary_rows({**RESULT, "certificate": certificate, "logs_count": 0, "by_status": {}, "cost": {}})
     )

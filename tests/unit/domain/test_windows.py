@@ -11,6 +11,7 @@ from flowledger.domain.windows import (
     PERIODS,
     Window,
     midnight,
+    parse_end,
     parse_instant,
     resolve_period,
     settle,
@@ -98,7 +99,8 @@ def test_custom_takes_its_bounds_inward_to_whole_seconds() -> None:
         ("fortnight", {}, "yesterday, today, last_week, last_month, last_24h, custom"),
         ("custom", {}, "needs after"),
         ("today", {"after": at("2026-11-21T00:00:00Z")}, "use custom"),
-        ("custom", {"after": at("2026-11-23T00:00:00Z")}, "swap them"),
+        ("custom", {"after": at("2026-11-23T00:00:00Z")}, "future"),
+        ("custom", {"after": at("2026-11-21T00:00:00Z"), "before": at("2026-11-20T00:00:00Z")}, "swap them"),
     ],
 )
 def test_wrong_periods_say_what_is_right(period: str, bounds: dict[str, datetime], says: str) -> None:
@@ -135,6 +137,12 @@ def test_times_without_an_offset_are_in_the_zone_of_the_app() -> None:
     assert parse_instant("2026-11-21T00:00:00Z", SHANGHAI) == at("2026-11-21T00:00:00Z")
     with pytest.raises(UsageError, match="ISO 8601"):
         parse_instant("yesterday", SHANGHAI)
+
+
+def test_a_bare_date_ends_a_window_with_its_last_second() -> None:
+    """From the 20th to the 20th is a day, not a second; a time of day stays as it is."""
+    assert parse_end("2026-11-20", SHANGHAI) == at("2026-11-20T15:59:59Z")
+    assert parse_end("2026-11-20T00:00:00+08:00", SHANGHAI) == at("2026-11-19T16:00:00Z")
 
 
 def test_every_period_is_known() -> None:

@@ -167,10 +167,18 @@ def test_the_last_second_counts_whole(ledger: Ledger) -> None:
 
 
 def test_a_creator_of_whom_nothing_is_known_is_not_nobody(ledger: Ledger) -> None:
-    """An empty creator and none are told apart, also when one replaces the other."""
-    for creator in (None, Creator(""), None):
-        save(ledger, run(1, creator=creator))
+    """An empty creator and none are told apart."""
+    for number, creator in enumerate((None, Creator(""))):
+        save(ledger, run(number, creator=creator))
         assert held(ledger)[0].creator == creator
+
+
+def test_a_row_that_does_not_know_who_started_it_takes_nothing_away(ledger: Ledger) -> None:
+    """A chatflow's list has neither creator nor error; what its detail told stays, once the run has ended."""
+    known = run(1, creator=Creator("end_user", name="小王"), error="out of credit")
+    save(ledger, known)
+    save(ledger, run(1, creator=None, error=None))
+    assert held(ledger) == [known]
 
 
 def test_runs_come_newest_first(ledger: Ledger) -> None:

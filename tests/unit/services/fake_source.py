@@ -72,10 +72,10 @@ class FakeSource:
         self.requests += 1
         return sum(run.listed_at.timestamp() >= second for run in self.runs)
 
-    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str]:
+    def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
         """Tell where the test chose that the source can."""
         if not self.tells_open:
-            return frozenset()
+            return None
         self.requests += 1
         return frozenset(run.run_id for run in self.runs if run.status.is_open)
 

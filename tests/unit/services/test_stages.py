@@ -87,6 +87,22 @@ def test_a_late_row_is_found_without_reading_everything_else() -> None:
     assert ledger.count(Scope(APP, Window(START, START + 6999))) == 3501
 
 
+def test_a_filtered_scope_is_not_proved_by_those_inside_it() -> None:
+    """Its rows have to be its own members, whatever certificates there are of parts of the window."""
+
+    class Filtering(FakeSource):
+        def page(self, window: Window, remote: object, *, page: int = 1, limit: int = 100) -> LogPage:
+            return super().page(window, {}, page=page, limit=limit)
+
+    source, ledger = Filtering([make_run(n) for n in range(700)]), new_ledger()
+    failed = FilterSplit({"status": "failed"})
+    for day in range(7):
+        collector(source, ledger).collect(Window(START + day * 100, START + day * 100 + 99), failed)
+    week = collector(source, ledger).collect(Window(START, START + 699), failed)
+    assert (week.certified, week.distinct) == (True, 700)
+    assert ledger.count(week.scope) == 700
+
+
 def test_what_was_read_before_a_failure_is_kept_without_a_certificate() -> None:
     """A run that is cut off goes on where it stopped."""
 
@@ -189,6 +205,18 @@ def test_open_runs_that_have_not_moved_on_are_not_asked_one_by_one() -> None:
     source.requests = 0
     enricher(source, ledger).enrich(Scope(APP, window), Level.NODES)
     assert (source.detailed, source.requests) == (["run-00004"], 2)
+
+
+def test_a_stuck_run_that_has_ended_after_all_is_read_a_last_time() -> None:
+    """A weekly report finds what was open at the daily one; what is stuck still is not asked."""
+    source = FakeSource([make_run(n, status=RunStatus.RUNNING) for n in range(3)], tells_open=True)
+    ledger = collected(source)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    source.runs[1] = replace(source.runs[1], status=RunStatus.SUCCESS)
+    source.detailed.clear()
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    assert source.detailed == ["run-00001"]
 
 
 def test_without_console_access_nodes_are_missing_and_not_asked_for_each_time() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, Select
 
-from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import AppKey, Detail, Detailed, Missing, Run, RunStatus
+from flowledger.domain.enrichment import Level, level_of
+from flowledger.domain.runs import AppKey, Detail, Detailed, Run, RunStatus
 from flowledger.ledger.details import summarise
 from flowledger.ledger.merging import Change, Roll, change, latest
 from flowledger.ledger.sql.bodies import pack
@@ -49,7 +49,7 @@ _replace = (
 )
 _forget_nodes = sa.delete(node_executions).where(node_executions.c.run == sa.bindparam("id_"))
 _forget_payloads = sa.delete(payloads).where(payloads.c.run == sa.bindparam("id_"))
-_read_before = sa.select(runs.c.id).where(
+_read_before = sa.select(runs.c.id, runs.c.detail_level).where(
     runs.c.id.in_(sa.bindparam("ids", expanding=True)), runs.c.detail_level > Level.NONE.value
 )
 _NEVER_READ = detail_row(None)
@@ -73,14 +73,15 @@ def write_runs(connection: Connection, seen: Sequence[Run], at: datetime | None)
 def write_details(connection: Connection, details: Sequence[tuple[Run, Detail]]) -> None:
     """Replace details whole: what is kept about them, their node executions and their bodies.
 
-    A ``Missing`` takes no held detail's place (``ledger.details.replaces``).
+    One that is less deep takes no held detail's place (``ledger.details.replaces``).
     """
     keys = write_runs(connection, [run for run, _ in details], None)
     newest = dict(zip(keys, details, strict=True))
-    failed = [key for key, (_, detail) in newest.items() if isinstance(detail, Missing)]
-    for batch in _batches(failed):
-        for key in connection.scalars(_read_before, {"ids": batch}):
-            del newest[key]
+    shallow = [key for key, (_, detail) in newest.items() if level_of(detail) < Level.NODES]
+    for batch in _batches(shallow):
+        for key, level in connection.execute(_read_before, {"ids": batch}):
+            if level > level_of(newest[key][1]):
+                del newest[key]
     these: Rows = [{"id_": key} for key in newest]
     kept: Rows = [{"id_": key, **detail_row(summarise(*each))} for key, each in newest.items()]
     execute_many(connection, _forget_nodes, these)
