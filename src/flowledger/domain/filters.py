@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
 
 from flowledger.domain.runs import Detailed, Entry
 
@@ -85,5 +84,6 @@ class FilterSplit:
 
     @property
     def query(self) -> str:
-        """Canonical text of the source's part, the same for the same filter."""
-        return urlencode(sorted(self.remote.items()))
+        """Canonical text of the source's part, the same for the same filter; values are quoted, so that none
+        can pass for two."""
+        return "&".join(f"{name}={self.remote[name]!r}" for name in sorted(self.remote))
