@@ -18,6 +18,7 @@ from threading import local
 from zoneinfo import ZoneInfo
 
 import requests
+from loguru import logger
 from pydantic import SecretStr
 from simulated import simulated_dify
 
@@ -46,7 +47,8 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     spare_collector()
-    end = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+    logger.remove()
+    end = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
     arguments = [
         "--runs",
         str(options.runs),
