@@ -78,8 +78,10 @@ def test_going_down_leaves_nothing(engine: Engine, ledger_file: Path) -> None:
 
 def test_a_current_ledger_is_only_looked_at(ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening what is up to date does not start the migration machinery."""
-    monkeypatch.setattr(migration, "_upgrade", None)
+    upgrades: list[object] = []
+    monkeypatch.setattr(migration, "_upgrade", lambda *arguments: upgrades.append(arguments))
     SqlLedger.open(f"sqlite:///{ledger_file}", {}).close()
+    assert upgrades == []
 
 
 def test_a_newer_schema_is_refused(ledger_file: Path) -> None:
