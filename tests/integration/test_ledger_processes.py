@@ -1,4 +1,4 @@
-"""Several processes on one ledger file, and processes that are killed."""
+"""Several processes on one ledger, in a file or in PostgreSQL, and processes that are killed."""
 
 import os
 import sqlite3
@@ -8,8 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 import flowledger
 from flowledger.domain.certificates import Scope
+from flowledger.domain.messages import Letter, Message
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.ledger import open_ledger
@@ -43,17 +46,46 @@ print("alembic" in sys.modules, flush=True)
 """
 
 
-def work(url: str, first: int, batches: int) -> "subprocess.Popen[str]":
-    """Start a process that writes batches of 20 runs once it is let go; 0 batches means without end."""
+CLAIMER = """
+import sys
+from datetime import UTC, datetime, timedelta
+from flowledger.ledger import open_ledger
+
+ledger = open_ledger(sys.argv[1], {})
+print("ready", flush=True)
+sys.stdin.readline()
+at = datetime(2026, 11, 2, tzinfo=UTC)
+while taken := ledger.claim(at, timedelta(minutes=5), limit=3):
+    print(*(letter.letter_id for letter in taken), flush=True)
+ledger.close()
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place of each kind where no ledger is yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new/ledger.db"
+    made: str = request.getfixturevalue("new_postgresql")()
+    return made
+
+
+def start(program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """Start a process that does its work once it is let go."""
     environment = {**os.environ, "PYTHONPATH": str(Path(flowledger.__file__).parent.parent)}
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, url, str(first), str(batches)],
+        [sys.executable, "-c", program, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
+
+
+def work(url: str, first: int, batches: int) -> "subprocess.Popen[str]":
+    """Start a process that writes batches of 20 runs; 0 batches means without end."""
+    return start(WORKER, url, str(first), str(batches))
 
 
 def let_go(*workers: "subprocess.Popen[str]") -> None:
@@ -66,9 +98,8 @@ def let_go(*workers: "subprocess.Popen[str]") -> None:
         worker.stdin.flush()
 
 
-def test_processes_may_make_and_write_a_ledger_at_once(tmp_path: Path) -> None:
+def test_processes_may_make_and_write_a_ledger_at_once(url: str) -> None:
     """Of processes that find no ledger, one makes it, all write to it, and nothing is lost or doubled."""
-    url = f"sqlite:///{tmp_path}/new/ledger.db"
     workers = [work(url, first, 25) for first in (0, 15, 40)]
     let_go(*workers)
     for worker in workers:
@@ -79,29 +110,54 @@ def test_processes_may_make_and_write_a_ledger_at_once(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_killed_writer_leaves_whole_transactions(tmp_path: Path) -> None:
+def test_processes_never_claim_the_same_letter(url: str) -> None:
+    """Of all that send at once, each letter is one process's, and none is left."""
+    app, message = SCOPE.app, Message(message_id="m", subject="s", body="b")
+    ids = [f"letter-{number}" for number in range(200)]
+    ledger = open_ledger(url, {})
+    ledger.post(
+        [
+            Letter(
+                letter_id=each, channel="mail", message=message, posted_at=START, not_before=START, app=app
+            )
+            for each in ids
+        ]
+    )
+    claimers = [start(CLAIMER, url) for _ in range(3)]
+    let_go(*claimers)
+    taken: list[str] = []
+    for claimer in claimers:
+        said, problems = claimer.communicate(timeout=60)
+        assert (claimer.returncode, problems) == (0, "")
+        taken += said.split()
+    ledger.close()
+    assert sorted(taken) == sorted(ids)
+
+
+def test_a_killed_writer_leaves_whole_transactions(url: str) -> None:
     """After kill -9 the ledger opens, holds what was acknowledged, and rows and certificate agree."""
-    path = tmp_path / "ledger.db"
-    open_ledger(f"sqlite:///{path}", {}).close()
-    worker = work(f"sqlite:///{path}", 0, 0)
+    open_ledger(url, {}).close()
+    worker = work(url, 0, 0)
     let_go(worker)
     assert worker.stdout is not None
     acknowledged = [worker.stdout.readline() for _ in range(30)]
     worker.kill()
     worker.communicate(timeout=60)
-    ledger = open_ledger(f"sqlite:///{path}", {})
+    ledger = open_ledger(url, {})
     held = ledger.count(SCOPE)
     certificate = ledger.certificate(SCOPE)
+    ledger.save_runs([], scope=SCOPE, at=START)
     ledger.close()
     assert certificate is not None
     assert held == certificate.distinct >= 20 * len(acknowledged)
-    with closing(sqlite3.connect(path)) as connection:
+    if url.startswith("postgresql"):
+        return
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_opening_a_current_ledger_imports_no_migrations(tmp_path: Path) -> None:
+def test_opening_a_current_ledger_imports_no_migrations(url: str) -> None:
     """A command that only uses its ledger does not pay for Alembic."""
-    url = f"sqlite:///{tmp_path}/ledger.db"
     open_ledger(url, {}).close()
     worker = work(url, 0, 1)
     let_go(worker)

@@ -10,14 +10,18 @@ from flowledger.ports import Decoder, Ledger
 def open_ledger(url: str, decoders: Mapping[str, Decoder]) -> Ledger:
     """Open the ledger a URL names, making it or bringing its schema up to date where needed.
 
-    ``sqlite:///path/to/ledger.db`` keeps a file (made with its directory, mode 0600), ``memory://`` keeps
-    nothing.  ``decoders`` rebuild details, by the source of the run.
+    ``sqlite:///path/to/ledger.db`` keeps a file (made with its directory, mode 0600),
+    ``postgresql://user:password@host:port/database`` a database that is there, ``memory://`` nothing.
+    ``decoders`` rebuild details, by the source of the run.
 
     :raises UsageError: for a URL that names no ledger; LedgerError: when it cannot be used;
         LedgerVersionError: when its schema is newer than this program.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
-        raise UsageError("the ledger's URL has no scheme: write sqlite:///path/to/ledger.db or memory://")
+        raise UsageError(
+            "the ledger's URL has no scheme: write sqlite:///path/to/ledger.db,"
+            " postgresql://user:password@host:port/database or memory://"
+        )
     ledger: Ledger = plugins.load("ledger", scheme.partition("+")[0]).open(url, decoders)
     return ledger

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import RLock
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
+from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import LEFT_OUT, HeldDetail, is_pending, rebuild, replaces, summarise
+from flowledger.ledger.letters import message_from, message_values, never_posted, settled, waits
 from flowledger.ledger.merging import Roll, Sighted, latest
 from flowledger.ledger.texts import clean, fitting
 from flowledger.ports import Decoder
@@ -33,6 +35,7 @@ class MemoryLedger:
     _members: dict[Scope, set[Sighted]] = field(default_factory=dict, repr=False)
     _certificates: dict[Scope, Certificate] = field(default_factory=dict, repr=False)
     _operations: dict[str, Operation] = field(default_factory=dict, repr=False)
+    _letters: dict[str, Letter] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @classmethod
@@ -80,23 +83,29 @@ class MemoryLedger:
             collected = [self._collected[sighted] for sighted in self._scoped(scope)]
         return sum(collected_since is None or (at is not None and at >= collected_since) for at in collected)
 
-    def pending(self, scope: Scope, level: Level, *, open_since: datetime) -> Iterator[Run]:
+    def pending(
+        self, scope: Scope, level: Level, *, open_since: datetime, tried: bool | None = None
+    ) -> Iterator[Run]:
         """Stream the runs that need enrichment, newest first."""
         for sighted in self._scoped(scope):
             held, _ = self._details.get(sighted, (None, {}))
-            if is_pending(sighted.run, held, level, open_since):
+            if tried in (None, held is not None) and is_pending(sighted.run, held, level, open_since):
                 yield sighted.run
+
+    def open_runs(self, scope: Scope) -> Iterator[Run]:
+        """Stream the runs that had not ended when they were last seen, newest first."""
+        return (sighted.run for sighted in self._scoped(scope) if sighted.run.status.is_open)
 
     def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
         """Stream runs with their details, newest first."""
         for sighted in self._scoped(scope):
             yield Entry(sighted.run, self._detail(sighted) if with_details else LEFT_OUT)
 
-    def record(self, operation: Operation) -> None:
-        """Append to the audit trail; the same operation id twice is once."""
+    def record(self, operation: Operation) -> bool:
+        """Append to the audit trail; the same operation id twice is once, and False the second time."""
         with self._lock:
             kept = _storable(operation)
-            self._operations.setdefault(kept.operation_id, kept)
+            return self._operations.setdefault(kept.operation_id, kept) is kept
 
     def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
         """Give the newest operations, newest first."""
@@ -104,6 +113,49 @@ class MemoryLedger:
             newest_last = sorted(self._operations.values(), key=lambda kept: kept.at)
         wanted = [kept for kept in newest_last if app is None or kept.app == _storable(app)]
         return wanted[::-1][:limit]
+
+    def post(self, letters: Sequence[Letter]) -> int:
+        """Keep letters to be sent, and give how many are new."""
+        with self._lock:
+            kept = [_storable_letter(letter) for letter in letters]
+            return sum(self._letters.setdefault(letter.letter_id, letter) is letter for letter in kept)
+
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
+        """Take letters that may be tried at ``at``, oldest first, for as long as the lease lasts."""
+        with self._lock:
+            due = [letter for letter in self._letters.values() if waits(letter) and letter.not_before <= at]
+            due.sort(key=lambda letter: letter.posted_at)
+            taken = [replace(letter, not_before=at + lease) for letter in due[:limit]]
+            self._letters.update((letter.letter_id, letter) for letter in taken)
+        return taken
+
+    def settle(self, letter: Letter) -> None:
+        """Keep what came of a letter; one that was sent stays sent.
+
+        :raises LedgerError: when it was never posted.
+        """
+        with self._lock:
+            seen = _storable_letter(letter)
+            if seen.letter_id not in self._letters:
+                raise never_posted(letter)
+            self._letters[seen.letter_id] = settled(self._letters[seen.letter_id], seen)
+
+    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
+        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
+        with self._lock:
+            newest_last = sorted(self._letters.values(), key=lambda letter: letter.posted_at)
+        wanted = [letter for letter in newest_last if waiting is None or waits(letter) is waiting]
+        return wanted[::-1][:limit]
+
+    def forget_letters(self, posted_before: datetime) -> int:
+        """Forget letters posted before an instant that wait no more; give how many."""
+        with self._lock:
+            gone = [
+                each for each in self._letters.values() if not waits(each) and each.posted_at < posted_before
+            ]
+            for letter in gone:
+                del self._letters[letter.letter_id]
+        return len(gone)
 
     def close(self) -> None:
         """Nothing to give back; what is held stays readable."""
@@ -141,6 +193,12 @@ class MemoryLedger:
 def _storable(value: Value) -> Value:
     """Give a value object as every ledger keeps it: clean texts, numbers of 64 bits."""
     return replace(value, **{each.name: _kept(getattr(value, each.name)) for each in fields(value)})
+
+
+def _storable_letter(letter: Letter) -> Letter:
+    """Give a letter as every ledger keeps it; its message is kept exactly."""
+    message = message_from(message_values(letter.message))
+    return replace(_storable(letter), message=message)
 
 
 def _kept(value: object) -> object:

@@ -5,9 +5,11 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Executable
+from sqlalchemy import Connection, Dialect, Executable, Insert
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
+
+from flowledger.ledger.sql.postgresql import copy_rows
 
 Convert = Callable[[Any], Any]
 
@@ -31,7 +33,11 @@ def execute_many(connection: Connection, statement: Executable, rows: Sequence[M
         connection.execute(statement, rows)
         return
     columns = [_column(rows, name, convert) for name, convert in prepared.places]
-    connection.exec_driver_sql(prepared.text, list(zip(*columns, strict=True)))
+    values = list(zip(*columns, strict=True))
+    if isinstance(statement, Insert) and connection.dialect.name == "postgresql":
+        copy_rows(connection, statement.table.name, [name for name, _ in prepared.places], values)
+    else:
+        connection.exec_driver_sql(prepared.text, values)
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str, convert: Convert | None) -> Sequence[Any]:

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine
 
 from flowledger.errors import LedgerError, LedgerVersionError
 
-REVISION = "0001"
+REVISION = "0002"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
 _version = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
@@ -22,7 +22,7 @@ def migrate(engine: Engine, place: str) -> None:
     with engine.connect() as connection:
         if _revision(connection, place) == REVISION:
             return
-    with engine.execution_options(writes=True).begin() as connection:
+    with engine.execution_options(writes=("schema",)).begin() as connection:
         # Another process may have been first while this one waited.
         held = _revision(connection, place)
         if held != REVISION:

@@ -77,7 +77,7 @@ def all_runs(*, filtered: bool) -> Select[Any]:
 
 
 @cache
-def pending_runs(*, filtered: bool) -> Select[Any]:
+def pending_runs(*, filtered: bool, tried: bool | None = None) -> Select[Any]:
     """The statement that pages through what needs enrichment (``details.is_pending``)."""
     held = sa.func.coalesce(runs.c.detail_level, Level.NONE.value)
     shallow = sa.and_(
@@ -88,7 +88,16 @@ def pending_runs(*, filtered: bool) -> Select[Any]:
         runs.c.listed_at >= sa.bindparam("open_since", type_=runs.c.listed_at.type),
     )
     reread = sa.and_(held > Level.NONE.value, runs.c.detail_read_open == sa.true(), worth_rereading)
-    return all_runs(filtered=filtered).where(UNSETTLED, sa.or_(shallow, reread))
+    chosen = all_runs(filtered=filtered).where(UNSETTLED, sa.or_(shallow, reread))
+    if tried is None:
+        return chosen
+    return chosen.where(runs.c.detail_level.is_not(None) if tried else runs.c.detail_level.is_(None))
+
+
+@cache
+def runs_still_open(*, filtered: bool) -> Select[Any]:
+    """The statement that pages through the runs that have not ended."""
+    return all_runs(filtered=filtered).where(runs.c.status.in_(OPEN))
 
 
 @cache

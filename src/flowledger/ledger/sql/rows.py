@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import datetime
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any
@@ -10,10 +11,12 @@ from sqlalchemy import Row
 
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
+from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Creator, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import HeldDetail
+from flowledger.ledger.letters import message_from, message_values
 from flowledger.ledger.sql.bodies import pack, unpack
 
 NOBODY = Creator(role="")
@@ -200,4 +203,37 @@ def operation_from(row: Row[Any]) -> Operation:
         app=None if row.source is None else AppKey(row.source, row.app_id),
         subject=row.subject,
         data=row.data,
+    )
+
+
+def letter_row(letter: Letter) -> dict[str, Any]:
+    """A row of ``letters``."""
+    return {
+        "letter_id": letter.letter_id,
+        "channel": letter.channel,
+        "source": letter.app and letter.app.source,
+        "app_id": letter.app and letter.app.app_id,
+        "posted_at": letter.posted_at,
+        "not_before": letter.not_before,
+        "tries": letter.tries,
+        "problem": letter.problem,
+        "sent_at": letter.sent_at,
+        "given_up": letter.given_up,
+        "message": message_values(letter.message),
+    }
+
+
+def letter_from(row: Row[Any], *, not_before: datetime | None = None) -> Letter:
+    """Make a letter of a row of ``letters``, with another time for its next try where one is given."""
+    return Letter(
+        letter_id=row.letter_id,
+        channel=row.channel,
+        message=message_from(row.message),
+        posted_at=row.posted_at,
+        not_before=not_before or row.not_before,
+        app=None if row.source is None else AppKey(row.source, row.app_id),
+        tries=row.tries,
+        problem=row.problem,
+        sent_at=row.sent_at,
+        given_up=row.given_up,
     )

@@ -161,3 +161,27 @@ operations = sa.Table(
 )
 sa.Index("ix_operations_at", operations.c.at)
 sa.Index("ix_operations_app", operations.c.source, operations.c.app_id, operations.c.at)
+
+# Messages to be sent, and afterwards the proof of what became of them.
+letters = sa.Table(
+    "letters",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("letter_id", CleanText, nullable=False),
+    sa.Column("channel", CleanText, nullable=False),
+    sa.Column("source", CleanText),
+    sa.Column("app_id", CleanText),
+    sa.Column("posted_at", UtcDateTime, nullable=False),
+    sa.Column("not_before", UtcDateTime, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("problem", CleanText, nullable=False),
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("given_up", sa.Boolean, nullable=False),
+    # The whole message.
+    sa.Column("message", JsonText, nullable=False),
+    sa.UniqueConstraint("letter_id"),
+)
+WAITING = sa.and_(letters.c.sent_at.is_(None), letters.c.given_up == sa.false())
+sa.Index("ix_letters_posted", letters.c.posted_at)
+# The few that are still to be sent.
+sa.Index("ix_letters_waiting", letters.c.posted_at, sqlite_where=WAITING, postgresql_where=WAITING)

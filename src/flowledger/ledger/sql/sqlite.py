@@ -83,6 +83,10 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
+    def took_back(self, error: DBAPIError) -> bool:  # noqa: ARG002  writers wait for their turn instead
+        """Never: a transaction that has begun is not taken back for another."""
+        return False
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -121,5 +125,5 @@ def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     # A transaction that reads first and writes later can be refused at its first write; one that begins
     # as a writer waits for its turn.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    reads = connection.get_execution_options().get("writes") is None
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -48,10 +48,14 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
 
 class CleanText(TypeDecorator[str]):
-    """Text without what databases refuse (``texts.clean``)."""
+    """Text without what databases refuse (``texts.clean``), in the order of its code points."""
 
     impl = Text
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        # SQLite and Python compare so; PostgreSQL as the language of its database does.
+        return Text(collation="C" if dialect.name == "postgresql" else None)
 
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
         return None if value is None else clean(value)

@@ -65,7 +65,8 @@ def write_runs(connection: Connection, seen: Sequence[Run], at: datetime | None)
     keys: dict[int, int] = {}
     for app, places in _by_app(seen).items():
         for batch in _batches(places):
-            found = _write_batch(connection, app, [_with_clean_ids(seen[place]) for place in batch], at)
+            rows = [_with_clean_ids(seen[place]) for place in batch]
+            found = [key for part in _parts(rows) for key in _write_batch(connection, app, part, at)]
             keys.update(zip(batch, found, strict=True))
     return [keys[place] for place in range(len(seen))]
 
@@ -101,6 +102,19 @@ def _payload_rows(details: Mapping[int, tuple[Run, Detail]]) -> Iterator[dict[st
     for key, (_, detail) in details.items():
         if isinstance(detail, Detailed):
             yield from ({"run": key, "name": name, "body": pack(raw)} for name, raw in detail.raw.items())
+
+
+def _parts(rows: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """Cut a batch before each gone row whose run it has already: what that one told is written first."""
+    alive: set[str | None] = set()
+    start = 0
+    for place, run in enumerate(rows):
+        if not run.gone:
+            alive |= {run.run_id, run.log_id} - {None}
+        elif not alive.isdisjoint((run.run_id, run.log_id)):
+            yield rows[start:place]
+            alive, start = set(), place
+    yield rows[start:]
 
 
 def _write_batch(connection: Connection, app: AppKey, seen: Sequence[Run], at: datetime | None) -> list[int]:

@@ -334,6 +334,15 @@ def test_sightings_in_any_order_give_one_run_each(
         assert each.gone or found[each.log_id].raw == each.raw
 
 
+@pytest.mark.parametrize("before", [open_run, gone_run])
+def test_a_run_that_ends_and_goes_within_one_batch_is_held_as_it_ended(ledger: Ledger, before: Any) -> None:
+    """Its deletion at the source is no reason to forget what the row before it told."""
+    save(ledger, before(1))
+    save(ledger, run(1), gone_run(1))
+    (found,) = held(ledger)
+    assert found == replace(run(1), gone=True)
+
+
 def test_decimals_keep_their_exponent(ledger: Ledger) -> None:
     """Decimals are not normalised."""
     save(ledger, run(1, elapsed_s=Decimal("1E+3")), run(2, elapsed_s=Decimal("0.10")))

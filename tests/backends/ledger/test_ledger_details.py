@@ -25,7 +25,7 @@ from ledger_samples import (
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import AppKey, Detail, Entry, Missing, Run, missing_reason
+from flowledger.domain.runs import AppKey, Detail, Entry, Missing, Run, RunStatus, missing_reason
 from flowledger.errors import LedgerError
 from flowledger.ledger import open_ledger
 from flowledger.ledger.details import LEFT_OUT, NOT_READ, HeldDetail, is_pending
@@ -178,6 +178,33 @@ def test_pending_of_a_filtered_scope_are_its_members(ledger: Ledger) -> None:
     ledger.save_runs([run(1), run(2)], scope=SCOPE, at=AT)
     ledger.save_runs([run(2)], scope=FAILED, at=AT)
     assert list(ledger.pending(FAILED, Level.RUN, open_since=LONG_AGO)) == [run(2)]
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_pending_tells_those_never_tried_from_those_that_failed(ledger: Ledger) -> None:
+    """Together they are all that is pending."""
+    ledger.save_runs([run(number) for number in range(20)], scope=SCOPE, at=AT)
+    ledger.save_details([(run(number), Missing("timed out")) for number in range(12, 18)])
+
+    def chosen(tried: bool | None) -> list[int]:
+        found = ledger.pending(SCOPE, Level.NODES, open_since=LONG_AGO, tried=tried)
+        return [int(each.run_id[4:]) for each in found]
+
+    assert chosen(True) == [17, 16, 15, 14, 13, 12]
+    assert chosen(False) == [19, 18, *reversed(range(12))]
+    assert chosen(None) == list(reversed(range(20)))
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_open_runs_are_those_that_have_not_ended(ledger: Ledger) -> None:
+    """Whatever is known of their details."""
+    runs = [replace(run(n), status=RunStatus.RUNNING if n % 3 == 0 else RunStatus.FAILED) for n in range(30)]
+    ledger.save_runs(runs, scope=SCOPE, at=AT)
+    ledger.save_details([(runs[3], Missing("timed out")), (runs[6], detailed())])
+    ledger.save_runs([replace(runs[0], status=RunStatus.SUCCESS)], scope=SCOPE, at=AT)
+    found = [each.run_id for each in ledger.open_runs(SCOPE)]
+    assert found == [runs[n].run_id for n in reversed(range(3, 30, 3))]
+    assert list(ledger.open_runs(FAILED)) == []
 
 
 DETAILS: Sequence[Detail | None] = (

@@ -61,7 +61,24 @@ def kept_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlLedger]
 def sqlite_ledger(kept_sqlite: SqlLedger) -> Iterator[Ledger]:
     """A ledger in a SQLite file, emptied."""
     yield kept_sqlite
-    with kept_sqlite.engine.execution_options(writes=True).begin() as connection:
+    with kept_sqlite.engine.execution_options(writes=("schema",)).begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@pytest.fixture(scope="session")
+def kept_postgresql(postgresql_database: str) -> Iterator[SqlLedger]:
+    """One database for all conformance tests, migrated once."""
+    opened = SqlLedger.open(postgresql_database, DECODERS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def postgresql_ledger(kept_postgresql: SqlLedger) -> Iterator[SqlLedger]:
+    """A ledger in a PostgreSQL database, emptied."""
+    yield kept_postgresql
+    with kept_postgresql.engine.execution_options(writes=()).begin() as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
 

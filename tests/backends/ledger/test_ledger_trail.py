@@ -101,9 +101,8 @@ def test_operations_of_an_app(ledger: Ledger) -> None:
 
 
 def test_the_same_operation_twice_is_once(ledger: Ledger) -> None:
-    """The first record of an id stays."""
-    ledger.record(operation(1))
-    ledger.record(operation(1, at_s=7))
+    """The first record of an id stays, and only that one is told to be new."""
+    assert [ledger.record(operation(1)), ledger.record(operation(1, at_s=7))] == [True, False]
     assert list(ledger.operations()) == [operation(1)]
 
 
@@ -123,7 +122,7 @@ def test_any_data_comes_back_equal(ledger: Ledger, data: dict[str, object]) -> N
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     """A URL of another database is refused without repeating it, for it may hold a password."""
-    with pytest.raises(UsageError, match="memory, sqlite") as refused:
+    with pytest.raises(UsageError, match="memory, postgresql, sqlite") as refused:
         open_ledger("oracle://user:simulated-password@db/x", {})
     assert "simulated-password" not in str(refused.value)
 

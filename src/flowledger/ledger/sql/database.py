@@ -1,0 +1,40 @@
+"""What a relational database has to offer the ledger, and the one that a URL names."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from flowledger.ledger.sql.postgresql import PostgresqlDatabase
+from flowledger.ledger.sql.sqlite import SqliteFile
+
+
+class Database(Protocol):
+    """A place for a ledger; as text it is its name for people, without user and password.
+
+    Its engine begins a transaction that writes, and is alone in writing what it names, where the execution
+    option ``writes`` holds names; without the option it reads one state of everything.
+    """
+
+    def engine(self) -> Engine:
+        """Connect, making the place where that is possible.
+
+        :raises LedgerError: when it is not.
+        """
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Turn the database's errors into ``LedgerError`` with its name and a way out."""
+
+    def took_back(self, error: DBAPIError) -> bool:
+        """Whether the database took a transaction back for the sake of another: it may be tried anew."""
+
+
+def database_at(url: str, busy_timeout_s: float) -> Database:
+    """Read a ledger's URL.
+
+    :raises UsageError: when it names no database.
+    """
+    if url.startswith("postgresql"):
+        return PostgresqlDatabase.at(url, busy_timeout_s)
+    return SqliteFile.at(url, busy_timeout_s)

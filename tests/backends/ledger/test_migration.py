@@ -1,0 +1,223 @@
+"""The schema's history: from nothing to what the program knows, and no further."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, run
+from sqlalchemy import create_engine
+
+from flowledger.domain.messages import Letter, Message
+from flowledger.domain.operations import Operation
+from flowledger.errors import LedgerError, LedgerVersionError
+from flowledger.ledger.details import NOT_READ
+from flowledger.ledger.sql import migration
+from flowledger.ledger.sql.database import database_at
+from flowledger.ledger.sql.ledger import SqlLedger
+from flowledger.ledger.sql.schema import metadata
+
+DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})
+LETTER = Letter(
+    letter_id="notice/mail",
+    channel="mail",
+    message=Message(message_id="m", subject="s", body="b"),
+    posted_at=AT,
+    not_before=AT,
+)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place of each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    made: str = request.getfixturevalue("new_postgresql")()
+    return made
+
+
+@contextmanager
+def bare(url: str) -> Iterator[SqlLedger]:
+    """A ledger that is not brought up to date."""
+    place = database_at(url, 5)
+    ledger = SqlLedger(place, DECODERS, place.engine())
+    yield ledger
+    ledger.close()
+
+
+def move(ledger: SqlLedger, step: Callable[[Config, str], None], revision: str) -> None:
+    config = scripts()
+    with ledger.engine.execution_options(writes=("schema",)).begin() as connection:
+        config.attributes["connection"] = connection
+        step(config, revision)
+
+
+def fill(ledger: SqlLedger) -> None:
+    ledger.save_runs([run(1), run(2)], scope=FAILED, at=AT, certificate=certificate(FAILED))
+    ledger.save_details([(run(1), detailed())])
+    ledger.record(DONE)
+
+
+def contents(ledger: SqlLedger) -> object:
+    entries = [(entry.run, entry.detail) for entry in ledger.entries(FAILED)]
+    return entries, ledger.certificate(FAILED), ledger.operations()
+
+
+FILLED = ([(run(2), NOT_READ), (run(1), detailed())], certificate(FAILED), [DONE])
+
+
+def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(url: str) -> None:
+    """Opening a ledger of revision 0001 keeps every row and gives it letters."""
+    with bare(url) as old:
+        move(old, command.upgrade, "0001")
+        fill(old)
+        assert not sa.inspect(old.engine).has_table("letters")
+    ledger = SqlLedger.open(url, DECODERS)
+    assert contents(ledger) == FILLED
+    assert (ledger.post([LETTER]), ledger.letters()) == (1, [LETTER])
+    ledger.close()
+
+
+def test_every_step_can_be_undone_and_done_again(url: str) -> None:
+    """Going down to 0001 costs the letters only; going down to nothing leaves nothing."""
+    ledger = SqlLedger.open(url, DECODERS)
+    fill(ledger)
+    ledger.post([LETTER])
+    move(ledger, command.downgrade, "0001")
+    assert contents(ledger) == FILLED
+    move(ledger, command.upgrade, "head")
+    assert (contents(ledger), ledger.letters()) == (FILLED, [])
+    move(ledger, command.downgrade, "base")
+    assert sa.inspect(ledger.engine).get_table_names() == [migration.VERSION_TABLE]
+    move(ledger, command.upgrade, "head")
+    assert ledger.count(SCOPE) == 0
+    ledger.close()
+
+
+def test_the_scripts_make_the_tables_the_program_uses(url: str) -> None:
+    """Nothing in the metadata is missing from the migrations, or the other way round."""
+    ledger = SqlLedger.open(url, {})
+    options = {"version_table": migration.VERSION_TABLE, "compare_type": True}
+    with ledger.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    ledger.close()
+
+
+def test_those_that_start_at_once_migrate_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several that find no ledger, one makes it while the others wait for it."""
+    upgrades, together = [], threading.Barrier(4)
+    revision, upgrade = migration._revision, migration._upgrade
+
+    def see_nothing_at_first(*arguments: Any) -> str | None:
+        found = revision(*arguments)
+        if not getattr(threading.current_thread(), "has_looked", False):
+            threading.current_thread().has_looked = True  # type: ignore[attr-defined]
+            together.wait(timeout=30)
+        return found
+
+    def note(*arguments: Any) -> None:
+        upgrades.append(arguments)
+        upgrade(*arguments)
+
+    monkeypatch.setattr(migration, "_revision", see_nothing_at_first)
+    monkeypatch.setattr(migration, "_upgrade", note)
+    openers = [threading.Thread(target=lambda: SqlLedger.open(url, {}).close()) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join(timeout=30)
+    assert len(upgrades) == 1
+
+
+def tables(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+def scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", migration.SCRIPTS)
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def test_the_newest_script_is_what_the_program_knows() -> None:
+    """A new script needs the revision raised with it."""
+    assert ScriptDirectory.from_config(scripts()).get_heads() == [migration.REVISION]
+
+
+def test_the_scripts_make_the_same_indices(ledger_file: Path, tmp_path: Path) -> None:
+    """Orders and conditions of indices, which the comparison does not see, are equal too."""
+    direct = tmp_path / "direct.db"
+    created = create_engine(f"sqlite:///{direct}")
+    metadata.create_all(created)
+    created.dispose()
+    indices = {name: sql for name, sql in tables(direct).items() if name.startswith("ix_")}
+    assert {name: sql for name, sql in tables(ledger_file).items() if name.startswith("ix_")} == indices
+    assert len(indices) == 7
+
+
+def test_a_current_ledger_is_only_looked_at(ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening what is up to date does not start the migration machinery."""
+    upgrades: list[object] = []
+    monkeypatch.setattr(migration, "_upgrade", lambda *arguments: upgrades.append(arguments))
+    SqlLedger.open(f"sqlite:///{ledger_file}", {}).close()
+    assert upgrades == []
+
+
+def change(url: str, statement: str) -> None:
+    with bare(url) as ledger, ledger.engine.execution_options(writes=()).begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def table_names(url: str) -> list[str]:
+    with bare(url) as ledger:
+        return sa.inspect(ledger.engine).get_table_names()
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    """Older code does not touch what newer code wrote, and says both versions."""
+    SqlLedger.open(url, {}).close()
+    change(url, f"UPDATE {migration.VERSION_TABLE} SET version_num = '9999'")
+    place = database_at(url, 5)
+    with pytest.raises(
+        LedgerVersionError, match=rf"{place} has schema 9999.*up to {migration.REVISION}.*update"
+    ):
+        SqlLedger.open(url, {})
+
+
+def test_a_foreign_database_is_refused(url: str) -> None:
+    """A database of another program is left alone."""
+    change(url, "CREATE TABLE theirs (a INTEGER)")
+    with pytest.raises(LedgerError, match="another program"):
+        SqlLedger.open(url, {})
+    assert table_names(url) == ["theirs"]
+
+
+def test_a_migration_that_fails_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that breaks off takes the whole migration back; the next opening makes it anew."""
+    upgrade = command.upgrade
+
+    def break_off(config: Config, revision: str) -> None:
+        upgrade(config, revision)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(command, "upgrade", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            SqlLedger.open(url, {})
+    assert table_names(url) == []
+    ledger = SqlLedger.open(url, {})
+    ledger.save_runs([run(1)], scope=SCOPE, at=AT)
+    assert ledger.count(SCOPE) == 1
+    ledger.close()
