@@ -1,21 +1,20 @@
 """From all places to one frozen ``Settings``, or to all problems at once."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from flowledger.errors import SettingsError
 from flowledger.settings import problems
+from flowledger.settings.conflicts import conflicts_in
 from flowledger.settings.model import Settings
+from flowledger.settings.reading import Reading
 from flowledger.settings.rules import beginning_at
-from flowledger.settings.sources import APPS, ENV_FILE, SELECTOR, Source, open_sources
-from flowledger.settings.variables import APP_VARIABLES
-
-NAMES = {field: name for name, field in APP_VARIABLES.items()}
+from flowledger.settings.salvage import salvage
+from flowledger.settings.sources import open_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,68 +34,57 @@ class ConfigManager:
 
         :raises SettingsError: with a line for everything wrong; also when ``need_app`` and none is defined.
         """
+        return self.inspect(arguments, need_app=need_app).settings
+
+    def inspect(
+        self, arguments: Mapping[str, object] | None = None, *, need_app: bool = True
+    ) -> "Inspection":
+        """Give the settings with what is known about where each value came from.
+
+        :raises SettingsError: as ``load`` does.
+        """
+        found = self.examine(arguments, need_app=need_app)
+        if found.problems:
+            raise SettingsError(found.problems)
+        return found
+
+    def examine(
+        self, arguments: Mapping[str, object] | None = None, *, need_app: bool = True
+    ) -> "Inspection":
+        """Give all problems, and the settings as they would be without the wrong values."""
         sources = open_sources(self.root, self.environ, arguments or {})
-        reading = _Reading.of(sources, need_app=need_app)
+        reading = Reading.of(sources, need_app=need_app).with_secrets(self.root)
         wrong = [line for source in sources for line in source.problems]
-        wrong += reading.check()
-        try:
-            with beginning_at(self.root):
+        wrong += conflicts_in(reading)
+        with beginning_at(self.root):
+            try:
                 settings = Settings(**reading.values)
-        except ValidationError as error:
-            lines = problems.describe(error, reading.label)
-            raise SettingsError(tuple(dict.fromkeys([*wrong, *lines]))) from None
-        if wrong:
-            raise SettingsError(tuple(dict.fromkeys(wrong)))
-        return settings
+            except ValidationError as error:
+                wrong += problems.describe(error, reading)
+                settings = salvage(reading.values, error)
+            wrong += problems.of_storage(settings, reading)
+        return Inspection(settings, reading, tuple(dict.fromkeys(wrong)))
+
+    def keys(self) -> tuple[SecretStr, ...]:
+        """Give the keys of encrypted settings, newest first; nothing else is read or checked.
+
+        :raises SettingsError: when a key file cannot be read.
+        """
+        reading = Reading.of(open_sources(self.root, self.environ, {}), need_app=False)
+        keyring, lines = reading.keyring(self.root)
+        if lines:
+            raise SettingsError([f"{reading.label(way)}: {line}" for way, line in lines.items()])
+        return keyring.keys
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """Values by variable, the place of each, and whether the variables define the first app."""
+class Inspection:
+    """Settings, what was read to make them, and a line for everything wrong."""
 
-    values: Mapping[str, Any] = field(repr=False)
-    places: Mapping[str, str]
-    has_own: bool
+    settings: Settings
+    reading: Reading
+    problems: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, sources: Sequence[Source], *, need_app: bool) -> "_Reading":
-        said = [(source.place, source()) for source in reversed(sources)]
-        values = {name: value for _, layer in said for name, value in layer.items()}
-        own = {field: values[name] for name, field in APP_VARIABLES.items() if name in values}
-        listed = values.get(APPS, [])
-        has_own = bool(own) or (need_app and not listed)
-        if isinstance(listed, list):
-            values[APPS] = [own] * has_own + [_complete(app) for app in listed]
-        return cls(values, {name: place for place, layer in said for name in layer}, has_own)
-
-    def check(self) -> Iterator[str]:
-        """Give what no single value shows."""
-        place = self.places.get(SELECTOR)
-        if place not in (None, "arguments", "environment", ENV_FILE):
-            yield f"{self.label((SELECTOR,))}: must be set in {ENV_FILE} or the environment"
-        listed = self.values[APPS] if isinstance(self.values[APPS], list) else []
-        apps = {index: app for index, app in enumerate(listed) if isinstance(app, dict)}
-        for index, app in apps.items():
-            yield from problems.incomplete(app, (APPS, index), self.label)
-        yield from problems.clashes(list(apps.values()))
-
-    def label(self, way: problems.Way) -> str:
-        """Name a value as people wrote it, with its place if it has one."""
-        match way:
-            case ("APPS", 0, field, *_) if self.has_own:
-                name = shown = NAMES[str(field)]
-            case ("APPS", int(index), *rest):
-                name, shown = APPS, ".".join([f"apps[{index - self.has_own}]", *map(str, rest[:1])])
-            case ("APPS",):
-                name, shown = APPS, "apps"
-            case _:
-                name = shown = str(way[0])
-        return f"{shown} in {self.places[name]}" if name in self.places else shown
-
-
-def _complete(app: object) -> object:
-    """Drop what a listed app leaves empty, and call it by its id where it has no name."""
-    if not isinstance(app, dict):
-        return app
-    given = {str(field): value for field, value in app.items() if value not in (None, "")}
-    return {"name": str(given.get("id", "default")), **given}
+    def is_wrong(self, *beginnings: str) -> bool:
+        """Tell whether something is wrong with a variable whose name begins like this."""
+        return any(line.startswith(beginnings) for line in self.problems)

@@ -1,121 +1,47 @@
-"""What a setting may be, and the typed result."""
+"""What can be set, typed."""
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    AliasGenerator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, AliasGenerator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from flowledger.domain.runs import AppKey
-from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
-from flowledger.settings.rules import (
-    as_text,
-    check_format,
-    check_http,
-    check_id,
-    check_ledger_url,
-    check_log_level,
-    check_placeholder,
-    check_secret,
-    check_storage,
-    check_token,
-    check_zone,
-    distinct,
-    existing_file,
-    normalise_base_url,
-    rooted,
-    split_words,
+from flowledger.settings.apps import APP_DEFAULTS, AppSettings
+from flowledger.settings.channels import ChannelSettings, with_those_of_variables
+from flowledger.settings.kinds import (
+    AddressingStyle,
+    AtLeastOne,
+    CaBundle,
+    ChannelTypes,
+    Concurrency,
+    EnvironmentName,
+    Folder,
+    Formats,
+    Frozen,
+    Given,
+    HttpUrl,
+    Language,
+    LogLevel,
+    LogTargets,
+    MailSecurity,
+    NotEmpty,
+    Password,
+    Port,
+    Prefix,
+    Rotation,
+    Seconds,
+    SecretAddress,
+    StorageType,
+    TaskRunner,
+    Words,
+    ZoneName,
 )
-
-Password = Annotated[SecretStr, AfterValidator(check_secret)]
-Token = Annotated[SecretStr, AfterValidator(check_secret), AfterValidator(check_token)]
-BaseUrl = Annotated[str, AfterValidator(normalise_base_url)]
-HttpUrl = Annotated[str, AfterValidator(check_http)]
-AppId = Annotated[str, AfterValidator(check_id)]
-Email = Annotated[str, AfterValidator(check_placeholder)]
-ZoneName = Annotated[str, AfterValidator(check_zone)]
-Language = Literal["zh", "en"]
-EnvironmentName = Literal["dev", "staging", "prod"]
-Formats = Annotated[
-    tuple[Annotated[str, AfterValidator(check_format)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
-    Field(min_length=1),
-]
-Folder = Annotated[Path, AfterValidator(rooted)]
-CaBundle = Annotated[Path, AfterValidator(rooted), AfterValidator(existing_file)]
-Concurrency = Annotated[int, Field(ge=1, le=128)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Given = Annotated[SecretStr | None, BeforeValidator(as_text), Field(repr=False)]
-"""As it was given, checked where it is used."""
-
-APP_DEFAULTS = {
-    "timezone": "timezone",
-    "language": "report_language",
-    "formats": "report_formats",
-    "ca_bundle": "dify_ca_bundle",
-    "max_concurrency": "dify_max_concurrency",
-    "request_deadline_s": "dify_request_deadline_s",
-}
-"""Field of ``AppSettings`` → field of ``Settings`` that it takes when the app says nothing itself."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        str_strip_whitespace=True,
-        validate_default=True,
-    )
-
-
-class AppSettings(_Frozen):
-    """One monitored app: where it is, how to get in, and how its reports look.
-
-    ``base_url`` has no trailing slash and no ``/v1``.  Times of its reports and periods are in ``timezone``.
-    At most one way into the console is set: e-mail and password, a token, or the admin key and workspace.
-    """
-
-    source: Literal["dify"] = "dify"
-    id: AppId
-    name: Annotated[str, Field(min_length=1)] = "default"
-    base_url: BaseUrl
-    api_token: Token
-    console_email: Email | None = None
-    console_password: Password | None = None
-    console_token: Token | None = None
-    admin_api_key: Token | None = None
-    workspace_id: AppId | None = None
-    ca_bundle: CaBundle | None = None
-    timezone: ZoneName = "Asia/Shanghai"
-    language: Language = "zh"
-    formats: Formats = ("csv",)
-    max_concurrency: Concurrency = 32
-    request_deadline_s: Seconds = 60
-
-    @property
-    def key(self) -> AppKey:
-        """Its key in the ledger."""
-        return AppKey(self.source, self.id)
-
-    @property
-    def tz(self) -> ZoneInfo:
-        """Its time zone."""
-        return zone(self.timezone)
+from flowledger.settings.rules import check_ledger_url
+from flowledger.settings.secret_values import secrets_in
+from flowledger.settings.storages import storage_options
 
 
 def _ledger_beside(given: dict[str, Any]) -> SecretStr:
@@ -126,7 +52,7 @@ def _logs_beside(given: dict[str, Any]) -> Path:
     return Path(given["output_base_dir"]) / "logs"
 
 
-class Settings(_Frozen, BaseSettings):
+class Settings(Frozen, BaseSettings):
     """Everything that can be set; a field ``x_y`` is the variable ``X_Y``, ``apps`` are the monitored apps.
 
     Folders are absolute.  ``ledger_url`` may hold a password, so it is a secret.  The app that
@@ -140,6 +66,8 @@ class Settings(_Frozen, BaseSettings):
     )
 
     flowledger_env: EnvironmentName | None = None
+    flowledger_secret_key: Password | None = None
+    flowledger_secret_key_file: Folder | None = None
     dify_base_url: Given = None
     dify_api_token: Given = None
     dify_app_id: Given = None
@@ -149,34 +77,65 @@ class Settings(_Frozen, BaseSettings):
     dify_console_token: Given = None
     dify_admin_api_key: Given = None
     dify_workspace_id: Given = None
+    dify_ca_bundle: CaBundle | None = None
+    dify_max_concurrency: Concurrency = 32
+    dify_request_deadline_s: Seconds = 60
     output_base_dir: Folder = Path("outputs")
-    storage_type: Annotated[str, AfterValidator(check_storage)] = "local"
     ledger_url: Annotated[SecretStr, AfterValidator(check_ledger_url)] = Field(default_factory=_ledger_beside)
     timezone: ZoneName = "Asia/Shanghai"
     report_language: Language = "zh"
     report_formats: Formats = ("csv",)
-    stuck_after_hours: Annotated[int, Field(ge=1)] = 24
-    dify_ca_bundle: CaBundle | None = None
-    dify_max_concurrency: Concurrency = 32
-    dify_request_deadline_s: Seconds = 60
-    log_level: Annotated[str, AfterValidator(check_log_level)] = "INFO"
+    report_retention_days: AtLeastOne | None = None
+    report_retention_count: AtLeastOne | None = None
+    report_retention_mb: AtLeastOne | None = None
+    stuck_after_hours: AtLeastOne = 24
+    catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7
+    storage_type: StorageType = "local"
+    storage_prefix: Prefix = ""
+    link_hours: Annotated[int, Field(ge=1, le=168)] = 72
+    s3_endpoint: HttpUrl | None = None
+    s3_region: NotEmpty | None = None
+    s3_bucket_name: NotEmpty | None = None
+    s3_access_key_id: Password | None = None
+    s3_secret_access_key: Password | None = None
+    s3_addressing_style: AddressingStyle = "auto"
+    oss_endpoint: NotEmpty | None = None
+    oss_access_key_id: Password | None = None
+    oss_access_key_secret: Password | None = None
+    oss_bucket_name: NotEmpty | None = None
+    notification_enabled: bool = True
+    notification_type: ChannelTypes | None = None
+    notification_attach_mb: Annotated[float, Field(ge=0, le=100)] = 10
+    smtp_host: NotEmpty | None = None
+    smtp_port: Port = 587
+    smtp_user: NotEmpty | None = None
+    smtp_password: Password | None = None
+    smtp_sender: NotEmpty | None = None
+    smtp_to: Words | None = None
+    smtp_security: MailSecurity = "starttls"
+    smtp_insecure_login: bool = False
+    dingtalk_webhook: SecretAddress | None = None
+    dingtalk_secret: Password | None = None
+    dingtalk_at: Words = ()
+    wechat_webhook: SecretAddress | None = None
+    wechat_at: Words = ()
+    feishu_webhook: SecretAddress | None = None
+    feishu_secret: Password | None = None
+    feishu_at: Words = ()
+    webhook_url: SecretAddress | None = None
+    webhook_secret: Password | None = None
+    template_dir: Folder = Path("config/templates")
+    log_level: LogLevel = "INFO"
+    log_target: LogTargets = ("file",)
     log_dir: Folder = Field(default_factory=_logs_beside)
-    log_retention_days: Annotated[int, Field(ge=1)] = 30
+    log_rotation: Rotation = "00:00"
+    log_retention_days: AtLeastOne = 30
+    task_runner: TaskRunner = "threads"
     prefect_api_url: HttpUrl | None = None
-    prefect_work_pool_name: Annotated[str, Field(min_length=1)] = "dify-workflow-pool"
-    oss_endpoint: Given = None
-    oss_access_key_id: Given = None
-    oss_access_key_secret: Given = None
-    oss_bucket_name: Given = None
-    notification_enabled: Given = None
-    notification_type: Given = None
-    smtp_host: Given = None
-    smtp_port: Given = None
-    smtp_user: Given = None
-    smtp_password: Given = None
-    smtp_to: Given = None
-    dingtalk_webhook: Given = None
+    prefect_ui_url: HttpUrl | None = None
+    prefect_work_pool_name: NotEmpty = "dify-workflow-pool"
     apps: tuple[AppSettings, ...] = ()
+    channels: Mapping[str, ChannelSettings] = Field(default={}, validate_default=True)
 
     @classmethod
     def settings_customise_sources(
@@ -198,6 +157,35 @@ class Settings(_Frozen, BaseSettings):
             return apps
         defaults = {own: info.data[ours] for own, ours in APP_DEFAULTS.items() if ours in info.data}
         return [{**defaults, **app} if isinstance(app, dict) else app for app in apps]
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _gather(cls, channels: object, info: ValidationInfo) -> object:
+        """Put the channels that the variables describe beside those of the YAML file."""
+        if not isinstance(channels, dict):
+            return channels
+        return with_those_of_variables(channels, info.data, cls.model_fields)
+
+    @property
+    def storage_options(self) -> Mapping[str, Any]:
+        """Options of the chosen storage, by field of its class; what is not set is left out."""
+        return storage_options(self.storage_type, dict(self))
+
+    def channels_of(self, app: AppSettings) -> tuple[ChannelSettings, ...]:
+        """Give the channels that messages about an app go to; none where notifications are off."""
+        if not self.notification_enabled:
+            return ()
+        if app.channels is not None:
+            return tuple(self.channels[name] for name in app.channels if name in self.channels)
+        chosen = self.notification_type
+        return tuple(
+            each for each in self.channels.values() if chosen is None or each.listed or each.name in chosen
+        )
+
+    def secrets(self) -> Iterator[SecretStr]:
+        """Give every secret that is configured, those of apps and channels included, for redaction."""
+        # The DIFY_ variables are those of an app: there it is known which of them are secret.
+        return secrets_in({name: value for name, value in self if not name.startswith("dify_")})
 
     @property
     def stuck_after(self) -> timedelta:
@@ -221,5 +209,5 @@ class Settings(_Frozen, BaseSettings):
                 "no app is configured: set DIFY_BASE_URL, DIFY_API_TOKEN and DIFY_APP_ID in .env"
             )
         if name_or_id is None:
-            raise UsageError(f"several apps are configured, say which one: {known}")
+            raise UsageError(f"several apps are configured, say which one (--app): {known}")
         raise UsageError(f"unknown app {name_or_id!r}: one of {known}")

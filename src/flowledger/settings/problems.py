@@ -1,88 +1,84 @@
 """What is wrong with settings, one line each, naming the variable and its place and never a secret."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
 from pydantic import ValidationError
 
-from flowledger.settings.model import AppSettings
-from flowledger.settings.variables import HINTS
-
-Way = tuple[int | str, ...]
-"""Way to a value: variable, or ``APPS``, number and field."""
-
-Label = Callable[[Way], str]
-"""Gives name and place of a value, for people."""
+from flowledger.settings import conflicts
+from flowledger.settings.apps import AppSettings
+from flowledger.settings.guesses import similar, stray
+from flowledger.settings.model import Settings
+from flowledger.settings.options import options_model
+from flowledger.settings.reading import STORAGE, Reading
+from flowledger.settings.references import Way
+from flowledger.settings.sources import APPS, CHANNELS
+from flowledger.settings.variables import HINTS, OPTION_HINTS
 
 NOT_AN_ERROR_ITSELF = "default_factory_not_called"
 """Pydantic's word for a default that waits for another field, which has a line of its own."""
 
 PLAIN = {
     "tuple_type": "must be a list",
-    "model_type": "must be a mapping with id, base_url, api_token",
+    "dict_type": "must be a mapping",
+    "mapping_type": "must be a mapping",
 }
 """Pydantic's word → ours, where its sentence speaks of Python."""
 
-
-def similar(name: str, known: Collection[str]) -> str | None:
-    """Give the known name that an unknown one is probably meant to be.
-
-    Prefect has many variables of its own that look alike, so there only near certainty counts.
-    """
-    if name in known:
-        return None
-    cutoff = 0.9 if name.upper().startswith("PREFECT_") else 0.8
-    candidates = {each.upper(): each for each in sorted(known)}
-    close = get_close_matches(name.upper(), candidates, n=1, cutoff=cutoff)
-    return candidates[close[0]] if close else None
+MAPPINGS = {APPS: "must be a mapping with id, base_url, api_token", CHANNELS: "must be a mapping with type"}
 
 
-def stray(label: str, guess: str | None) -> str:
-    """Give the line of an unknown name."""
-    return f"{label}: unknown setting" + (f", did you mean {guess}?" if guess else "")
-
-
-def describe(error: ValidationError, label: Label) -> Iterator[str]:
+def describe(error: ValidationError, reading: Reading) -> Iterator[str]:
     """Give a line for each thing wrong."""
     for detail in error.errors(include_url=False, include_input=False):
         way, kind = detail["loc"], detail["type"]
-        if kind == "missing":
-            yield _unset(way, label)
-        elif kind == "extra_forbidden":
-            yield stray(label(way), similar(str(way[-1]), AppSettings.model_fields))
-        elif kind != NOT_AN_ERROR_ITSELF:
-            yield f"{label(way)}: {PLAIN.get(kind) or _plain(detail['msg'])}"
+        if any(way[: len(each)] == each for each in reading.unreadable) or kind == NOT_AN_ERROR_ITSELF:
+            continue  # it has a line of its own
+        if kind == "missing" and reading.is_partial:
+            continue  # the file that cannot be read may say it
+        if not conflicts.cover(way, reading):
+            yield _line(way, kind, detail["msg"], reading)
 
 
-def incomplete(app: Mapping[str, Any], place: Way, label: Label) -> Iterator[str]:
-    """Give a line for each half of a console access, and for more than one access."""
-    for present, needed in (
-        ("console_email", "console_password"),
-        ("console_password", "console_email"),
-        ("admin_api_key", "workspace_id"),
-    ):
-        if app.get(present) and not app.get(needed):
-            yield _unset((*place, needed), label)
-    ways = [way for way in ("console_password", "console_token", "admin_api_key") if app.get(way)]
-    if len(ways) > 1:
-        kept, other = (label((*place, way)) for way in ways[:2])
-        yield f"{other}: the console needs one way in; keep this or {kept}"
+def of_storage(settings: Settings, reading: Reading) -> Iterator[str]:
+    """Give a line for each option that the chosen storage lacks or cannot use."""
+    try:
+        _ = settings.storage_options
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            way: Way = (STORAGE, *detail["loc"])
+            is_missing = detail["type"] == "missing"
+            if is_missing and (reading.is_partial or reading.is_set(way)):
+                continue  # it is wrong, or may be in the file that cannot be read: there is a line for that
+            hint = f" is not set: the storage {settings.storage_type!r} needs it"
+            yield reading.label(way) + (hint if is_missing else f": {_plain(detail['msg'])}")
 
 
-def clashes(apps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Give a line for each id or name that two apps share."""
-    names = [
-        word
-        for app in apps
-        for word in dict.fromkeys(str(app[field]).strip() for field in ("id", "name") if field in app)
-    ]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"two apps are called {name!r}: ids and names must differ"
+def _line(way: Way, kind: str, text: str, reading: Reading) -> str:
+    label = reading.label(way)
+    if kind == "missing":
+        return f"{label} is not set: {_hint(way)}"
+    if kind == "extra_forbidden":
+        return stray(label, similar(str(way[-1]), _known_beside(way, reading)))
+    if kind == "model_type":
+        return f"{label}: {MAPPINGS[str(way[0])]}"
+    if way in reading.references and kind.endswith("_type"):
+        return f"{label}: is no secret, so write the value itself in the place of the reference"
+    return f"{label}: {PLAIN.get(kind) or _plain(text)}"
 
 
-def _unset(way: Way, label: Label) -> str:
-    return f"{label(way)} is not set: {HINTS[str(way[-1])]}"
+def _known_beside(way: Way, reading: Reading) -> Collection[str]:
+    if way[0] == APPS:
+        return AppSettings.model_fields
+    if way[0] == CHANNELS and isinstance(channel := reading.channel(way[1]), Mapping):
+        return options_model("channel", str(channel["type"]).lower()).model_fields
+    return ()
+
+
+def _hint(way: Way) -> str:
+    if way[0] == CHANNELS:
+        hint = OPTION_HINTS.get(str(way[-1]))
+        return f"the channel {way[1]!r} needs it" + (f" ({hint})" if hint else "")
+    return HINTS[str(way[-1])]
 
 
 def _plain(text: str) -> str:

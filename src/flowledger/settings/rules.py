@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,9 +15,10 @@ from pydantic import SecretStr
 
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
-from flowledger.plugins import LEDGERS, REPORT_FORMATS, STORAGES
+from flowledger.plugins import CHANNELS, LEDGERS, REPORT_FORMATS, STORAGES
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+LONGEST_WORD = 100
 PLACEHOLDERS = frozenset({"your-email@example.com", "your-password", "change-me"})
 
 # A BaseSettings is validated by its __init__, which takes no validation context.
@@ -94,9 +96,51 @@ def check_storage(text: str) -> str:
     return _one_of("storage", text, STORAGES)
 
 
+def check_channel(text: str) -> str:
+    """Refuse an unknown type of channel."""
+    return _one_of("type of channel", text.lower(), CHANNELS)
+
+
 def check_log_level(text: str) -> str:
     """Refuse an unknown log level; case does not matter."""
     return _one_of("log level", text.upper(), LOG_LEVELS)
+
+
+def check_rotation(text: str) -> str:
+    """Refuse what is neither a time of day nor a size."""
+    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text) or re.fullmatch(r"[1-9]\d* ?[KMG]i?B", text):
+        return text
+    raise ValueError('must be a time of day such as 00:00, or a size such as "100 MB"')
+
+
+def check_task_runner(text: str) -> str:
+    """Refuse an unknown task runner, or a Dask scheduler's address that is none."""
+    if text in ("threads", "dask") or re.fullmatch(r"dask:(tcp|tls)://[^\s/:]+:\d{1,5}", text):
+        return text
+    raise ValueError("must be threads, dask, or dask:tcp://host:port")
+
+
+def check_prefix(text: str) -> str:
+    """Refuse what is no relative path of plain names; slashes at its ends do not matter."""
+    parts = [part for part in text.split("/") if part]
+    if any(part in (".", "..") or not re.fullmatch(r"[\w.=@+-]+", part) for part in parts):
+        raise ValueError("must be names separated by /, such as dify/reports")
+    return "/".join(parts)
+
+
+def check_word(text: str) -> str:
+    """Refuse what is empty or longer than a tag can be."""
+    if not text.strip() or len(text) > LONGEST_WORD:
+        raise ValueError(f"must have 1 to {LONGEST_WORD} characters")
+    return text.strip()
+
+
+def check_web_secret(value: SecretStr) -> SecretStr:
+    """Refuse what is no web address, without quoting it: robots' addresses hold their key."""
+    parts = urlsplit(check_secret(value).get_secret_value().strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address that begins with http:// or https://")
+    return SecretStr(value.get_secret_value().strip())
 
 
 def check_ledger_url(value: SecretStr) -> SecretStr:
@@ -105,6 +149,8 @@ def check_ledger_url(value: SecretStr) -> SecretStr:
     if not separator:
         raise ValueError("must be an address such as sqlite:///outputs/ledger.db")
     kind = _one_of("ledger", scheme.partition("+")[0], LEDGERS)
+    if kind == "postgresql":
+        _check_postgresql(value.get_secret_value())
     if kind != "sqlite":
         return value
     file = rest.removeprefix("/")
@@ -113,14 +159,30 @@ def check_ledger_url(value: SecretStr) -> SecretStr:
     return SecretStr(f"{scheme}:///{rooted(Path(file))}")
 
 
+def _check_postgresql(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its words may quote the password
+        raise ValueError("has a host or a port that cannot be read: escape @ : / # [ ] as %40 …") from None
+    if parts.scheme not in ("postgresql", "postgresql+psycopg"):
+        raise ValueError(f"names another driver ({parts.scheme}): write postgresql://")
+    if parts.path in ("", "/") or parts.fragment:
+        raise ValueError("names no database: write postgresql://user:password@host:5432/database")
+    if find_spec("psycopg") is None:
+        raise ValueError("needs psycopg: scripts/setup --all installs it")
+
+
 def as_text(value: object) -> object:
     """Write a number or truth value of a YAML file as the text it would be elsewhere; anything else stays."""
     return str(value) if isinstance(value, int | float) else value
 
 
 def split_words(value: object) -> object:
-    """Cut a text at commas into words; anything else stays."""
-    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    """Cut a text at commas into words, and write the numbers of a list as text; anything else stays."""
+    if isinstance(value, str | int):
+        return [word.strip() for word in str(value).split(",") if word.strip()]
+    return [as_text(word) for word in value] if isinstance(value, list) else value
 
 
 def distinct(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,14 +15,16 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from flowledger.settings.model import EnvironmentName, Settings
-from flowledger.settings.problems import similar, stray
+from flowledger.settings.guesses import similar, stray
+from flowledger.settings.kinds import EnvironmentName
+from flowledger.settings.model import Settings
 from flowledger.settings.variables import VARIABLES
 
 SELECTOR = "FLOWLEDGER_ENV"
 ENV_FILE = ".env"
 YAML_FILE = "config/settings.yaml"
 APPS = "APPS"
+CHANNELS = "CHANNELS"
 REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -76,12 +78,16 @@ class EnvFile(DotEnvSettingsSource):
 
 
 class YamlFile(YamlConfigSettingsSource):
-    """A file of ours, where ``${NAME}`` stands for what ``said`` has; ``referred`` are those names."""
+    """A file of ours, where ``${NAME}`` stands for what ``said`` has; ``referred`` are those names.
+
+    Where not ``is_read``, nobody knows what it says.
+    """
 
     def __init__(self, root: Path, place: str, said: Mapping[str, str]) -> None:
         self.place = place
         self.problems: list[str] = []
         self.referred: Sequence[str] = ()
+        self.is_read = True
         self._said = said
         super().__init__(Settings, yaml_file=root / place)
 
@@ -89,11 +95,13 @@ class YamlFile(YamlConfigSettingsSource):
         # The library would take a folder of that name for no file, and end at the first problem.
         text = _read_text(files, self)
         self.referred = REFERENCE.findall(text)
-        document = self._resolve(self._parse(text))
+        parsed = self._parse(text)
+        self.is_read = not self.problems
+        document = self._resolve(parsed)
         values = {str(name).upper(): value for name, value in document.items() if value not in (None, "")}
-        known = VARIABLES | {APPS}
+        known = VARIABLES | {APPS, CHANNELS}
         for name in sorted(values.keys() - known):
-            guess = similar(name, VARIABLES)
+            guess = similar(name, known)
             self.problems.append(stray(f"{name.lower()} in {self.place}", guess and guess.lower()))
         return {name: value for name, value in values.items() if name in known}
 
@@ -126,7 +134,10 @@ class YamlFile(YamlConfigSettingsSource):
 
 
 Source = Arguments | Environment | EnvFile | YamlFile
-"""One place: called, it gives values by variable and the listed apps as ``APPS``; empty ones are left out."""
+"""One place: called, it gives values by variable, and what is listed as ``APPS`` and ``CHANNELS``.
+
+Empty ones are left out.
+"""
 
 
 def open_sources(root: Path, environ: Mapping[str, str], arguments: Mapping[str, object]) -> Sequence[Source]:
@@ -134,7 +145,8 @@ def open_sources(root: Path, environ: Mapping[str, str], arguments: Mapping[str,
     given, environment, env_file = Arguments(arguments), Environment(environ), EnvFile(root, ENV_FILE)
     name = _choose(given, environment, env_file)
     env_files = [EnvFile(root, f"{ENV_FILE}.{name}"), env_file] if name else [env_file]
-    said = {key: value for file in env_files[::-1] for key, value in file.said.items()} | dict(environ)
+    layers = [*(file.said for file in env_files[::-1]), environ]
+    said = {key: value for layer in layers for key, value in layer.items() if value.strip()}
     overlay = [f"config/{name}.yaml"] if name else []
     yaml_files = [YamlFile(root, place, said) for place in [*overlay, YAML_FILE]]
     referred = {key for file in yaml_files for key in file.referred}

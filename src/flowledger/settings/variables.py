@@ -18,7 +18,7 @@ APP_VARIABLES: Mapping[str, str] = {
 """Variable → field of ``AppSettings``: together they define one app."""
 
 PROGRAM_VARIABLES: Mapping[str, str] = {
-    name.upper(): name for name in Settings.model_fields if name != "apps"
+    name.upper(): name for name in Settings.model_fields if name not in ("apps", "channels")
 }
 """Variable → field of ``Settings``."""
 
@@ -33,3 +33,12 @@ HINTS: Mapping[str, str] = {
     "workspace_id": "the admin API key needs the id of the workspace",
 }
 """Field of ``AppSettings`` → what it is and where to find it."""
+
+OPTION_HINTS: Mapping[str, str] = {
+    "host": "mail server, such as smtp.example.com",
+    "to": "addresses of the receivers",
+    "webhook": "address of the robot, from the settings of the chat group",
+    "url": "address that takes the messages",
+    "type": "email, dingtalk, wechat, feishu or webhook",
+}
+"""Option of a channel → what it is."""

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from flowledger import wiring
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
+from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.variables import APP_VARIABLES, VARIABLES
+from flowledger.wiring import checks
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -120,7 +123,92 @@ def test_a_listed_app_is_named_by_its_place(problems: Problems) -> None:
 def test_two_apps_of_one_name_are_a_problem(problems: Problems, app: Variables) -> None:
     """Ids and names are how people choose, so no two apps share one."""
     listed = 'apps:\n - {id: app-1, name: other, base_url: "http://h", api_token: t-1}\n'
-    assert problems(app, yaml_file=listed) == ("two apps are called 'app-1': ids and names must differ",)
+    assert problems(app, yaml_file=listed) == (
+        "DIFY_APP_ID in environment, apps[0].id in config/settings.yaml: 'app-1' is said of each, but ids and"
+        " names of apps must differ",
+    )
+    crossed = """
+apps:
+  - {id: a, name: sales, base_url: "http://h", api_token: t-1}
+  - {id: sales, base_url: "http://h", api_token: t-1}
+"""
+    (line,) = problems(yaml_file=crossed)
+    assert line.startswith(
+        "apps[0].name in config/settings.yaml, apps[1].id in config/settings.yaml: 'sales' is said of each"
+    )
+
+
+def test_stray_variables_beside_listed_apps_say_what_they_define(problems: Problems) -> None:
+    """DIFY_CONSOLE_EMAIL left in .env is not three puzzling lines about an app that nobody meant."""
+    listed = 'apps:\n - {id: a, base_url: "http://h", api_token: t-1}\n'
+    assert problems(env_file="DIFY_CONSOLE_EMAIL=a@example.com", yaml_file=listed) == (
+        "DIFY_CONSOLE_EMAIL in .env: DIFY_* variables define a first app of their own, beside those that"
+        " config/settings.yaml lists, and this one has no DIFY_BASE_URL, DIFY_API_TOKEN, DIFY_APP_ID: set"
+        " them, or remove DIFY_CONSOLE_EMAIL; for a listed app, write console_email:"
+        " ${DIFY_CONSOLE_EMAIL} there",
+    )
+
+
+def test_a_stray_token_beside_listed_apps_is_to_be_removed_or_completed(problems: Problems) -> None:
+    """So is an app of which a part is set; what is wrong with that part has its own line."""
+    listed = 'apps:\n - {id: a, base_url: "http://h", api_token: t-1}\n'
+    assert problems(env_file="DIFY_API_TOKEN=app-old", yaml_file=listed) == (
+        "DIFY_API_TOKEN in .env: DIFY_* variables define a first app of their own, beside those that"
+        " config/settings.yaml lists, and this one has no DIFY_BASE_URL, DIFY_APP_ID: set them, or remove"
+        " DIFY_API_TOKEN; for a listed app, write api_token: ${DIFY_API_TOKEN} there",
+    )
+    found = problems(env_file="DIFY_BASE_URL=nowhere\nDIFY_APP_ID=b\n", yaml_file=listed)
+    assert [line.partition(":")[0] for line in found] == [
+        "DIFY_BASE_URL in .env, DIFY_APP_ID in .env",
+        "DIFY_BASE_URL in .env",
+    ]
+
+
+@pytest.mark.parametrize("cron", ["30 25 * * *", "30 2 * *"])
+def test_a_bad_cron_of_an_app_is_a_problem(problems: Problems, cron: str) -> None:
+    """Its own crons are checked as those of config/deployments.yaml are."""
+    listed = (
+        f'apps:\n - {{id: a, base_url: "http://h", api_token: t, schedules: {{daily_report: "{cron}"}}}}\n'
+    )
+    (line,) = problems(yaml_file=listed)
+    assert line.startswith(f"apps[0].schedules.daily_report in config/settings.yaml: {cron!r} is no cron: ")
+
+
+def test_a_missing_token_makes_no_usual_word_a_secret(tmp_path: Path, app: Variables) -> None:
+    """What stands in for it is hidden from nobody's messages: "unknown" is in many."""
+    del app["DIFY_API_TOKEN"]
+    with wiring.configured(ConfigManager(tmp_path, app)):
+        _, found = checks.settings_problems()
+    assert [line.partition(" ")[0] for line in found] == ["DIFY_API_TOKEN"]
+    assert redacted("unknown app 'x': not set") == "unknown app 'x': not set"
+
+
+def test_variables_that_listed_apps_refer_to_define_no_app(load: Load) -> None:
+    """What a person was told to write works: the variables then belong to the listed app."""
+    env_file = "DIFY_CONSOLE_EMAIL=a@example.com\nDIFY_CONSOLE_PASSWORD=simulated\n"
+    listed = """
+apps:
+  - id: a
+    base_url: http://h
+    api_token: t-1
+    console_email: ${DIFY_CONSOLE_EMAIL}
+    console_password: ${DIFY_CONSOLE_PASSWORD}
+"""
+    (only,) = load(env_file=env_file, yaml_file=listed).apps
+    assert (only.id, only.console_email) == ("a", "a@example.com")
+
+
+def test_what_is_right_can_be_had_beside_the_problems(tmp_path: Path, app: Variables) -> None:
+    """More can be checked although some values are wrong; an app keeps its right fields."""
+    (tmp_path / "config").mkdir()
+    listed = "apps:\n - {id: b, name: sales, base_url: nowhere, schedules: [x], colour: red}\n - 3\n"
+    (tmp_path / "config/settings.yaml").write_text(listed + "channels: {a: {type: x}}\n", "utf-8")
+    wrong = {"TIMEZONE": "Mars", "STUCK_AFTER_HOURS": "3", "SMTP_HOST": "h", "NOTIFICATION_TYPE": "wechat"}
+    found = ConfigManager(tmp_path, {**app, **wrong}).examine()
+    assert len(found.problems) >= 6
+    assert (found.settings.timezone, found.settings.stuck_after_hours) == ("Asia/Shanghai", 3)
+    assert [each.name for each in found.settings.apps] == ["default", "sales", "default"]
+    assert found.settings.app("sales").schedules == ("x",)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.settings import Settings
+from flowledger.settings import Settings, rules
 from flowledger.settings.rules import normalise_base_url
 
 Load = Callable[..., Settings]
@@ -54,12 +54,28 @@ def test_a_wrong_base_url_is_refused_with_the_reason(url: str, reason: str) -> N
         ("LEDGER_URL", "outputs/ledger.db", "must be an address such as sqlite:///outputs/ledger.db"),
         ("LEDGER_URL", "oracle://h/x", "unknown ledger 'oracle': one of "),
         ("LEDGER_URL", "sqlite://", "names no file: "),
+        ("LEDGER_URL", "postgresql://h", "names no database: "),
+        ("LEDGER_URL", "postgresql://u:p@[h/x", "has a host or a port that cannot be read: "),
+        ("LEDGER_URL", "postgresql://u:p@h:port/x", "has a host or a port that cannot be read: "),
+        ("LEDGER_URL", "postgresql+asyncpg://h/x", "names another driver (postgresql+asyncpg): "),
         ("DIFY_CA_BUNDLE", "/nowhere/ca.pem", "there is no file /nowhere/ca.pem"),
         ("DIFY_MAX_CONCURRENCY", "0", "should be greater than or equal to 1"),
         ("DIFY_REQUEST_DEADLINE_S", "0", "should be greater than 0"),
         ("REPORT_LANGUAGE", "fr", "should be 'zh' or 'en'"),
         ("REPORT_FORMATS", " , ", "should have at least 1 item"),
         ("PREFECT_API_URL", "localhost:4200", "must begin with http:// or https://"),
+        ("PREFECT_UI_URL", "localhost", "must begin with http:// or https://"),
+        ("LOG_ROTATION", "24:00", 'must be a time of day such as 00:00, or a size such as "100 MB"'),
+        ("LOG_ROTATION", "0 MB", 'must be a time of day such as 00:00, or a size such as "100 MB"'),
+        ("LOG_TARGET", "file,moon", "should be 'file' or 'stderr'"),
+        ("TASK_RUNNER", "dask:host:8786", "must be threads, dask, or dask:tcp://host:port"),
+        ("CATCH_UP_PERIODS", "-1", "should be greater than or equal to 0"),
+        ("LINK_HOURS", "169", "should be less than or equal to 168"),
+        ("NOTIFICATION_ENABLED", "perhaps", "should be a valid boolean"),
+        ("NOTIFICATION_TYPE", "fax", "unknown type of channel 'fax': one of "),
+        ("DINGTALK_WEBHOOK", "robot", "must be an address that begins with http:// or https://"),
+        ("S3_ENDPOINT", "minio:9000", "must begin with http:// or https://"),
+        ("REPORT_RETENTION_DAYS", "0", "should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(
@@ -75,10 +91,42 @@ def test_formats_are_words_between_commas(load: Load, app: Variables) -> None:
     assert load({**app, "REPORT_FORMATS": "json, csv,json"}).app().formats == ("json", "csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOG_ROTATION", "23:59"),
+        ("LOG_ROTATION", "100 MB"),
+        ("LOG_ROTATION", "1GiB"),
+        ("TASK_RUNNER", "dask"),
+        ("TASK_RUNNER", "dask:tcp://scheduler.example.com:8786"),
+        ("CATCH_UP_PERIODS", "0"),
+        ("NOTIFICATION_ATTACH_MB", "0.5"),
+    ],
+)
+def test_a_right_value_is_taken(load: Load, name: str, value: str) -> None:
+    """Each form that is documented is accepted."""
+    settings = load({name: value}, need_app=False)
+    assert str(getattr(settings, name.lower())) == value
+
+
 def test_a_ledger_may_be_forgotten(load: Load) -> None:
     """memory:// keeps nothing and needs no file."""
     settings = load({"LEDGER_URL": "memory://"}, need_app=False)
     assert settings.ledger_url.get_secret_value() == "memory://"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_a_ledger_may_be_in_postgresql(load: Load, scheme: str) -> None:
+    """The address is kept as it is."""
+    url = f"{scheme}://user:simulated%40@db.example.com:5432/ledger?sslmode=require"
+    assert load({"LEDGER_URL": url}, need_app=False).ledger_url.get_secret_value() == url
+
+
+def test_a_missing_driver_is_a_setting_to_mend(problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PostgreSQL ledger without psycopg is told before anything starts, with how to install it."""
+    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    (problem,) = problems({"LEDGER_URL": "postgresql://h/x"}, need_app=False)
+    assert "needs psycopg: scripts/setup --all" in problem
 
 
 def test_a_certificate_file_is_found_from_the_root(load: Load, app: Variables, tmp_path: Path) -> None:

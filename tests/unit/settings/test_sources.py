@@ -93,6 +93,25 @@ def test_a_wrong_yaml_file_is_a_problem(problems: Problems, app: Variables, text
     assert problems(app, yaml_file=text) == (line,)
 
 
+def test_what_an_unreadable_yaml_file_may_hold_is_not_missed(problems: Problems) -> None:
+    """Apps, options and channels may all be in it, so that they are not set is no news."""
+    line = "line 1 of config/settings.yaml: is not valid YAML"
+    assert problems(yaml_file="a: [") == (line,)
+    split = {"STORAGE_TYPE": "s3", "NOTIFICATION_TYPE": "email", "DIFY_CONSOLE_EMAIL": "a@example.com"}
+    assert problems({**split, "DIFY_API_TOKEN": "app-simulated"}, yaml_file="a: [") == (line,)
+    found = problems({"TIMEZONE": "Mars"}, yaml_file="a: [")
+    assert [each.partition(":")[0] for each in found] == [line.partition(":")[0], "TIMEZONE in environment"]
+
+
+def test_an_empty_variable_that_is_referred_to_is_not_given(load: Load, problems: Problems) -> None:
+    """${NAME} takes what .env says then, as settings do."""
+    listed = 'apps:\n - {id: b, base_url: "http://h", api_token: "${TOKEN_B}"}\n'
+    for empty in ("", "  "):
+        (only,) = load({"TOKEN_B": empty}, env_file="TOKEN_B=app-two", yaml_file=listed).apps
+        assert only.api_token.get_secret_value() == "app-two"
+    assert "TOKEN_B is not set" in problems({"TOKEN_B": " "}, yaml_file=listed)[0]
+
+
 def test_a_line_that_is_no_assignment_is_a_problem(problems: Problems, app: Variables) -> None:
     """NAME: value is not dropped with a warning."""
     assert problems(app, env_file="# fine\nTIMEZONE: UTC\n") == (
@@ -134,8 +153,9 @@ def test_every_place_can_be_asked_by_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_not_used_yet_may_be_a_number(load: Load) -> None:
-    """A YAML file writes ports and truth values without quotes."""
-    settings = load(yaml_file="smtp_port: 587\nnotification_enabled: true", need_app=False)
-    assert settings.smtp_port is not None
-    assert settings.smtp_port.get_secret_value() == "587"
+def test_a_yaml_file_writes_numbers_and_truth_values_plainly(load: Load) -> None:
+    """Ports and switches need no quotes there, and are text in the environment."""
+    settings = load(
+        {"SMTP_PORT": "465"}, yaml_file="smtp_port: 587\nnotification_enabled: no", need_app=False
+    )
+    assert (settings.smtp_port, settings.notification_enabled) == (465, False)

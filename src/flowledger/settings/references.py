@@ -1,0 +1,77 @@
+"""References that stand in the place of a secret: ``file:…``, ``enc:…``, ``prefect:…``."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from flowledger import plugins
+from flowledger.errors import UnreadableSecretError
+
+REFERENCE = re.compile(rf"\s*({'|'.join(plugins.SECRETS)}):(.*?)\s*", re.DOTALL)
+
+Way = tuple[int | str, ...]
+"""Way to a value: variable, or ``APPS``, number and field, or ``CHANNELS``, name and option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """What a reader may need: where relative paths begin, the keys (newest first), Prefect's address."""
+
+    root: Path = field(default_factory=Path)
+    keys: tuple[SecretStr, ...] = ()
+    prefect_api_url: str | None = None
+
+
+Reader = Callable[[str, Keyring], str]
+"""Reads what follows the colon of a reference.
+
+:raises UnreadableSecretError: saying what is wrong and what to do, without a secret.
+"""
+
+
+def scheme_of(value: object) -> str | None:
+    """Give the word before the colon, where a value is a reference."""
+    found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else None
+
+
+def read(reference: str, keyring: Keyring) -> SecretStr:
+    """Read the secret that a reference stands for.
+
+    :raises UnreadableSecretError: when there is none.
+    """
+    found = REFERENCE.fullmatch(reference)
+    if found is None or not found[2]:
+        raise UnreadableSecretError("names nothing after the colon")
+    reader: Reader = plugins.load("secret", found[1])
+    secret = reader(found[2], keyring)
+    if not secret:
+        raise UnreadableSecretError(f"the secret that {found[1]}: refers to is empty")
+    return SecretStr(secret)
+
+
+def references_in(value: Any, way: Way = ()) -> Iterator[tuple[Way, str]]:
+    """Give every reference inside a value, with the way to it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from references_in(inner, (*way, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from references_in(inner, (*way, index))
+    elif scheme_of(value):
+        yield way, value
+
+
+def put_in(value: Any, secrets: Mapping[Way, SecretStr | None], way: Way = ()) -> Any:
+    """Give a value with secrets in the places of their references; None stands for what could not be read."""
+    if way in secrets:
+        return secrets[way]
+    if isinstance(value, Mapping):
+        return {key: put_in(inner, secrets, (*way, str(key))) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [put_in(inner, secrets, (*way, index)) for index, inner in enumerate(value)]
+    return value

@@ -1,0 +1,233 @@
+"""What is run and when: config/deployments.yaml, typed, or every problem in it with its place."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+
+from flowledger.errors import SettingsError
+from flowledger.settings.guesses import similar, stray
+from flowledger.settings.kinds import Formats, Frozen, NotEmpty, Tags
+from flowledger.settings.report_periods import AFTER, BEFORE, period_of_bounds
+
+FILE = "config/deployments.yaml"
+CRON_FIELDS = 5
+SOME_INSTANT = datetime(2024, 1, 1, tzinfo=UTC)
+MARK, OWN_TAGS = "flowledger", ("app:", "schedule:")
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "daily_report": {
+        "name": "daily-workflow-report",
+        "schedule": "0 2 * * *",
+        "period": "yesterday",
+        "tags": ["daily", "report", "workflow"],
+        "description": "Collects and reports the day before.",
+    },
+    "weekly_report": {
+        "name": "weekly-workflow-report",
+        "schedule": "0 3 * * 1",
+        "period": "last_week",
+        "tags": ["weekly", "report", "workflow"],
+        "description": "Reports the week before, Monday to Sunday.",
+    },
+    "custom_report": {
+        "name": "custom-workflow-report",
+        "tags": ["custom", "report", "workflow"],
+        "description": 'Any period and filter, started by hand with "Custom run".',
+    },
+    "cleanup": {
+        "name": "cleanup-storage",
+        "flow": "cleanup",
+        "schedule": "30 4 * * *",
+        "tags": ["cleanup"],
+        "description": "Removes stored reports that are older, more or larger than the settings keep.",
+    },
+}
+"""The entries where there is no file; an entry of one of these keys takes from here what it leaves out."""
+
+
+class ReportParameters(Frozen):
+    """What a report can be told besides app and period; what is left out is left to the app's settings."""
+
+    keyword: NotEmpty | None = None
+    status: NotEmpty | None = None
+    output_format: Formats | None = None
+    output_dir: NotEmpty | None = None
+    with_details: bool = True
+    with_node_executions: bool = True
+    save_data: bool = False
+    notify_on_complete: bool = True
+
+
+class CleanupParameters(Frozen):
+    """What a cleanup can be told besides the app."""
+
+    dry_run: bool = False
+
+
+PARAMETERS: Mapping[str, type[Frozen]] = {"report": ReportParameters, "cleanup": CleanupParameters}
+"""Flow → what its entries can say under ``parameters``."""
+
+
+def check_cron(text: str) -> str:
+    """Refuse what is no cron of five fields, or one that never fires."""
+    if len(text.split()) != CRON_FIELDS:
+        raise ValueError(
+            f'{text!r} is no cron: write minute hour day month weekday, such as "0 2 * * *" for 02:00'
+        )
+    try:
+        next(CronSim(text, SOME_INSTANT))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"{text!r} is no cron: {str(error) or 'it never fires'}") from None
+    return text
+
+
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", text):
+        raise ValueError("must be 1 to 100 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    for tag in tags:
+        if tag == MARK or tag.startswith(OWN_TAGS):
+            raise ValueError(f"{tag!r} is a tag by which deployments are found again: choose another")
+    return tags
+
+
+Cron = Annotated[str, AfterValidator(check_cron), Field(examples=["0 2 * * *"])]
+
+
+class ScheduleSettings(Frozen):
+    """One entry: the deployment it becomes for each app that uses it.
+
+    ``schedule`` is a cron in the app's time zone; None means runs are started by hand.  ``parameters`` hold
+    what was said, typed, and nothing else.
+    """
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    flow: Literal["report", "cleanup"] = "report"
+    schedule: Cron | None = None
+    period: Literal["yesterday", "today", "last_week", "last_month", "last_24h"] = "yesterday"
+    tags: Annotated[Tags, AfterValidator(_check_tags)] = ()
+    parameters: Mapping[str, Any] = Field(default_factory=dict)
+    description: str = ""
+    enabled: bool = True
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _check_parameters(cls, given: Any, info: ValidationInfo) -> Any:
+        """Hold the parameters against what the flow can be told; empty ones are left out."""
+        model = PARAMETERS.get(info.data.get("flow", ""))
+        if model is None or not isinstance(given, dict):
+            return given
+        said = {str(name): value for name, value in given.items() if value not in (None, "")}
+        checked = model.model_validate(said)
+        return {name: _plain(getattr(checked, name)) for name in sorted(checked.model_fields_set)}
+
+
+def _plain(value: Any) -> Any:
+    """Give a list of words as the flows take it."""
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
+def load_schedules(root: Path) -> Mapping[str, ScheduleSettings]:
+    """Read config/deployments.yaml below a root; the usual entries where there is no such file.
+
+    :raises SettingsError: with a line for everything wrong.
+    """
+    try:
+        text = (root / FILE).read_text("utf-8-sig")
+    except FileNotFoundError:
+        return read_schedules(USUAL)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            [f"{FILE}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})"]
+        ) from None
+    try:
+        return read_schedules(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1} of " if mark else ""
+        raise SettingsError([f"{line}{FILE}: is not valid YAML"]) from None
+
+
+def read_schedules(document: Any) -> Mapping[str, ScheduleSettings]:
+    """Read entries by their keys, the old form included.
+
+    :raises SettingsError: with a line for everything wrong.
+    """
+    if document is None:
+        return {}
+    if not isinstance(document, Mapping):
+        raise SettingsError([f"{FILE}: must be a mapping, such as daily_report: and below it its schedule"])
+    found: dict[str, ScheduleSettings] = {}
+    wrong: list[str] = []
+    for key, given in document.items():
+        try:
+            found[str(key)] = ScheduleSettings.model_validate(completed(str(key), given))
+        except ValidationError as error:
+            wrong += [_line(str(key), detail) for detail in error.errors(include_url=False)]
+        except ValueError as error:
+            wrong.append(f"{key} in {FILE}: {error}")
+    wrong += _doubles(found)
+    if wrong:
+        raise SettingsError(wrong)
+    return found
+
+
+def completed(key: str, given: Any) -> dict[str, Any]:
+    """Complete one entry: bounds of the old form become its period, and a usual key gives what is not said.
+
+    :raises ValueError: saying what is wrong with the key, the bounds or the period.
+    """
+    if not re.fullmatch(r"[A-Za-z]\w{0,49}", key, re.ASCII):
+        raise ValueError("an entry is called by a letter, then letters, digits and underscores, 50 at most")
+    if not isinstance(given, dict):
+        raise ValueError("must be a mapping with schedule, period, parameters and the like")  # noqa: TRY004
+    said = {str(name): value for name, value in given.items() if value is not None}
+    parameters = said.get("parameters", {})
+    if isinstance(parameters, dict):
+        parameters = dict(parameters)
+        bounds = period_of_bounds(parameters.pop(AFTER, None), parameters.pop(BEFORE, None))
+        periods = {said.get("period"), parameters.pop("period", None), bounds} - {None}
+        if len(periods) > 1:
+            raise ValueError(f"speaks of several periods ({', '.join(sorted(map(str, periods)))}): keep one")
+        said |= {"parameters": parameters, **({"period": periods.pop()} if periods else {})}
+    usual = {name: value for name, value in USUAL.get(key, {}).items() if name != "schedule"}
+    return {"name": key.replace("_", "-"), **usual, **said}
+
+
+def _doubles(found: Mapping[str, ScheduleSettings]) -> Iterator[str]:
+    keys: dict[str, str] = {}
+    for key, entry in found.items():
+        if keys.setdefault(entry.name, key) != key:
+            yield f"{key}.name in {FILE}: {keys[entry.name]} is called {entry.name!r} too: names must differ"
+
+
+def _line(key: str, detail: ErrorDetails) -> str:
+    place = ".".join([key, *map(str, detail["loc"])]) + f" in {FILE}"
+    if detail["type"] == "extra_forbidden":
+        known = PARAMETERS["report"] if "parameters" in detail["loc"] else ScheduleSettings
+        guess = similar(str(detail["loc"][-1]), known.model_fields)
+        return stray(place, guess)
+    text = detail["msg"]
+    for subject in ("Value error, ", "Input "):
+        text = text.removeprefix(subject)
+    return f"{place}: {text}"
+
+
+def deployments_schema() -> dict[str, Any]:
+    """Give the JSON Schema of config/deployments.yaml, for editors."""
+    schema = TypeAdapter(dict[str, ScheduleSettings]).json_schema()
+    own = TypeAdapter(ReportParameters | CleanupParameters).json_schema(ref_template="#/$defs/{model}")
+    entry = schema["$defs"]["ScheduleSettings"]
+    entry["properties"]["parameters"] = {"anyOf": own["anyOf"], "title": "Parameters"}
+    entry["required"] = []
+    schema["$defs"] |= own["$defs"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": FILE, **schema}
