@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flowledger.domain.names import safe_path
 from flowledger.errors import StorageError
+from flowledger.ports import Stored
 from flowledger.storage.durable import copy_any, make_directories, remove_any, sync_directory
 from flowledger.storage.workspace import FOLDER, remove_leftovers, workspace
 
@@ -51,22 +52,31 @@ class LocalStorage:
         with _naming(name, self.root, "read"):
             return self._path(name).read_bytes()
 
-    def names(self, prefix: str) -> Sequence[tuple[str, datetime]]:
+    def names(self, prefix: str) -> Sequence[Stored]:
         """List the files whose names begin with a prefix, with the time (UTC) each was kept, oldest first."""
-        start = self.root / safe_path(prefix.rpartition("/")[0]) if "/" in prefix else self.root
+        folder, _, beginning = prefix.rpartition("/")
+        start = self.root / safe_path(folder) if folder else self.root
         with _naming(prefix, self.root, "list"):
-            found = [(name, kept_at) for name, kept_at in self._files(start) if name.startswith(prefix)]
-        return sorted(found, key=lambda item: (item[1], item[0]))
+            found = [each for each in self._files(start, beginning) if each.name.startswith(prefix)]
+        return sorted(found, key=lambda each: (each.kept_at, each.name))
 
     def location(self, name: str) -> str:
         """Give the path of a name."""
         return str(self._path(name))
 
-    def remove(self, name: str) -> None:
-        """Forget a file or directory, and the directories that become empty; one not there is no error.
+    def link(self, name: str, valid_for: timedelta) -> str:  # noqa: ARG002  # a path is valid for ever
+        """Give the path of a file: nobody else signs for it."""
+        return self.location(name)
+
+    def remove(self, *names: str) -> None:
+        """Forget files or directories, and the directories that become empty; one not there is no error.
 
         :raises StorageError: with the name, when it cannot.
         """
+        for name in names:
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
         path = self._path(name)
         with _naming(name, self.root, "remove"):
             remove_any(path)
@@ -78,14 +88,16 @@ class LocalStorage:
     def _path(self, name: str) -> Path:
         return self.root / safe_path(name)
 
-    def _files(self, start: Path) -> Iterator[tuple[str, datetime]]:
+    def _files(self, start: Path, beginning: str) -> Iterator[Stored]:
+        """Give the files below a folder; of its own names only those that begin so are looked at."""
         for folder, folders, files in os.walk(start):  # unlike rglob, it goes on where a directory vanishes
-            if FOLDER in folders:
-                folders.remove(FOLDER)
-            for path in (Path(folder, file) for file in files):
+            wanted = beginning if folder == str(start) else ""
+            folders[:] = [name for name in folders if name != FOLDER and name.startswith(wanted)]
+            for path in (Path(folder, file) for file in files if file.startswith(wanted)):
                 with suppress(FileNotFoundError):
-                    kept_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                    yield path.relative_to(self.root).as_posix(), kept_at
+                    about = path.stat()
+                    kept_at = datetime.fromtimestamp(about.st_mtime, UTC)
+                    yield Stored(path.relative_to(self.root).as_posix(), kept_at, about.st_size)
 
 
 def _move_in(place: Path, target: Path) -> None:

@@ -1,80 +1,143 @@
-"""Reports and data files over any backend, with a pointer to the newest."""
+"""Reports and data over any backend: versions that are never overwritten, a pointer to the newest."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
+from loguru import logger
 
 from flowledger.domain.names import safe_name
+from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport, protected
 from flowledger.domain.texts import mend
 from flowledger.errors import StorageError, UsageError
-from flowledger.ports import Clock, StorageBackend
-
-REPORTS = "reports"
-DATA = "data"
-LATEST = "latest.json"
+from flowledger.ports import Clock, StorageBackend, Stored
+from flowledger.storage import layout
+from flowledger.storage.catalogue import Usage, reports_in, usage_of
+from flowledger.storage.layout import DATA, REPORTS, Rank, rank_of
+from flowledger.storage.scratch import together, written
+from flowledger.storage.spool import Spooled
 
 _LONGEST_DAYS = 100 * 365
 
 
 @dataclass(frozen=True, slots=True)
 class StorageService:
-    """Keeps reports under ``reports/<type>/`` and data under ``data/``.
+    """Keeps reports under ``reports/<type>/`` and data under ``data/``; ``storage.layout`` has the whole map.
 
-    ``reports/<type>/latest/<app>/latest.json`` names the newest artifacts of a report type and app; those
-    are never cleaned up.  Every method may raise ``StorageError``, naming the file.
+    A name that is taken is never written again: a later file gets ``-2``, ``-3`` …  Every report has an entry
+    that says what it is, written after its files, and a pointer names that of the newest window of each type
+    and app.  Every method may raise ``StorageError``, naming the file.
     """
 
     backend: StorageBackend
     clock: Clock
 
-    def save_report(self, content: bytes | str, filename: str, report_type: str, *, app: str = "") -> str:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people must know of where the files are now: that they wait on this machine, and why."""
+        return self.backend.notes if isinstance(self.backend, Spooled) else ()
+
+    @property
+    def place(self) -> str:
+        """Where everything is: a folder, or a bucket with its prefix."""
+        return place_of(self.backend)
+
+    def save_report(
+        self,
+        content: bytes | str,
+        filename: str,
+        report_type: str,
+        *,
+        app: str = "",
+        subject: ReportSubject = NO_SUBJECT,
+    ) -> str:
         """Keep one rendered report (a text in UTF-8) and give its location."""
         body = mend(content).encode() if isinstance(content, str) else content
-        name = f"{REPORTS}/{safe_name(report_type)}/{safe_name(filename)}"
-        location = self._put_bytes(name, body)
-        self._point(report_type, app, Path(filename).stem, {name: location})
-        return location
+        with written(filename, body) as source:
+            named = source.rename(source.with_name(safe_name(filename)))
+            return self.save_files([named], Path(filename).stem, report_type, app=app, subject=subject)[0]
 
     def save_files(
-        self, paths: Sequence[Path], stem: str, report_type: str, *, app: str = ""
+        self,
+        paths: Sequence[Path],
+        stem: str,
+        report_type: str,
+        *,
+        app: str = "",
+        subject: ReportSubject = NO_SUBJECT,
     ) -> Sequence[str]:
         """Keep a report's artifacts and give their locations, in the same order.
 
         One file becomes ``<stem>`` with its own extension, several a directory ``<stem>`` that appears whole.
         """
-        base = f"{REPORTS}/{safe_name(report_type)}/{safe_name(stem)}"
-        if len(paths) == 1:
-            names = [f"{base}{paths[0].suffix}"]
-            self.backend.put(names[0], paths[0])
-        elif paths:
-            names = [f"{base}/{safe_name(path.name)}" for path in paths]
-            with _together(paths, [name.rpartition("/")[2] for name in names]) as directory:
-                self.backend.put(base, directory)
-        else:
+        if not paths:
             return []
-        kept = {name: self.backend.location(name) for name in names}
-        self._point(report_type, app, stem, kept)
-        return list(kept.values())
+        stem = self._free(layout.stem_of(stem), report_type, app, subject, paths)
+        names = _names_of(report_type, stem, paths)
+        if len(names) == 1 and names[0].count("/") == 2:
+            places = [self.backend.put(names[0], paths[0])]
+        else:
+            with together(paths, [name.rpartition("/")[2] for name in names]) as directory:
+                place = self.backend.put(names[0].rpartition("/")[0], directory)
+            places = [f"{place}/{name.rpartition('/')[2]}" for name in names]
+        self._enter(report_type, app, stem, subject, dict(zip(names, paths, strict=True)))
+        self._point(report_type, app, stem, subject, names)
+        return places
 
     def save_data(self, data: Mapping[str, Any], filename: str) -> str:
         """Keep a JSON object, readable and in UTF-8, and give its location."""
-        return self._put_bytes(f"{DATA}/{safe_name(filename)}", _json(data))
+        file = Path(safe_name(filename))
+        taken = {each.name for each in self.backend.names(f"{DATA}/{file.stem}")}
+        names = (f"{version}{file.suffix}" for version in _versions(f"{DATA}/{file.stem}"))
+        name = next(name for name in names if name not in taken)
+        return self._put_bytes(name, _json(data))
+
+    def read(self, name: str) -> bytes:
+        """Give a kept file's content, proved to be what was kept where the storage can tell."""
+        return self.backend.read(name)
+
+    def link(self, name: str, valid_for: timedelta) -> str:
+        """Give an address that opens a kept file without a log-in for a while; of a local one, its path.
+
+        :raises StorageError: when there is no such file.
+        """
+        if not any(each.name == name for each in self.backend.names(name)):
+            raise StorageError(
+                f"there is no {name} in {self.place}: see flowledger storage list, or name its --app"
+            )
+        return self.backend.link(name, valid_for)
 
     def latest(self, report_type: str, app: str = "") -> Mapping[str, Any] | None:
-        """Give the pointer to the newest artifacts: stem, kept_at, names, locations; None without one."""
-        name = _pointer(report_type, app)
-        if not any(known == name for known, _ in self.backend.names(name)):
-            return None
-        pointer = orjson.loads(self.backend.read(name))
-        return pointer if isinstance(pointer, dict) else None
+        """Give the pointer to the newest window: stem, until, kept_at, names, locations; None without one."""
+        name = layout.pointer_of(report_type, app)
+        return self._read_json(name, "pointer") if self._is_there(name) else None
+
+    def versions(self, report_type: str, app: str = "") -> Sequence[StoredReport]:
+        """List the reports of a type and app, newest first."""
+        return self.reports(app=app or "all", report_type=report_type)[::-1]
+
+    def reports(
+        self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None
+    ) -> Sequence[StoredReport]:
+        """List the reports that are kept whole, oldest first; an app's filtered ones are its own too."""
+        stored = self.backend.names(layout.folder_of_type(report_type) if report_type else f"{REPORTS}/")
+        apps = None if app is None else {layout.app_folder(app), layout.app_folder(f"{app}-filtered")}
+        return [
+            report
+            for report in reports_in(stored, self._pointed(stored, apps))
+            if (apps is None or report.app in apps) and (since is None or report.kept_at >= since)
+        ]
+
+    def stats(self) -> Sequence[Usage]:
+        """Add up bytes and counts by app and type."""
+        return usage_of([*self.backend.names(f"{REPORTS}/"), *self.backend.names(f"{DATA}/")])
 
     def list_reports(self, report_type: str, days: int) -> Sequence[str]:
         """Give the locations of the artifacts kept in the last so many days, newest first.
@@ -82,66 +145,190 @@ class StorageService:
         :raises UsageError: for a negative number of days.
         """
         since = self.clock() - _days(days)
-        kept = self.backend.names(f"{REPORTS}/{safe_name(report_type)}/")
+        stored = self.backend.names(layout.folder_of_type(report_type))
+        listed = {name for report in reports_in(stored) for name in report.names}
         return [
-            self.backend.location(name) for name, at in reversed(kept) if at >= since and _is_artifact(name)
+            self.backend.location(each.name)
+            for each in reversed(stored)
+            if each.kept_at >= since and each.name in listed
         ]
 
     def cleanup_old_files(self, days: int) -> int:
-        """Remove reports and data older than so many days, but what a pointer names; give their number.
+        """Remove reports and data older than so many days; give the number of files, entries not counted.
+
+        What a pointer names and the certified report of the newest window of each type and app stay.
 
         :raises UsageError: for a negative number of days.
         """
         until = self.clock() - _days(days)
-        kept = [*self.backend.names(f"{REPORTS}/"), *self.backend.names(f"{DATA}/")]
-        pointed = self._pointed([name for name, _ in kept if not _is_artifact(name)])
-        old = [name for name, at in kept if at < until and _is_artifact(name) and name not in pointed]
-        for name in old:
-            self.backend.remove(name)
+        stored = [*self.backend.names(f"{REPORTS}/"), *self.backend.names(f"{DATA}/")]
+        pointed = self._pointed(stored)
+        reports = reports_in(stored, pointed)
+        spared = pointed | {name for report in protected(reports) for name in report.names}
+        old = [
+            each.name
+            for each in stored
+            if each.kept_at < until and rank_of(each.name) is Rank.CONTENT and each.name not in spared
+        ]
+        gone = set(old)
+        entries = [_entry_of(report) for report in reports if gone.issuperset(report.names)]
+        self.backend.remove(*entries, *old)
         return len(old)
 
-    def _pointed(self, pointers: Sequence[str]) -> frozenset[str]:
-        return frozenset(name for pointer in pointers for name in self._names_in(pointer))
+    def discard(self, reports: Sequence[StoredReport]) -> None:
+        """Forget reports: their entries first, so that nothing is listed that is not whole."""
+        self.backend.remove(*(_entry_of(report) for report in reports))
+        self.backend.remove(*(name for report in reports for name in report.names))
 
-    def _names_in(self, pointer: str) -> Sequence[str]:
+    def check(self) -> str:
+        """Keep, read back and remove a small file, and give the place; so that trouble shows before work.
+
+        :raises StorageUnavailableError, StorageRefusedError: when the storage is away, or refuses.
+        """
+        name = f"check/{uuid4().hex}.txt"
+        with written(name, name.encode()) as source:
+            self.backend.put(name, source)
         try:
-            names = orjson.loads(self.backend.read(pointer))["names"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(
-                f"{self.backend.location(pointer)} cannot be read as a pointer: remove it and run again"
-            ) from error
-        return [str(name) for name in names]
+            if self.backend.read(name) != name.encode():
+                raise StorageError(f"{self.backend.location(name)} reads back as something else")
+        finally:
+            self.backend.remove(name)
+        return self.place
 
-    def _point(self, report_type: str, app: str, stem: str, kept: Mapping[str, str]) -> None:
-        """Name the newest artifacts; further formats of the same report join those already named."""
-        known = self.latest(report_type, app) or {}
+    def _free(
+        self, stem: str, report_type: str, app: str, subject: ReportSubject, paths: Sequence[Path]
+    ) -> str:
+        """Choose a stem that is new, or the same report's in another format."""
+        kept = self.backend.names(f"{layout.folder_of_type(report_type)}{stem}")
+        taken = {each.name for each in kept}
+        known = {report[1] for name in taken if (report := layout.report_of(name))}
+        for version in _versions(stem):
+            if version not in known:
+                return version
+            is_new = taken.isdisjoint(_names_of(report_type, version, paths))
+            if is_new and self._has(report_type, app, version, subject.until):
+                return version
+        raise AssertionError("numbers do not end")
+
+    def _has(self, report_type: str, app: str, stem: str, until: datetime | None) -> bool:
+        entries = (
+            layout.entry_of(report_type, app, stem, certified=each, until=end)
+            for each in (True, False)
+            for end in {until, None}
+        )
+        return any(self._is_there(entry) for entry in entries)
+
+    def _enter(
+        self, report_type: str, app: str, stem: str, subject: ReportSubject, files: Mapping[str, Path]
+    ) -> None:
+        """Write a report's entry; further formats of the same report join those already entered."""
+        certified = subject.certified is True
+        name = layout.entry_of(report_type, app, stem, certified=certified, until=subject.until)
+        known = self._read_json(name, "report's entry").get("files", []) if self._is_there(name) else []
+        entry = {
+            "report_type": report_type,
+            "app": app,
+            "stem": stem,
+            "period": subject.period,
+            "window": subject.window,
+            "certified": subject.certified,
+            "kept_at": self.clock().isoformat(),
+            "files": [*known, *({"name": each, **_facts(path)} for each, path in files.items())],
+        }
+        self._put_bytes(name, _json(entry))
+
+    def _point(
+        self, report_type: str, app: str, stem: str, subject: ReportSubject, names: Sequence[str]
+    ) -> None:
+        """Name the artifacts of the newest window; further formats of the same report join those named.
+
+        An older window, such as a backfill writes, leaves the pointer where it is.
+        """
+        try:
+            known = self.latest(report_type, app) or {}
+        except StorageError as error:
+            logger.warning("the pointer to the newest report is written anew: {}", error)
+            known = {}
         if known.get("stem") == stem:
-            kept = {**dict(zip(known["names"], known["locations"], strict=True)), **kept}
+            names = list(dict.fromkeys((*known["names"], *names)))
         pointer = {
             "report_type": report_type,
             "app": app,
             "stem": stem,
+            "until": subject.until.isoformat() if subject.until else None,
             "kept_at": self.clock().isoformat(),
-            "names": list(kept),
-            "locations": list(kept.values()),
+            "names": names,
+            "locations": [self.backend.location(name) for name in names],
         }
-        self._put_bytes(_pointer(report_type, app), _json(pointer))
+        before, now = layout.pointer_order(known), layout.pointer_order(pointer)
+        if before and now and before[0] > now[0]:
+            return
+        self._put_bytes(layout.pointer_of(report_type, app), _json(pointer))
+
+    def _pointed(self, stored: Iterable[Stored], apps: Iterable[str] | None = None) -> frozenset[str]:
+        """Give the names that pointers name, those of some apps only where that is wanted."""
+        wanted = None if apps is None else set(apps)
+        pointers = [each.name for each in stored if rank_of(each.name) is Rank.POINTER]
+        chosen = [name for name in pointers if wanted is None or name.split("/")[3] in wanted]
+        return frozenset(name for pointer in chosen for name in self._names_in(pointer))
+
+    def _names_in(self, pointer: str) -> Sequence[str]:
+        try:
+            return [str(name) for name in self._read_json(pointer, "pointer")["names"]]
+        except (KeyError, TypeError) as error:
+            raise self._unreadable(pointer, "pointer") from error
+
+    def _read_json(self, name: str, kind: str) -> Mapping[str, Any]:
+        try:
+            found = orjson.loads(self.backend.read(name))
+        except ValueError as error:
+            raise self._unreadable(name, kind) from error
+        if not isinstance(found, dict):
+            raise self._unreadable(name, kind)
+        return found
+
+    def _unreadable(self, name: str, kind: str) -> StorageError:
+        return StorageError(
+            f"{self.backend.location(name)} cannot be read as a {kind}: remove it and run again"
+        )
+
+    def _is_there(self, name: str) -> bool:
+        return any(each.name == name for each in self.backend.names(name))
 
     def _put_bytes(self, name: str, content: bytes) -> str:
-        with _scratch(name) as directory:
-            source = directory / "content"
-            with _naming(name):
-                source.write_bytes(content)
+        with written(name, content) as source:
             return self.backend.put(name, source)
 
 
-def _pointer(report_type: str, app: str) -> str:
-    return f"{REPORTS}/{safe_name(report_type)}/latest/{safe_name(app or 'all')}/{LATEST}"
+def place_of(backend: StorageBackend) -> str:
+    """Give where a storage keeps everything: a folder, or a bucket with its prefix."""
+    return backend.location(REPORTS).removesuffix(f"/{REPORTS}")
 
 
-def _is_artifact(name: str) -> bool:
-    parts = name.split("/")
-    return not (parts[0] == REPORTS and parts[2:3] == ["latest"] and parts[-1] == LATEST)
+def _entry_of(report: StoredReport) -> str:
+    return layout.entry_of(
+        report.report_type, report.app, report.stem, certified=report.certified, until=report.until
+    )
+
+
+def _names_of(report_type: str, stem: str, paths: Sequence[Path]) -> Sequence[str]:
+    """Name a report's files: beside each other in a directory, but one alone by its stem."""
+    base = f"{layout.folder_of_type(report_type)}{stem}"
+    if len(paths) == 1 and layout.is_plain(paths[0].suffix):
+        return [f"{base}{paths[0].suffix}"]
+    return [f"{base}/{safe_name(path.name)}" for path in paths]
+
+
+def _versions(stem: str) -> Iterator[str]:
+    return chain((stem,), (f"{stem}-{number}" for number in count(2)))
+
+
+def _facts(path: Path) -> Mapping[str, Any]:
+    with path.open("rb") as content:
+        digest = sha256()
+        while chunk := content.read(1 << 20):
+            digest.update(chunk)
+    return {"size_bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def _days(days: int) -> timedelta:
@@ -156,39 +343,3 @@ def _json(data: Mapping[str, Any]) -> bytes:
     except orjson.JSONEncodeError:
         # Lone surrogates and integers beyond 64 bits; ASCII escapes carry them.
         return json.dumps(data, default=str, indent=2).encode()
-
-
-@contextmanager
-def _together(paths: Sequence[Path], names: Sequence[str]) -> Iterator[Path]:
-    """Give a directory that holds exactly these files under these names."""
-    parent = paths[0].parent
-    if {path.name for path in parent.iterdir()} == set(names) and all(
-        path.parent == parent for path in paths
-    ):
-        yield parent
-        return
-    with _scratch(str(parent)) as directory:
-        with _naming(str(directory)):
-            for path, name in zip(paths, names, strict=True):
-                shutil.copyfile(path, directory / name)
-        yield directory
-
-
-@contextmanager
-def _scratch(name: str) -> Iterator[Path]:
-    with _naming(name):
-        directory = Path(tempfile.mkdtemp(prefix="flowledger-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {name}: {error.strerror or error}; check free space of the temporary directory"
-        ) from error

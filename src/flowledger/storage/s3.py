@@ -1,0 +1,201 @@
+"""Files kept as objects of an S3 bucket."""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import SecretStr
+
+from flowledger.errors import StorageError
+from flowledger.ports import Stored
+from flowledger.storage.buckets import BucketStorage
+from flowledger.storage.contents import MULTIPART_FROM, Digest, media_type, part_size
+from flowledger.storage.refusals import away, not_installed, refusal, spoilt
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ATTEMPTS = 5
+"""Tries of one request, the first included; boto3 makes them, with growing waits of up to 20 s."""
+
+_CONNECT_S = 10
+_READ_S = 60
+_AT_ONCE = 4
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class S3Storage(BucketStorage):
+    """Keeps files as objects of a bucket of AWS S3 or of a server that speaks its protocol.
+
+    Without keys, those of the surroundings are used (environment, profile, the machine's role).  A server
+    with an ``endpoint`` of its own is sent no checksum headers, which not all understand; what arrived is
+    proved by size and ETag instead, and where the ETag tells nothing, by reading it back.
+    """
+
+    bucket_name: str
+    endpoint: str | None = None
+    region: str | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    prefix: str = ""
+
+    scheme: ClassVar[str] = "s3"
+
+    def _send(self, key: str, path: Path, digest: Digest) -> None:
+        part = part_size(digest.size_bytes)
+        with self._translated("keep", key):
+            from boto3.s3.transfer import TransferConfig
+
+            self._client.upload_file(
+                str(path),
+                self.bucket_name,
+                key,
+                ExtraArgs={"ContentType": media_type(key), "Metadata": {"sha256": digest.sha256}},
+                # Reads from the file part by part, and aborts the upload when a part fails.
+                Config=TransferConfig(
+                    multipart_threshold=MULTIPART_FROM, multipart_chunksize=part, max_concurrency=_AT_ONCE
+                ),
+            )
+            if not self._arrived(key, path, digest, part):
+                self._client.delete_object(Bucket=self.bucket_name, Key=key)
+                raise spoilt(self._place(key))
+
+    def _arrived(self, key: str, path: Path, digest: Digest, part: int) -> bool:
+        head = self._client.head_object(Bucket=self.bucket_name, Key=key)
+        if head["ContentLength"] != digest.size_bytes:
+            return False
+        tag = head["ETag"].strip('"')
+        if digest.size_bytes >= MULTIPART_FROM:
+            return tag == _tag_of_parts(path, part) or self._reads_back(key, digest)
+        return tag == digest.md5.hex() or self._reads_back(key, digest)
+
+    def _reads_back(self, key: str, digest: Digest) -> bool:
+        content = hashlib.sha256()
+        body = self._client.get_object(Bucket=self.bucket_name, Key=key)["Body"]
+        for chunk in body.iter_chunks(_CHUNK):
+            content.update(chunk)
+        return content.hexdigest() == digest.sha256
+
+    def _fetch(self, key: str) -> tuple[bytes, str]:
+        with self._translated("read", key):
+            answer = self._client.get_object(Bucket=self.bucket_name, Key=key)
+            return answer["Body"].read(), answer.get("Metadata", {}).get("sha256", "")
+
+    def _list(self, start: str) -> Iterator[Stored]:
+        with self._translated("list", start):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket_name, Prefix=start
+            )
+            for page in pages:
+                for each in page.get("Contents", ()):
+                    yield Stored(each["Key"], each["LastModified"], each["Size"])
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        with self._translated("remove", keys[0]):
+            answer = self._client.delete_objects(
+                Bucket=self.bucket_name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
+        for problem in answer.get("Errors", ()):
+            if problem.get("Code") != "NoSuchKey":
+                place = self._place(problem.get("Key", ""))
+                said = problem.get("Message", "")
+                raise refusal("S3", "remove", place, code=problem.get("Code", ""), message=said)
+
+    def _sign(self, key: str, seconds: int) -> str:
+        with self._translated("sign a link to", key):
+            return self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": self.bucket_name, "Key": key}, ExpiresIn=seconds
+            )
+
+    @cached_property
+    def _client(self) -> "S3Client":
+        import boto3
+        from botocore.config import Config
+
+        # Checksum headers came to S3 late; the other servers that speak its protocol may refuse them.
+        checksums: Literal["when_required", "when_supported"] = (
+            "when_required" if self.endpoint else "when_supported"
+        )
+        client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.region or ("us-east-1" if self.endpoint else None),
+            aws_access_key_id=_said(self.access_key_id),
+            aws_secret_access_key=_said(self.secret_access_key),
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": self.addressing_style},
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                connect_timeout=_CONNECT_S,
+                read_timeout=_READ_S,
+                request_checksum_calculation=checksums,
+                response_checksum_validation=checksums,
+            ),
+        )
+        client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+        return client
+
+    @contextmanager
+    def _translated(self, act: str, key: str) -> Iterator[None]:
+        try:
+            from boto3.exceptions import Boto3Error
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as error:
+            raise not_installed("boto3") from error
+        place = self._place(key)
+        try:
+            yield
+        except Boto3Error as error:
+            # boto3's transfer hides the server's answer in a text of its own.
+            raise _refused(act, place, error.__context__ or error) from error
+        except (ClientError, BotoCoreError) as error:
+            raise _refused(act, place, error) from error
+
+
+def _refused(act: str, place: str, error: BaseException) -> StorageError:
+    """Say what a vendor's error means to us."""
+    from botocore import exceptions as known
+
+    if isinstance(error, known.ClientError):
+        answer, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        return refusal(
+            "S3",
+            act,
+            place,
+            code=answer.get("Code", ""),
+            status=status.get("HTTPStatusCode", 0),
+            message=answer.get("Message", ""),
+        )
+    if isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
+        return refusal("S3", act, place, code="InvalidAccessKeyId", message="no access key is set")
+    if isinstance(error, known.ParamValidationError):
+        return refusal("S3", act, place, code="InvalidBucketName", message=str(error))
+    return away(act, place, str(error))
+
+
+def _add_md5(request: Any, **_: Any) -> None:
+    """Give deletions the digest that older servers ask for, where boto3 sends only the newer checksum."""
+    if request.body and "Content-MD5" not in request.headers:
+        digest = hashlib.md5(request.body, usedforsecurity=False).digest()
+        request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _tag_of_parts(path: Path, part: int) -> str:
+    """Compute the ETag of a file sent in parts: the MD5 of their MD5s, and their number."""
+    whole, parts = hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as content:
+        while chunk := content.read(part):
+            whole.update(hashlib.md5(chunk, usedforsecurity=False).digest())
+            parts += 1
+    return f"{whole.hexdigest()}-{parts}"
+
+
+def _said(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
