@@ -1,37 +1,85 @@
-"""What the command line shows of the program's own log."""
+"""``flowledger logs``: what the program's own log says."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from loguru import logger
+import click
 
-if TYPE_CHECKING:
-    from loguru import Record
+from flowledger import wiring
+from flowledger.errors import UsageError
+from flowledger.services.log_query import LEVELS, LogLine, LogQuery, LogReader, instant_of, pattern_of, shown
 
-LOGURUS_OWN_SINK = 0
+EXIT_NOTHING = 1
 
 
-@contextmanager
-def shown_warnings() -> Iterator[None]:
-    """Show warnings and errors on standard error, a line each, until the context ends."""
-    with suppress(ValueError):
-        logger.remove(LOGURUS_OWN_SINK)
-    sink = logger.add(
-        sys.stderr,
-        level="WARNING",
-        filter=_is_not_shown_by_prefect,
-        format="{level.name}: {message}",
-        # Neither variables nor frames: they could hold keys.
-        backtrace=False,
-        diagnose=False,
+@click.group()
+def logs() -> None:
+    """Search the program's own log."""
+
+
+@logs.command()
+@click.option(
+    "--level",
+    type=click.Choice(tuple(LEVELS), case_sensitive=False),
+    default="TRACE",
+    metavar="LEVEL",
+    help=f"At least this: {', '.join(LEVELS)}. Default: all.",
+)
+@click.option("--since", metavar="TIME", help="ISO 8601, or how long ago: 30m, 2h, 3d.")
+@click.option("--until", metavar="TIME", help="Likewise, inclusive; a bare date means its end.")
+@click.option("--run", metavar="ID", help="Id of a flow run or task run, or its first characters.")
+@click.option("--app", metavar="APP", help="Name or id of an app.")
+@click.option("--grep", metavar="PATTERN", help="Regular expression, in the message and the error.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="The lines as they stand in the files.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another folder than LOG_DIR.",
+)
+def query(  # noqa: PLR0913, PLR0917  # the options of a command
+    level: str,
+    since: str | None,
+    until: str | None,
+    run: str | None,
+    app: str | None,
+    grep: str | None,
+    limit: int | None,
+    as_json: bool,
+    directory: Path | None,
+) -> int:
+    """Print the lines that match, newest last; exits with 1 when none does, as grep does."""
+    settings = wiring.load_settings(need_app=False)
+    now, tz = wiring.clock.utc_now(), settings.timezone
+    asked = LogQuery(
+        level=level.upper(),
+        since=instant_of(since, now, tz) if since else None,
+        until=instant_of(until, now, tz, is_end=True) if until else None,
+        run=run,
+        app=app,
+        pattern=pattern_of(grep) if grep else None,
     )
-    try:
-        yield
-    finally:
-        logger.remove(sink)
+    if asked.since and asked.until and asked.since > asked.until:
+        raise UsageError("--since lies after --until: exchange them")
+    reader = LogReader(directory or settings.log_dir)
+    found = _printed(
+        _newest(reader.read(asked), limit), lambda line: line.raw if as_json else shown(line, tz)
+    )
+    if reader.unreadable:
+        click.echo(f"{reader.unreadable} lines are torn or not Flowledger's: left out", err=True)
+    if not found:
+        click.echo(f"nothing matches in {reader.directory}", err=True)
+    return 0 if found else EXIT_NOTHING
 
 
-def _is_not_shown_by_prefect(record: "Record") -> bool:
-    return "flow_run_id" not in record["extra"]
+def _newest(lines: Iterable[LogLine], limit: int | None) -> Iterable[LogLine]:
+    return lines if limit is None else deque(lines, maxlen=limit)
+
+
+def _printed(lines: Iterable[LogLine], text_of: Callable[[LogLine], str]) -> int:
+    count = 0
+    for count, line in enumerate(lines, 1):  # noqa: B007  # how many there were
+        click.echo(text_of(line))
+    return count
