@@ -77,6 +77,21 @@ class WorkflowLogFetcher:
             raise UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
         self.app = AppKey(self.app.source, ids[0])
 
+    def check_app_id(self) -> None:
+        """See that key and id belong to the same app, as the console lists it.
+
+        :raises AuthenticationError: when the key or the log-in is refused.
+        :raises UsageError: with the id of the app that the key opens.
+        """
+        title = self.title()
+        rows = parsing.page_rows(self._needed_console().apps(title), "app list")
+        ids = [str(row["id"]) for row in rows if row.get("name") == title]
+        if self.app.app_id not in ids:
+            raise UsageError(
+                f"the key opens {title!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
+                f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify"
+            )
+
     def release(self) -> Release | None:
         """Tell the server's release, asking where no answer has told yet; None for a fork's own word."""
         session = self.service.session

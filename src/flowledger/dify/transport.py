@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError
 from flowledger import __version__
 from flowledger.dify.addresses import host_of, is_loopback
 from flowledger.dify.answers import Answer
-from flowledger.dify.deadlines import POOLS
 from flowledger.dify.failures import Attempt, translate
+from flowledger.dify.pools import POOLS
 from flowledger.errors import AuthenticationError, SettingsError, SourceGarbledError
 
 STANDING_HEADERS = {

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from loopback import Asked, Drip, Loopback, Script, reply, serving
 
-from flowledger.dify import deadlines
+from flowledger.dify import pools
 from flowledger.dify.transport import Transport, TransportOptions
 from flowledger.errors import (
     AuthenticationError,
@@ -167,7 +167,7 @@ def test_connections_are_kept_and_dropped_when_idle(monkeypatch: pytest.MonkeyPa
         for _ in range(3):
             sender.send("GET", server.url + "/", {})
         assert {asked.connection for asked in server.asked} == {1}
-        monkeypatch.setattr(deadlines, "IDLE_S", -1.0)
+        monkeypatch.setattr(pools, "IDLE_S", -1.0)
         sender.send("GET", server.url + "/", {})
         assert server.asked[-1].connection == 2
         sender.close()

@@ -4,7 +4,6 @@ http.client applies a socket's timeout to each read, so a server that sends one 
 request for ever.  Here every read gets only what is left of the whole, for http, https and proxy tunnels.
 """
 
-import io
 import socket
 import time
 from collections.abc import Mapping
@@ -14,45 +13,13 @@ from typing import TYPE_CHECKING, cast
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from flowledger.deadlines import DeadlineReader
+
 if TYPE_CHECKING:  # urllib3 declares these for type checkers only
     from urllib3._base_connection import BaseHTTPConnection, BaseHTTPSConnection
 
 IDLE_S = 1.5
 """gunicorn closes idle connections after 2 s (contract.md §0.10); ours are closed before that."""
-
-
-class DeadlineReader(io.RawIOBase):
-    """A socket's incoming bytes, of which the last must arrive before ``ends`` (monotonic seconds)."""
-
-    def __init__(self, sock: socket.socket, ends: float) -> None:
-        self._sock = sock
-        self._ends = ends
-        # The unbuffered file keeps the socket open after the connection has let go of it.
-        self._incoming = sock.makefile("rb", buffering=0)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """Give what http.client reads from."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """Always true; the buffer asks."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
-        """Read what has arrived, waiting no longer than the rest of the deadline.
-
-        :raises TimeoutError: when the deadline has passed.
-        """
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the total deadline has passed")
-        self._sock.settimeout(left)
-        return self._incoming.readinto(buffer)
-
-    def close(self) -> None:
-        """Give the socket free."""
-        self._incoming.close()
-        super().close()
 
 
 class DeadlineResponse(WireResponse):
