@@ -1,9 +1,11 @@
 """``flowledger doctor``: every part of the installation, ok or what to do."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -12,6 +14,7 @@ import click
 from flowledger import wiring
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.errors import FlowledgerError
+from flowledger.ports import Probed
 from flowledger.settings import AppSettings, Settings
 
 ENOUGH_BYTES = 1024**3
@@ -37,13 +40,16 @@ class Check:
 @click.command(short_help="Check the installation; say what to mend.")
 @click.option("--app", help="Only this app.")
 def doctor(app: str | None) -> int:
-    """Check settings, servers, log-ins, clocks, ledger and disk; exit 1 when something needs attention."""
+    """Check settings, servers, log-ins, clocks, ledger, disk, Prefect and mail.
+
+    Exits 1 when something needs attention.
+    """
     settings = wiring.load_settings()
     click.echo(f"ok    settings: {len(settings.apps)} app(s), time zone {settings.timezone}")
     chosen = [settings.app(app)] if app else list(settings.apps)
-    with ExitStack() as stack:
+    with wiring.shared_servers(), ExitStack() as stack:
         rows = [app_checks(each, stack) for each in chosen]
-        found = [_look_at(row) for row in [*rows, place_checks(settings)]]
+        found = [_look_at(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
         return 0 if all(found) else 1
 
 
@@ -87,7 +93,7 @@ def _mode(source: WorkflowLogFetcher) -> str:
 
 
 def _clock(source: WorkflowLogFetcher) -> str:
-    difference_s = (source.now() - wiring.utc_now()).total_seconds()
+    difference_s = (source.now() - wiring.clock.utc_now()).total_seconds()
     if abs(difference_s) > TOLERABLE_S:
         raise CheckFailedError(f"the server's clock differs by {difference_s:.0f} s: set both by NTP")
     return f"differs by {abs(difference_s):.0f} s"
@@ -97,15 +103,9 @@ def _console(source: WorkflowLogFetcher) -> str:
     if source.console is None:
         raise CheckFailedError(
             "no access, so node executions will be missing: set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD"
+            " (console_email and console_password where it stands under apps:)"
         )
-    title = source.title()
-    found = source.console.apps(title)["data"]
-    ids = [str(row["id"]) for row in found if row["name"] == title]
-    if source.app.app_id not in ids:
-        raise CheckFailedError(
-            f"the key opens {title!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
-            f" {source.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify"
-        )
+    source.check_app_id()
     source.console.node_executions(source.app.app_id, "00000000-0000-0000-0000-000000000000")
     return "log-in works and node executions can be read"
 
@@ -114,7 +114,36 @@ def place_checks(settings: Settings) -> Iterator[Check]:
     """Give the checks of this machine."""
     yield Check("ledger", lambda: _ledger(settings))
     yield Check("reports", lambda: _writable(settings.output_base_dir))
+    if settings.storage_type != "local":
+        yield Check("storage", lambda: wiring.check_storage(settings))
     yield Check("disk", lambda: _disk(settings.output_base_dir))
+
+
+def service_checks(settings: Settings) -> Iterator[Check]:
+    """Give the checks of what starts runs and carries messages; robots would pass a question on to people."""
+    from flowledger.wiring.probes import probed_channels  # opens what other checks need not
+
+    if settings.prefect_api_url:
+        yield Check("Prefect", lambda: _prefect(settings))
+    for name, channel in probed_channels(settings).items():
+        yield Check(f"channel {name}", partial(_probed, channel))
+
+
+def _prefect(settings: Settings) -> str:
+    from flowledger.flows import environment  # Prefect reads its settings when it is imported
+
+    environment.point_at(os.environ, api_url=settings.prefect_api_url)
+    from flowledger.flows.deployment_checks import check_server
+
+    pool = settings.prefect_work_pool_name
+    if problems := list(check_server(pool)):
+        raise CheckFailedError("; ".join(problems))
+    return f"{settings.prefect_api_url} answers, and has the work pool {pool!r}"
+
+
+def _probed(channel: Probed) -> str:
+    channel.probe()
+    return "takes messages"
 
 
 def _ledger(settings: Settings) -> str:

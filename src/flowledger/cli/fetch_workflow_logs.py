@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from flowledger import wiring
-from flowledger.cli.logs import shown_warnings
+from flowledger.cli.warnings_shown import shown_warnings
 from flowledger.dify import json_text
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -33,6 +33,7 @@ from flowledger.services.collecting import Collector
 from flowledger.services.enriching import Enricher
 from flowledger.services.newest import newest_runs
 from flowledger.services.progress import SilentProgress
+from flowledger.services.redaction import know, redacted
 
 MOST_ROWS = 100
 EXIT_INTERRUPTED = 130
@@ -49,15 +50,16 @@ OPTIONS: Mapping[str, str] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the old command line; exits 0 fine, 1 with ``错误:`` on standard output, 2 from argparse."""
     options = parser().parse_args(arguments)
+    know(text for text in (options.api_token, options.console_token, options.console_password) if text)
     try:
         check(options)
         with shown_warnings():
             fetch(options)
     except OptionError as error:
-        print(f"错误: {error}")
+        print(redacted(f"错误: {error}"))
         sys.exit(1)
     except FlowledgerError as error:
-        print(f"❌ 错误: {_said(error)}")
+        print(redacted(f"❌ 错误: {_said(error)}"))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -202,7 +204,7 @@ class _Fetch:
 
     def _collect(self, split: FilterSplit) -> Scope:
         """Everything between the bounds, by the walk: page numbers would lose rows."""
-        collector = Collector(self.source, self.ledger, wiring.utc_now, SilentProgress())
+        collector = Collector(self.source, self.ledger, wiring.clock.utc_now, SilentProgress())
         certificate = collector.collect(self._window(), split)
         if not certificate.certified:
             print(f"⚠️  {certificate.reason}", file=sys.stderr)
@@ -221,14 +223,14 @@ class _Fetch:
             runs = list(page.rows)
             paging = Paging(page.total, len(runs), options.page, options.limit, page.has_more)
         scope = Scope(self.source.app, window, query=f"page={options.page}&limit={options.limit}")
-        self.ledger.save_runs(runs, scope=scope, at=wiring.utc_now())
+        self.ledger.save_runs(runs, scope=scope, at=wiring.clock.utc_now())
         return scope, paging
 
     def _enrich(self, scope: Scope) -> None:
         print("正在获取详细信息...")
         level = Level.NODES if self.options.with_node_executions else Level.RUN
         progress = CounterProgress(self.ledger.count(scope))
-        Enricher(self.source, self.ledger, wiring.utc_now, progress).enrich(scope, level)
+        Enricher(self.source, self.ledger, wiring.clock.utc_now, progress).enrich(scope, level)
         progress.finish()
         print(f"✅ 已处理 {self.ledger.count(scope)} 条日志")
 
@@ -295,7 +297,7 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
             Path(options.output_md),
             fetched.rows(),
             fetched.paging,
-            generated_at=wiring.utc_now(),
+            generated_at=wiring.clock.utc_now(),
             tz=None,
         )
         print(f"✅ Markdown 报告已保存到: {options.output_md}")

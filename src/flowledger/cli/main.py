@@ -1,16 +1,20 @@
-"""``flowledger``: run, demo, simulate, doctor."""
+"""``flowledger``: its commands, and how each ends."""
 
 import gc
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
+from loguru import logger
 
 from flowledger import __version__
-from flowledger.cli.logs import shown_warnings
-from flowledger.errors import FlowledgerError, UsageError
+from flowledger.cli.warnings_shown import show_defect, shown_warnings
+from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.services.log_lines import kept_as_before
+from flowledger.services.redaction import redacted
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -18,8 +22,16 @@ EXIT_INTERRUPTED = 130
 COMMANDS: Mapping[str, str] = {
     "run": "flowledger.cli.run",
     "demo": "flowledger.cli.demo",
+    "deploy": "flowledger.cli.deploy",
     "simulate": "flowledger.cli.simulate",
     "doctor": "flowledger.cli.doctor",
+    "config": "flowledger.cli.config",
+    "secrets": "flowledger.cli.secrets",
+    "backfill": "flowledger.cli.backfill",
+    "catch-up": "flowledger.cli.catch_up",
+    "logs": "flowledger.cli.logs",
+    "storage": "flowledger.cli.storage",
+    "notify": "flowledger.cli.notify",
 }
 """Command → the module that holds it under the same name; imported only when it is called or described."""
 
@@ -35,7 +47,7 @@ class Commands(click.Group):
         """Import a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
 
@@ -54,9 +66,17 @@ def spare_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
+def keep_error(error: FlowledgerError) -> None:
+    """Write why a command failed to the log that it kept, if it got so far."""
+    # A folder that cannot be written is what failed, or has been told.
+    with suppress(SettingsError), kept_as_before():
+        logger.error("flowledger failed: {}", error)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     spare_collector()
+    sys.excepthook = show_defect
     # systemd and containers stop a program by SIGTERM: then too, what was read is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -69,9 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except UsageError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(redacted(f"error: {error}"), err=True)
         sys.exit(EXIT_USAGE)
     except FlowledgerError as error:
-        click.echo(f"error: {error}", err=True)
+        keep_error(error)
+        click.echo(redacted(f"error: {error}"), err=True)
         sys.exit(EXIT_FAILURE)
     sys.exit(status if isinstance(status, int) else 0)

@@ -62,10 +62,10 @@ def execute(order: RunOrder, *, direct: bool) -> dict[str, Any]:
     return run_directly(order) if direct else run_on_prefect(order)
 
 
-def run_directly(order: RunOrder) -> dict[str, Any]:
-    """Run all stages in this process, without Prefect."""
-    started = time.monotonic()
-    with shown_progress() as progress, wiring.open_pipeline(order, datetime.now(UTC), progress) as opened:
+def run_directly(order: RunOrder, instant: datetime | None = None) -> dict[str, Any]:
+    """Run all stages in this process, without Prefect; the period is seen from an instant, now by default."""
+    started, instant = time.monotonic(), instant or datetime.now(UTC)
+    with shown_progress() as progress, wiring.open_pipeline(order, instant, progress) as opened:
         pipeline, request = opened
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)

@@ -1,10 +1,10 @@
 """Which runs are wanted, and which part of that the source can be trusted to decide."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from flowledger.domain.runs import Detailed, Entry
+from flowledger.domain.runs import Detailed, Entry, Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class RunFilter:
     def needs_detail(self) -> bool:
         """Whether details must be known to decide: texts, and the sessions of apps whose list has none."""
         return bool(self.keyword or self.session_id)
+
+    def misses_detail(self, entry: Entry) -> bool:
+        """Whether only a missing detail keeps a run from being decided: its texts might hold the keyword."""
+        undecided = self.keyword and isinstance(entry.detail, Missing) and not self.matches(entry)
+        return bool(undecided) and replace(self, keyword=None).matches(entry)
 
     def matches(self, entry: Entry) -> bool:
         """Decide on our side; a run whose detail is missing matches no keyword but in its ids."""

@@ -152,8 +152,16 @@ def resolve_period(
     if period == LAST_24H:
         end = int(instant.timestamp()) - 1
         return Window(end - 24 * 3600 + 1, end)
-    days = CALENDAR_PERIODS[period](instant.astimezone(tz).date())
-    return Window(midnight(days.first, tz), midnight(days.last + timedelta(days=1), tz) - 1)
+    today = instant.astimezone(tz).date()
+    first, end = _bounds(CALENDAR_PERIODS[period](today), tz)
+    if first == end:
+        # A day the zone left out of its calendar (Apia, 30 December 2011): yesterday is the day before it.
+        first, end = _bounds(CALENDAR_PERIODS[period](today - timedelta(days=1)), tz)
+    return Window(first, end - 1)
+
+
+def _bounds(days: Days, tz: ZoneInfo) -> tuple[int, int]:
+    return midnight(days.first, tz), midnight(days.last + timedelta(days=1), tz)
 
 
 def settle(window: Window, now: datetime) -> Window:

@@ -16,10 +16,17 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flowledger import wiring
+from flowledger.domain.notices import occasion_of
+from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError
 from flowledger.flows.artifacts import publish
+from flowledger.flows.backfill import catch_up_after_run
+from flowledger.flows.hooks import announce_failure
 from flowledger.flows.logs import RunLog, forwarded_to
 from flowledger.flows.progress import LogProgress
+from flowledger.flows.run_apps import note_app
+from flowledger.flows.task_runners import stages_on
+from flowledger.flows.telling import tell_result
 from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
 from flowledger.services.reporting import Report
 from flowledger.services.requests import ReportRequest, RunOrder
@@ -44,6 +51,8 @@ def opened(errand: Errand, logger: RunLog) -> Iterator[tuple[Pipeline, ReportReq
         forwarded_to(logger),
         wiring.open_pipeline(errand.order, errand.instant, progress) as parts,
     ):
+        # In a process of Dask's nothing was noted yet.
+        note_app(runtime.flow_run.id, parts[0].app_name)
         yield parts
 
 
@@ -78,34 +87,55 @@ def generate_reports_task(errand: Errand, collected: Collected, enriched: Enrich
 
 
 @task(name="notify-completion", cache_policy=NO_CACHE)
-def notify_completion_task(result: dict[str, Any], report: Report) -> bool:
-    """Announce the outcome in the Prefect UI: a Markdown artifact and a table of failures."""
-    publish(result, report.figures.failures)
-    get_run_logger().info(
+def notify_completion_task(errand: Errand, result: dict[str, Any], report: Report) -> bool:
+    """Announce the outcome: artifacts in the Prefect UI, and a message through each channel of the app.
+
+    Whether everyone who is told has it now; what cannot be sent waits and never fails the run.
+    """
+    logger = get_run_logger()
+    try:
+        publish(result, report.figures.failures)
+    except Exception as error:  # noqa: BLE001  # named boundary: the report is written, and people must be told
+        logger.warning("the UI goes without the figures of this run: %s", type(error).__name__)
+    logger.info(
         "%s: %d runs, %d detailed, %d missing",
         result["app"],
         result["logs_count"],
         result["detailed"],
         result["missing"],
     )
-    return True
+    with forwarded_to(logger):
+        return tell_result(errand.order, result)
 
 
 def name_flow_run() -> str:
-    """Name a flow run after its app and period, as the UI lists it."""
+    """Name a flow run after its app and period, with the first day of it, as the UI lists it."""
     parameters = runtime.flow_run.parameters or {}
     bounded = parameters.get("created_at_after") or parameters.get("created_at_before")
     period = "custom" if bounded else parameters.get("period") or "yesterday"
     app = parameters.get("app")
     try:
-        app = wiring.load_settings().app(app).name
+        known = wiring.load_settings().app(app)
+        note_app(runtime.flow_run.id, known.name, known.id)
+        app, tz = known.name, zone(parameters.get("timezone") or known.timezone)
+        if period in CALENDAR_PERIODS:
+            window = resolve_period(period, instant=scheduled_instant(), tz=tz)
+            period = f"{period} {window.after_at.astimezone(tz).date()}"
     except FlowledgerError:
+        note_app(runtime.flow_run.id, app)
         # A name must never fail a run; the run itself will say what is wrong.
         app = app or "default"
     return f"{app} · {period}"
 
 
-@flow(name="fetch-workflow-logs", flow_run_name=name_flow_run, log_prints=False)
+@flow(
+    name="fetch-workflow-logs",
+    flow_run_name=name_flow_run,
+    log_prints=False,
+    on_failure=[announce_failure],
+    on_crashed=[announce_failure],
+    on_cancellation=[announce_failure],
+)
 def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people fill in
     app: Annotated[str | None, Field(title="App", description="Name or id of an app in the settings")] = None,
     period: Annotated[
@@ -135,7 +165,9 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     with_details: Annotated[bool, Field(title="Inputs and outputs")] = True,
     with_node_executions: Annotated[bool, Field(title="Node executions")] = True,
     save_data: Annotated[bool, Field(title="Keep the raw data beside the reports")] = False,
-    notify_on_complete: Annotated[bool, Field(title="Announce the outcome")] = True,
+    notify_on_complete: Annotated[
+        bool, Field(title="Announce the outcome", description="Failures are announced in any case")
+    ] = True,
 ) -> dict[str, Any]:
     """Collect an app's runs of one period completely, keep them, and report them.
 
@@ -158,14 +190,22 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
         save_data=save_data,
     )
     errand = Errand(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
-    collected = fetch_logs_task(errand)
-    enriched = enrich_logs_task(errand, collected)
-    report = generate_reports_task(errand, collected, enriched)
-    with wiring.open_pipeline(order, errand.instant) as (pipeline, request):
+    with forwarded_to(get_run_logger()):
+        return _run_stages(errand, started, notify_on_complete)
+
+
+def _run_stages(errand: Errand, started: float, notify_on_complete: bool) -> dict[str, Any]:
+    with stages_on(wiring.load_settings().task_runner) as run_stage:
+        collected = run_stage(fetch_logs_task, errand=errand)
+        enriched = run_stage(enrich_logs_task, errand=errand, collected=collected)
+        report = run_stage(generate_reports_task, errand=errand, collected=collected, enriched=enriched)
+    with wiring.open_pipeline(errand.order, errand.instant) as (pipeline, request):
         duration_s = time.monotonic() - started
         result = outcome(pipeline, request, collected, enriched, report, duration_s)
-    if notify_on_complete:
-        notify_completion_task(result, report)
+    # Left out are good news only: that something is not proved is always told.
+    if notify_on_complete or occasion_of(result).is_trouble:
+        notify_completion_task(errand, result, report)
+    catch_up_after_run(get_run_logger())
     return result
 
 

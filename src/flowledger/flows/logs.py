@@ -1,37 +1,213 @@
-"""From the program's own log to Prefect's run log."""
+"""Between the program's own log and Prefect's run logs: each has every line, once, without secrets."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from logging import Logger, LoggerAdapter
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from logging import Logger, LoggerAdapter, LogRecord
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger as program_log
 from prefect import runtime
+from prefect.logging.handlers import APILogHandler
+
+from flowledger.errors import FlowledgerError, SettingsError
+from flowledger.flows.run_apps import app_names
+from flowledger.services.log_lines import SHOWN, is_kept, kept_as_before, on_stderr
+from flowledger.services.redaction import redacted
 
 if TYPE_CHECKING:
-    from loguru import Message
+    from loguru import Message, Record
 
 RunLog = Logger | LoggerAdapter[Any]
 """A task's or flow's log, as Prefect gives it."""
+RUN_LOGS = ("prefect.flow_runs", "prefect.task_runs")
+FORWARDED = "flowledger_forwarded"
+LOGURUS_OWN_SINK = 0
+ENDS_OF_FAILURE = ("Finished in state Failed", "Finished in state Crashed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A flow or task run under way: its log, what Prefect notes with each line, and its ids as ours are."""
+
+    log: Logger
+    noted: Mapping[str, Any]
+    ids: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Forwarding:
+    """One sink for all runs of the process, so that none of them takes another's lines."""
+
+    lock: Lock = field(default_factory=Lock)
+    runs: list[_Run] = field(default_factory=list)
+    sink: int | None = None
+
+    def begin(self, run: _Run) -> None:
+        with self.lock:
+            self.runs = [*self.runs, run]
+            if self.sink is None:
+                # Neither variables nor frames: they could hold keys.
+                self.sink = program_log.add(
+                    self.write, level="DEBUG", format="{message}", backtrace=False, diagnose=False
+                )
+
+    def end(self, run: _Run) -> None:
+        with self.lock:
+            self.runs = [each for each in self.runs if each is not run]
+            if not self.runs and self.sink is not None:
+                program_log.remove(self.sink)
+                self.sink = None
+
+    def write(self, message: "Message") -> None:
+        record = message.record
+        run = None if record["extra"].get(SHOWN) else self.run_of(record["extra"])
+        if run is None or not run.log.isEnabledFor(record["level"].no):
+            return
+        line = _line(record, run)
+        if on_stderr():
+            APILogHandler().handle(line)  # the console has it already
+        else:
+            run.log.handle(line)
+
+    def run_of(self, extra: Mapping[str, Any]) -> _Run | None:
+        """Find whose line it is: by its ids, or by there being only one flow run where a thread lost them."""
+        said = {name: extra[name] for name in ("flow_run_id", "task_id") if name in extra}
+        found = [run for run in self.runs if said.items() <= run.ids.items()]
+        if said or len({run.ids.get("flow_run_id") for run in found}) == 1:
+            return found[-1] if found else None
+        return None
+
+
+_forwarding = _Forwarding()
 
 
 @contextmanager
 def forwarded_to(run_log: RunLog) -> Iterator[None]:
     """Write what the program logs, threads included, to a run's log as well, until the context ends."""
-
-    def write(message: "Message") -> None:
-        run_log.log(message.record["level"].no, "%s", message.record["message"])
-
-    # Neither variables nor frames: they could hold keys.
-    sink = program_log.add(write, level="INFO", format="{message}", backtrace=False, diagnose=False)
+    log, noted = _taken_apart(run_log)
+    # Hooks of a crashed run are called in another process, which is in no run.
+    ids = run_ids() or _ids_in(noted)
+    run = _Run(log, noted, ids)
+    _forwarding.begin(run)
     try:
-        with program_log.contextualize(**run_ids()):
+        with program_log.contextualize(**app_names(ids.get("flow_run_id")), **ids):
             yield
     finally:
-        program_log.remove(sink)
+        _forwarding.end(run)
+
+
+def _taken_apart(run_log: RunLog) -> tuple[Logger, Mapping[str, Any]]:
+    """Give the logger behind a run's log, and what Prefect notes with each of its lines."""
+    noted: dict[str, Any] = {}
+    while isinstance(run_log, LoggerAdapter):
+        noted = {**(run_log.extra or {}), **noted}
+        run_log = run_log.logger
+    return run_log, noted
 
 
 def run_ids() -> dict[str, str]:
     """Give the ids of the flow run and task run under way, for the lines of the program's log."""
     ids = {"flow_run_id": runtime.flow_run.id, "task_id": runtime.task_run.id}
     return {name: str(value) for name, value in ids.items() if value}
+
+
+def _ids_in(noted: Mapping[str, Any]) -> dict[str, str]:
+    ids = {"flow_run_id": noted.get("flow_run_id"), "task_id": noted.get("task_run_id")}
+    return {name: str(value) for name, value in ids.items() if value}
+
+
+def _line(record: "Record", run: _Run) -> LogRecord:
+    """Give a line as Prefect's handlers take it; with the run's ids, since a thread may have none."""
+    level = record["level"].no
+    text = redacted(record["message"])
+    error = record["exception"]
+    if error is not None and error.type is not None:
+        text += redacted(f"\n{error.type.__name__}: {error.value}")
+    line = LogRecord(run.log.name, level, record["file"].path, record["line"], text, (), None)
+    line.created = record["time"].timestamp()
+    vars(line).update(run.noted)
+    if "flow_run_id" in run.ids:
+        line.flow_run_id = run.ids["flow_run_id"]
+        line.task_run_id = run.ids.get("task_id")
+    setattr(line, FORWARDED, True)
+    return line
+
+
+class RunLogTap(logging.Filter):
+    """Takes secrets out of what is said in a run's log, and keeps it in the program's own log too.
+
+    An error raised on purpose says all a person needs, so it is shown without its traceback.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no failure that was kept."""
+        super().__init__()
+        self._failed: set[tuple[str, ...]] = set()
+
+    def filter(self, record: LogRecord) -> bool:
+        """Let every record pass, without secrets."""
+        if getattr(record, FORWARDED, False):
+            return True
+        record.msg, record.args = redacted(_message(record)), ()
+        error = record.exc_info[1] if record.exc_info else None
+        record.exc_info, record.exc_text = None, _trace(error)
+        ids = _ids_in(vars(record))
+        if not self._is_repeated(record, tuple(ids.values())):
+            self._keep(record, ids)
+        return True
+
+    def _is_repeated(self, record: LogRecord, run: tuple[str, ...]) -> bool:
+        """Tell whether a run's last line only says again the error that was kept as a line before."""
+        text = str(record.msg)
+        if text.startswith("Finished in state"):
+            has_failed = run in self._failed
+            self._failed.discard(run)
+            return has_failed and text.startswith(ENDS_OF_FAILURE)
+        if record.levelno >= logging.ERROR and is_kept():
+            self._failed.add(run)
+        return False
+
+    def _keep(self, record: LogRecord, ids: Mapping[str, str]) -> None:
+        text = "\n".join(part for part in (str(record.msg), record.exc_text) if part)
+        names = app_names(ids.get("flow_run_id"))
+        # A folder that cannot be written has been told where the run itself opened it.
+        with suppress(SettingsError), kept_as_before():
+            line = program_log.bind(**names, **ids, **{SHOWN: True}).patch(partial(_rename, record.name))
+            line.log(_level(record.levelno), "{}", text)
+
+
+def _rename(name: str, line: "Record") -> None:
+    line["name"] = name
+
+
+def _message(record: LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):
+        return f"{record.msg} {record.args}"  # a caller's mistake must not end a run
+
+
+def _trace(error: BaseException | None) -> str | None:
+    if error is None or isinstance(error, FlowledgerError):
+        return None
+    return redacted("".join(traceback.format_exception(error)).rstrip())
+
+
+def _level(number: int) -> str | int:
+    names = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+    return names.get(number, number)
+
+
+# A worker's processes do not start in our command: loguru itself would show each line once more,
+# and the variables of tracebacks, which could hold keys.
+with suppress(ValueError):
+    program_log.remove(LOGURUS_OWN_SINK)
+_tap = RunLogTap()
+for _name in RUN_LOGS:
+    # As soon as there are flows: Prefect itself writes to these logs before and after a flow's own code.
+    logging.getLogger(_name).addFilter(_tap)

@@ -1,15 +1,16 @@
 """Enrich collected runs with inputs, outputs and node executions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
+from flowledger.domain.enrichment import Level, level_of
 from flowledger.domain.runs import OPEN_FOR, Detail, Detailed, Missing, Run
 from flowledger.errors import (
     AuthenticationError,
@@ -36,6 +37,14 @@ A_DAY = timedelta(days=1)
 Answer = tuple[Run, Detail]
 
 
+class _Asked(NamedTuple):
+    """What asking for one run came to, and whether the source answered at all."""
+
+    run: Run
+    detail: Detail
+    answered: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Enricher:
     """Reads the details that the ledger lacks, many at once, and keeps them in batches.
@@ -53,20 +62,27 @@ class Enricher:
     def enrich(self, scope: Scope, level: Level) -> int:
         """Bring the scope's runs to a level of detail; give how many were asked for.
 
-        A final, detailed run is not asked again; an open one is, until it is stuck.  One bad run becomes
-        ``Missing(reason)`` and stops nothing; ``HOPELESS`` of them in a row end the asking.
+        A final, detailed run is not asked again; an open one is, until it is stuck, whatever the level: its
+        status is no detail.  One bad run becomes ``Missing(reason)`` and stops nothing; ``HOPELESS`` of them
+        in a row without an answer end the asking, and the next enrichment begins with those never tried.
 
         :raises AuthenticationError: when the app's own key is refused: then no run can be had.
         """
         hope = _Hope()
-        runs = hope.while_any(self._needing(scope, min(level, self.source.deepest())))
+        reachable = min(level, self.source.deepest())
+        needing = self._needing(scope, reachable, hope.lost) if level > Level.NONE else self._moving(scope)
+        runs = hope.while_any(needing)
+        # The least there is tells whether an open run has ended.
+        level = max(level, Level.RUN)
         self.progress.stage("enrich", None)
         asked, batch = 0, _Batch(self.ledger)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="enrich") as pool:
             try:
-                for answer in _unordered(pool, lambda run: self._detail(run, level), runs, self.workers + 8):
-                    batch.add(answer)
-                    hope.learn(answer[1])
+                for asked_run in _unordered(
+                    pool, lambda run: self._detail(run, level), runs, self.workers + 8
+                ):
+                    batch.add((asked_run.run, asked_run.detail))
+                    hope.learn(asked_run, reachable)
                     asked += 1
                     self.progress.advance()
             except LedgerError:
@@ -78,41 +94,65 @@ class Enricher:
         batch.flush()
         return asked
 
-    def _needing(self, scope: Scope, level: Level) -> Iterator[Run]:
-        """Give the runs to ask for: those without the detail wanted, and open ones that have moved on."""
+    def _needing(self, scope: Scope, level: Level, lost: Set[str]) -> Iterator[Run]:
+        """Give the runs to ask for: those without the detail wanted, and open ones that have moved on.
+
+        Those never tried come first, lest newer ones that fail each time keep them waiting for ever; ``lost``
+        are the runs that failed meanwhile.
+        """
         now = self.clock()
         polled = {run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=EVER)}
         still_open = [run for run in polled.values() if run.status.is_open]
         unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
-        for run in self.ledger.pending(scope, level, open_since=now + A_DAY):
-            polled.pop(run.run_id, None)
-            yield run
+        for tried in (False, True):
+            for run in self.ledger.pending(scope, level, open_since=now + A_DAY, tried=tried):
+                polled.pop(run.run_id, None)
+                if run.run_id not in lost:
+                    yield run
         for run in polled.values():
-            # A stuck run is asked only where the source's own list says that it is stuck no more.
-            moved = not run.is_stuck(now, self.open_for) if unmoved is None else run.run_id not in unmoved
-            if moved or not run.status.is_open:
+            if self._has_moved(run, unmoved) or not run.status.is_open:
                 yield run
 
-    def _detail(self, run: Run, level: Level) -> Answer:
+    def _moving(self, scope: Scope) -> Iterator[Run]:
+        """Give the open runs that may have moved on, where no details are wanted."""
+        still_open = list(self.ledger.open_runs(scope))
+        unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
+        return (run for run in still_open if self._has_moved(run, unmoved))
+
+    def _has_moved(self, run: Run, unmoved: Set[str] | None) -> bool:
+        """Whether an open run is worth asking; a stuck one only where the source's own list says so."""
+        if unmoved is None:
+            return not run.is_stuck(self.clock(), self.open_for)
+        return run.run_id not in unmoved
+
+    def _detail(self, run: Run, level: Level) -> _Asked:
         try:
-            return self.source.detail(run, level)
+            return _Asked(*self.source.detail(run, level))
         except AuthenticationError:
             raise
         except SkippableError as error:
-            return run, Missing(str(error), permanent=True)
-        except (RetriableError, SourceRefusedError) as error:
-            return run, Missing(str(error))
+            return _Asked(run, Missing(str(error), permanent=True))
+        except SourceRefusedError as error:
+            return _Asked(run, Missing(str(error)))
+        except RetriableError as error:
+            return _Asked(run, Missing(str(error)), answered=False)
 
 
 @dataclass(slots=True)
 class _Hope:
-    """Whether the source still answers: how many runs in a row have failed in a way that may pass."""
+    """Whether the source still answers: how many runs in a row had no answer.
+
+    A run that was refused or is unknown had one.  ``lost`` are the runs that stayed without the detail
+    wanted: the ids alone, of what fails now.
+    """
 
     failures: int = 0
+    lost: set[str] = field(default_factory=set)
 
-    def learn(self, detail: Detail) -> None:
-        failed = isinstance(detail, Missing) and not detail.permanent
-        self.failures = self.failures + 1 if failed else 0
+    def learn(self, asked: _Asked, level: Level) -> None:
+        self.failures = 0 if asked.answered else self.failures + 1
+        if level_of(asked.detail) < level:
+            self.lost.add(asked.run.run_id)
 
     def while_any(self, runs: Iterator[Run]) -> Iterator[Run]:
         return takewhile(lambda _: self.failures < HOPELESS, runs)
@@ -139,14 +179,14 @@ class _Batch:
 
 
 def _unordered(
-    pool: ThreadPoolExecutor, ask: Callable[[Run], Answer], runs: Iterator[Run], at_once: int
-) -> Iterator[Answer]:
+    pool: ThreadPoolExecutor, ask: Callable[[Run], _Asked], runs: Iterator[Run], at_once: int
+) -> Iterator[_Asked]:
     """Ask for all runs, a bounded number ahead, and give answers as they come.
 
     Each call carries the caller's context along, so that log lines from threads know their flow run.
     """
-    done: SimpleQueue[Future[Answer]] = SimpleQueue()
-    under_way: set[Future[Answer]] = set()
+    done: SimpleQueue[Future[_Asked]] = SimpleQueue()
+    under_way: set[Future[_Asked]] = set()
     try:
         while True:
             for run in islice(runs, at_once - len(under_way)):

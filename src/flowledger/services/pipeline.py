@@ -9,6 +9,7 @@ from loguru import logger
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.enrichment import Level
 from flowledger.domain.filters import FilterSplit
+from flowledger.domain.notices import comparable, kept_reason, told_failures
 from flowledger.domain.operations import Operation
 from flowledger.domain.reports import Heading
 from flowledger.domain.runs import OPEN_FOR
@@ -81,12 +82,9 @@ class Pipeline:
         """Bring the collected runs to the level of detail that the request and its filter need."""
         needed = Level.RUN if collected.split.local.needs_detail else Level.NONE
         level = max(request.level, needed)
-        asked, sent = 0, self.source.requests
-        if level > Level.NONE:
-            enricher = Enricher(
-                self.source, self.ledger, self.clock, self.progress, self.workers, self.open_for
-            )
-            asked = enricher.enrich(collected.certificate.scope, level)
+        sent = self.source.requests
+        enricher = Enricher(self.source, self.ledger, self.clock, self.progress, self.workers, self.open_for)
+        asked = enricher.enrich(collected.certificate.scope, level)
         logger.info("{}: {} runs asked for details", collected.certificate.scope, asked)
         return Enriched(level, asked, self.source.requests - sent)
 
@@ -136,6 +134,8 @@ class Pipeline:
                     "certified": certificate.certified,
                     "runs": report.figures.runs,
                     "paths": report.all_paths,
+                    # What a filter left is compared with nothing.
+                    "figures": None if request.wanted else comparable(report.figures),
                 },
             )
         )
@@ -192,7 +192,12 @@ def outcome(
         "users": len(figures.users),
         "total_tokens": figures.total_tokens,
         "cost": {currency: f"{price:f}" for currency, price in figures.cost.items()},
-        "notes": list(notes_of(request, collected)),
+        "duration_p50_s": figures.duration_p50_s,
+        "duration_p95_s": figures.duration_p95_s,
+        "failures": list(told_failures(figures)),
+        "filtered": bool(request.wanted),
+        "kept_locally": kept_reason(report.notes) is not None,
+        "notes": [*notes_of(request, collected), *report.notes],
         "requests": collected.requests + enriched.requests,
         "duration": round(duration_s, 3),
     }

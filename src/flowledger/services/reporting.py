@@ -14,6 +14,7 @@ from flowledger.domain.figures import Figures, Tally
 from flowledger.domain.filters import RunFilter
 from flowledger.domain.names import report_stem
 from flowledger.domain.reports import Heading, conversation_of, count_turns
+from flowledger.domain.retention import ReportSubject
 from flowledger.domain.runs import OPEN_FOR, Entry
 from flowledger.errors import StorageError
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
@@ -21,10 +22,11 @@ from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished report: where its files are, by format, and what it says in numbers."""
+    """A finished report: where its files are, by format, what it says in numbers, and notes of the store."""
 
     paths: Mapping[str, Sequence[str]]
     figures: Figures
+    notes: tuple[str, ...] = ()
 
     @property
     def all_paths(self) -> list[str]:
@@ -54,10 +56,14 @@ class ReportGenerator:
         """
         self.progress.stage("report", self.ledger.count(scope))
         heading = self._with_turns(scope, heading, local)
+        undecided = self._undecided(scope, local)
+        heading = replace(heading, notes=(*heading.notes, *undecided))
         tally = Tally(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
         # What is filtered neither looks like the whole report nor takes its place as the latest.
         filtered = "-filtered" if scope.query or local else ""
-        stem = report_stem(heading.period + filtered, heading.app_name, heading.generated_at, run_id)
+        first_day = heading.window.after_at.astimezone(heading.tz).date()
+        period = f"{heading.period}{filtered}-{first_day}"
+        stem = report_stem(period, heading.app_name, heading.generated_at, run_id)
         with ExitStack() as stack:
             spool = Path()
             try:
@@ -70,10 +76,12 @@ class ReportGenerator:
                 ) from error
             figures, files = rendered
             kept = {
-                name: self.store.save_files(paths, stem, name, app=heading.app_name + filtered)
+                name: self.store.save_files(
+                    paths, stem, name, app=heading.app_name + filtered, subject=_subject_of(heading)
+                )
                 for name, paths in files.items()
             }
-            return Report(kept, figures)
+            return Report(kept, figures, (*undecided, *self.store.notes))
 
     def _render(
         self, entries: Iterable[Entry], heading: Heading, tally: Tally, spool: Path
@@ -96,9 +104,25 @@ class ReportGenerator:
         entries = self.ledger.entries(scope)
         return filter(local.matches, entries) if local else entries
 
+    def _undecided(self, scope: Scope, local: RunFilter) -> tuple[str, ...]:
+        """Say how many runs are left out only because nobody knows their texts; a pass of its own."""
+        if not local.keyword:
+            return ()
+        count = sum(map(local.misses_detail, self.ledger.entries(scope)))
+        if not count:
+            return ()
+        return (
+            f"{count} runs are left out because inputs and outputs, where the keyword may be, are missing",
+        )
+
     def _with_turns(self, scope: Scope, heading: Heading, local: RunFilter) -> Heading:
         """Number the turns of conversations, which takes a pass of its own, only where there are any."""
         newest = next(self._entries(scope, local), None)
         if newest is None or conversation_of(newest) is None:
             return heading
         return replace(heading, conversation_turns=count_turns(self._entries(scope, local)))
+
+
+def _subject_of(heading: Heading) -> ReportSubject:
+    certified = heading.certificate.certified if heading.certificate else None
+    return ReportSubject(heading.period, str(heading.window), certified)

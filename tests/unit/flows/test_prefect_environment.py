@@ -31,6 +31,17 @@ def test_what_is_set_already_stays(tmp_path: Path) -> None:
     assert environ == {**QUIET, **given}
 
 
+def test_an_empty_address_is_none(tmp_path: Path) -> None:
+    """A variable that was exported empty does not stand against the settings."""
+    environ = {"PREFECT_API_URL": " "}
+    prepare(environ, api_url=API, home=tmp_path)
+    assert environ["PREFECT_API_URL"] == API
+    environ = {"PREFECT_API_URL": ""}
+    prepare(environ, api_url=None, home=tmp_path / "home")
+    assert "PREFECT_API_URL" not in environ
+    assert environ["PREFECT_HOME"] == str(tmp_path / "home")
+
+
 def test_no_tracking() -> None:
     """Nothing is sent to anybody."""
     assert (QUIET["DO_NOT_TRACK"], QUIET["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("1", "false")

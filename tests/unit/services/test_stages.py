@@ -1,14 +1,19 @@
 """Collecting and enriching, over a source and a ledger in memory."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from fake_source import APP, NOW, START, FakeSource, decode, make_run
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
-from flowledger.domain.filters import FilterSplit
+from flowledger.domain.figures import Figures
+from flowledger.domain.filters import FilterSplit, RunFilter
+from flowledger.domain.notices import kept_note
+from flowledger.domain.reports import Heading
 from flowledger.domain.runs import Detailed, Missing, RunStatus, missing_reason
 from flowledger.domain.windows import Window
 from flowledger.errors import (
@@ -20,9 +25,15 @@ from flowledger.errors import (
 )
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.ports import LogPage
+from flowledger.reports.json_file import JsonFormat
 from flowledger.services.collecting import Collector
 from flowledger.services.enriching import Enricher
+from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
 from flowledger.services.progress import SilentProgress
+from flowledger.services.reporting import Report, ReportGenerator
+from flowledger.services.requests import ReportRequest
+from flowledger.storage.local import LocalStorage
+from flowledger.storage.service import StorageService
 
 WINDOW = Window(START, START + 9_999)
 SCOPE = Scope(APP, WINDOW)
@@ -235,3 +246,100 @@ def test_the_clock_of_stuckness_is_the_callers() -> None:
     run = make_run(1, status=RunStatus.RUNNING)
     assert not run.is_stuck(run.listed_at + timedelta(hours=23))
     assert run.is_stuck(run.listed_at + timedelta(hours=24))
+
+
+def test_runs_never_tried_are_asked_before_those_that_failed() -> None:
+    """Newer runs that fail each time do not keep the older ones waiting for ever."""
+    runs = [make_run(n) for n in range(200)]
+    trouble = {run.run_id: SourceBusyError("503", status=503) for run in runs[120:]}
+    source = FakeSource(runs, trouble)
+    ledger = collected(source)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    first = set(source.detailed)
+    assert len(first) < 80
+    source.detailed.clear()
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    assert not first & set(source.detailed[: 200 - len(first)][:20])
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    detailed = {entry.run.run_id for entry in ledger.entries(SCOPE) if isinstance(entry.detail, Detailed)}
+    assert detailed == {run.run_id for run in runs[:120]}
+
+
+def test_a_run_that_fails_is_asked_once_in_an_enrichment() -> None:
+    """It is not tried again among those that had failed before."""
+    source = FakeSource([make_run(n) for n in range(30)], {"run-00003": SourceBusyError("503", status=503)})
+    ledger = collected(source)
+    enricher(source, ledger).enrich(SCOPE, Level.NODES)
+    assert sorted(source.detailed) == [run.run_id for run in source.runs]
+
+
+def test_runs_that_the_source_refuses_do_not_make_it_hopeless() -> None:
+    """A refusal is an answer: however many there are, the others are asked."""
+    runs = [make_run(n) for n in range(300)]
+    trouble = {run.run_id: SourceRefusedError("400 Expecting value", status=400) for run in runs[100:]}
+    source = FakeSource(runs, trouble)
+    ledger = collected(source)
+    assert enricher(source, ledger).enrich(SCOPE, Level.NODES) == 300
+
+
+def test_without_details_open_runs_are_brought_up_to_date_all_the_same() -> None:
+    """A status is no detail: what has ended since is reported so, and the others are not asked."""
+    fresh = int(NOW.timestamp()) - START - 600
+    runs = [make_run(n, fresh + n, RunStatus.RUNNING if n < 2 else RunStatus.SUCCESS) for n in range(5)]
+    source, ledger = FakeSource(runs), new_ledger()
+    window = Window(START, START + fresh + 9)
+    collector(source, ledger).collect(window, EVERYTHING)
+    source.runs[1] = replace(source.runs[1], status=RunStatus.SUCCESS)
+    scope = Scope(APP, window)
+    assert enricher(source, ledger).enrich(scope, Level.NONE) == 2
+    statuses = [entry.run.status for entry in ledger.entries(scope)]
+    assert statuses.count(RunStatus.RUNNING) == 1
+    source.detailed.clear()
+    enricher(source, ledger).enrich(scope, Level.NONE)
+    assert source.detailed == ["run-00000"]
+
+
+def test_without_details_a_stuck_run_is_left_alone() -> None:
+    """It is asked no more than with them."""
+    source = FakeSource([make_run(1, status=RunStatus.RUNNING)])
+    ledger = collected(source)
+    assert enricher(source, ledger).enrich(SCOPE, Level.NONE) == 0
+
+
+@pytest.mark.parametrize(
+    ("notes", "waits"),
+    [((), False), (("4 files were uploaded",), False), ((kept_note("storage away"),), True)],
+)
+def test_a_result_says_whether_its_files_wait_here(
+    tmp_path: Path, notes: tuple[str, ...], waits: bool
+) -> None:
+    """Machines read it as a value, people as a note."""
+    ledger = collected(source := FakeSource([make_run(0)]))
+    store = StorageService(LocalStorage(tmp_path), lambda: NOW)
+    pipeline = Pipeline("app", "en", source, ledger, store, (), lambda: NOW, SilentProgress())
+    certificate = ledger.certificate(SCOPE)
+    assert certificate
+    done = Collected(certificate, EVERYTHING, 0)
+    request = ReportRequest("custom", NOW, ZoneInfo("UTC"), (), WINDOW.after_at, WINDOW.before_at)
+    report = Report({}, Figures(), notes)
+    result = outcome(pipeline, request, done, Enriched(Level.NONE, 0, 0), report, 1.0)
+    assert (result["kept_locally"], result["notes"]) == (waits, list(notes))
+
+
+def test_runs_whose_texts_are_missing_are_counted_where_a_keyword_is_looked_for(tmp_path: Path) -> None:
+    """They are left out of the report, and its notes say how many; those that match by an id are not."""
+    runs = [make_run(n) for n in range(6)]
+    trouble = {runs[n].run_id: SourceBusyError("503", status=503) for n in (1, 2, 3)}
+    ledger = collected(source := FakeSource(runs, trouble))
+    enricher(source, ledger).enrich(SCOPE, Level.RUN)
+    store = StorageService(LocalStorage(tmp_path), lambda: NOW)
+    generator = ReportGenerator(ledger, store, [JsonFormat()], lambda: NOW, SilentProgress())
+    heading = Heading("app", "custom", WINDOW, UTC, "en", NOW)
+    wanted = {"hi": (3, ["3 runs are left out"]), "run-00002": (1, ["2 runs are left out"]), "": (6, [])}
+    for keyword, (found, notes) in wanted.items():
+        local = RunFilter(keyword=keyword or None)
+        report = generator.generate(SCOPE, heading, local=local, level=Level.RUN, run_id=f"k{found}")
+        assert report.figures.runs == found
+        assert [note[:19] for note in report.notes] == notes
+        written = "".join(Path(path).read_text("utf-8") for path in report.all_paths)
+        assert all(note in written for note in notes)

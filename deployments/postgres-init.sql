@@ -1,0 +1,2 @@
+-- Beside the ledger's database, one for Prefect.
+CREATE DATABASE prefect;

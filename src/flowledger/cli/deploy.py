@@ -1,0 +1,243 @@
+"""``flowledger deploy``: register what config/deployments.yaml says, all of it or nothing."""
+
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import click
+
+from flowledger import wiring
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey
+from flowledger.errors import SettingsError, UsageError
+from flowledger.services.deploying import Act, Change, Deployment, chosen
+from flowledger.settings import Inspection, Settings
+from flowledger.settings.salvage import is_stand_in
+from flowledger.wiring import checks, schedules
+from flowledger.wiring.probes import probe
+
+if TYPE_CHECKING:
+    from flowledger.flows.registration import Place
+
+MARKS = {
+    Act.CREATE: "+",
+    Act.UPDATE: "~",
+    Act.KEEP: "=",
+    Act.REMOVE: "-",
+    Act.REPLACED: "-",
+    Act.LEFTOVER: "!",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person asked for."""
+
+    app: str | None = None
+    only: tuple[str, ...] = ()
+    dry_run: bool = False
+    prune: bool = False
+    setup: bool = False
+    offline: bool = False
+
+
+@click.command(short_help="Register deployments on the Prefect server.")
+@click.option("--app", help="Only this app's; name or id.")
+@click.option(
+    "--only", metavar="KEY", multiple=True, help="Only this entry, such as daily_report; can be repeated."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--prune", is_flag=True, help="Remove deployments of ours that nothing configures any more.")
+@click.option("--json", "as_json", is_flag=True, help="Print the changes as JSON.")
+@click.option("--setup", is_flag=True, help="Make profile, pool, queues and automation first.")
+@click.option(
+    "--setup-only", is_flag=True, help="Make profile, pool, queues and automation, register nothing."
+)
+@click.option("--offline", is_flag=True, help="Do not ask ledger, bucket, mail servers and Dify first.")
+def deploy(  # the words of the command
+    app: str | None,
+    only: tuple[str, ...],
+    dry_run: bool,
+    prune: bool,
+    as_json: bool,
+    setup: bool,
+    setup_only: bool,
+    offline: bool,
+) -> None:
+    """Register one deployment for each app and schedule; what is as it should be is left alone.
+
+    Everything is checked before anything is registered, and all problems are listed together.
+    """
+    wish = Wish(app, only, dry_run, prune, setup or setup_only, offline or setup_only)
+    if dry_run and wish.setup:
+        raise UsageError("--dry-run makes nothing: leave out --setup")
+    settings, planned = checked(wish)
+    if wish.setup:
+        for line in set_up(settings):
+            click.echo(line, err=as_json)
+    if not setup_only:
+        show(register(settings, planned, wish), as_json=as_json, dry_run=dry_run)
+
+
+def checked(wish: Wish) -> tuple[Settings, Sequence[Deployment]]:
+    """Give settings and wanted deployments, once everything that they need has been found right.
+
+    :raises UsageError: for an unknown app or entry, before anything is asked.
+    :raises SettingsError: with a line for everything wrong, from all of them together.
+    """
+    inspection, problems = checks.settings_problems()
+    settings, wrong = inspection.settings, list(problems)
+    planned = () if problems else schedules.planned_deployments(settings)
+    wanted = () if problems else _wanted(settings, planned, wish)
+    if problems:
+        wrong += strange_words(settings, wish)
+    if inspection.reading.is_partial:
+        raise SettingsError(wrong)  # what cannot be read may name another server
+    pool, api_url = schedules.scheduler_said()
+    point_prefect_at(api_url, setup=wish.setup)
+    from flowledger.flows import deployment_checks
+
+    wrong += deployment_checks.check_words(planned)
+    wrong += deployment_checks.check_server(pool, may_lack_pool=wish.setup)
+    if not wish.offline:
+        wrong += _refused(inspection)
+    if wrong:
+        raise SettingsError(list(dict.fromkeys(wrong)))
+    return settings, wanted
+
+
+def strange_words(settings: Settings, wish: Wish) -> Iterator[str]:
+    """Give a line for each word that is unknown, as far as settings that are not all right can tell."""
+    if settings.apps and not any(map(is_stand_in, settings.apps)):
+        try:
+            _app(settings, wish)
+        except UsageError as error:
+            yield str(error)
+    with suppress(SettingsError):  # its problems are told already
+        if refusal := _unknown_keys(wish, schedules.load_schedules()):
+            yield refusal
+
+
+def _refused(inspection: Inspection) -> Sequence[str]:
+    """Ask all that the runs will need, and say what cannot be found out."""
+    found = probe(inspection)
+    for line in found.notes:
+        click.echo(f"note  {line}", err=True)
+    return found.problems
+
+
+def point_prefect_at(api_url: str | None, *, setup: bool) -> None:
+    """Point Prefect at the server before it is imported; setting up writes its profile as well."""
+    from flowledger.flows import environment  # Prefect reads its settings when it is imported
+
+    environment.point_at(os.environ, api_url=api_url)
+    if setup:
+        from flowledger.flows import profiles
+
+        os.environ.setdefault("PREFECT_API_URL", profiles.known_address() or profiles.LOCAL_SERVER)
+
+
+def _wanted(settings: Settings, planned: Sequence[Deployment], wish: Wish) -> Sequence[Deployment]:
+    if refusal := _unknown_keys(wish, dict.fromkeys(each.key for each in planned)):
+        raise UsageError(refusal)
+    return chosen(planned, app=_app(settings, wish), only=wish.only)
+
+
+def _unknown_keys(wish: Wish, known: Collection[str]) -> str:
+    strange = ", ".join(key for key in wish.only if key not in known)
+    return f"--only {strange}: no such entry is used: one of {', '.join(known) or 'none'}" if strange else ""
+
+
+def _app(settings: Settings, wish: Wish) -> AppKey | None:
+    return settings.app(wish.app).key if wish.app else None
+
+
+def place(settings: Settings) -> "Place":
+    """Say where deployments run: pool, folder, and the name of the environment, which is no secret."""
+    from flowledger.flows.registration import Place
+
+    name = settings.flowledger_env
+    variables = {"FLOWLEDGER_ENV": name} if name else {}
+    return Place(settings.prefect_work_pool_name, str(wiring.settings_root().resolve()), variables)
+
+
+def set_up(settings: Settings) -> Iterator[str]:
+    """Make profile, pool, queues and automation, and give a line for each."""
+    from flowledger.flows import profiles
+    from flowledger.flows.automations import set_up as make
+    from flowledger.flows.past_runs import prefect_api
+
+    address = os.environ["PREFECT_API_URL"]
+    yield f"Prefect profile {profiles.NAME} ({address}): {profiles.write_profile(address)}"
+    queues = tuple(dict.fromkeys(app.work_queue for app in settings.apps if app.work_queue))
+    with prefect_api() as client:
+        yield from make(client, place(settings), queues)
+    yield "A server that is started elsewhere than under this profile keeps runs for ever, unless it is told:"
+    for name, said in profiles.VACUUM.items():
+        yield f"  {name}={said}"
+
+
+def register(settings: Settings, wanted: Sequence[Deployment], wish: Wish) -> Sequence[Change]:
+    """Compare with what is registered and, unless it is a dry run, make it so."""
+    from flowledger.flows import registration
+    from flowledger.flows.past_runs import prefect_api
+
+    own = _app(settings, wish)
+
+    def within(identity: tuple[str, str]) -> bool:
+        app_id, key = identity
+        return (own is None or app_id == own.app_id) and (not wish.only or key in wish.only)
+
+    with prefect_api() as client:
+        planned = registration.compare(client, wanted, place(settings), within, prune=wish.prune)
+        if wish.dry_run:
+            return planned
+        done: list[Change] = []
+        try:
+            for change in registration.apply(client, planned):
+                done.append(change)
+        finally:
+            _record(settings, done)
+    return planned
+
+
+def _record(settings: Settings, done: Sequence[Change]) -> None:
+    at = wiring.clock.utc_now()
+    with wiring.opened_ledger(settings) as ledger:
+        ledger.record(
+            Operation(
+                operation_id=f"deploy-{uuid4().hex}",
+                operation_type="DEPLOY",
+                at=at,
+                user=wiring.user_name(),
+                subject=settings.prefect_work_pool_name,
+                data={act.value: [each.name for each in done if each.act is act] for act in Act},
+            )
+        )
+
+
+def show(done: Sequence[Change], *, as_json: bool, dry_run: bool) -> None:
+    """Print a line for each deployment, and how many of each kind there are."""
+    if as_json:
+        rows = [{"name": each.name, "result": each.act.value, "dry_run": dry_run} for each in done]
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for change in done:
+        click.echo(f"{MARKS[change.act]} {change.name}{_about(change)}: {change.act}")
+    counts = {act: sum(each.act is act for each in done) for act in Act}
+    what = ", ".join(f"{count} {act}" for act, count in counts.items() if count)
+    click.echo(f"{'would be: ' if dry_run else ''}{what or 'nothing is configured'}")
+    if counts[Act.LEFTOVER]:
+        click.echo("what is no longer configured goes on reporting: remove it with --prune", err=True)
+
+
+def _about(change: Change) -> str:
+    wanted = change.wanted
+    if wanted is None:
+        return ""
+    when = f"{wanted.cron} {wanted.timezone}" if wanted.cron else "started by hand"
+    return f" ({wanted.app_name}, {when})"

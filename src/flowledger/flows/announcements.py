@@ -1,0 +1,36 @@
+"""The flow that an automation starts for a run whose worker died: nobody else is left to tell."""
+
+from typing import Annotated
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from pydantic import Field
+
+from flowledger.domain.messages import Occasion
+from flowledger.flows.hooks import reason_of
+from flowledger.flows.logs import forwarded_to
+from flowledger.flows.telling import tell_trouble
+
+FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.PENDING)
+SILENT = "no heartbeat came any more: the worker or its machine ended while the run was under way"
+
+
+@flow(name="announce-dead-run", flow_run_name="dead run {flow_run_id}", log_prints=False)
+def announce_dead_run_flow(
+    flow_run_id: Annotated[UUID, Field(title="Flow run", description="Id of the run that is dead")],
+) -> bool:
+    """Tell that a flow run died with its worker, unless it was told before or goes on after all."""
+    logger = get_run_logger()
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(flow_run_id)
+        flow_name = client.read_flow(flow_run.flow_id).name
+    if flow_run.state is None or flow_run.state.type in FINE:
+        logger.info("%s is %s: nothing to tell", flow_run.name, flow_run.state_name)
+        return True
+    with forwarded_to(logger):
+        reason = f"{SILENT} ({reason_of(flow_run.state)})"
+        told = tell_trouble(Occasion.CRASH, flow_name, flow_run, reason)
+    logger.info("%s: %s", flow_run.name, "told" if told else "not told to everyone; what can waits")
+    return told

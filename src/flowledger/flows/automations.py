@@ -1,0 +1,150 @@
+"""What a Prefect server needs besides deployments: pool, queues, and the automation that finds dead runs.
+
+A run whose worker or machine has died stays Running for ever, and no hook is called.  Its heartbeats stop,
+though: the automation then marks it Crashed, which frees its slot, and starts the flow that announces it.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from flowledger.flows.deployment_checks import PROCESS
+from flowledger.flows.environment import QUIET
+from flowledger.flows.registration import HEARTBEAT_S, Place, imported
+from flowledger.services.deploying import MARK
+
+ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
+ANNOUNCEMENT = "announce-dead-run"
+DEAD_RUNS = "flowledger: dead runs"
+SILENT_FOR = timedelta(seconds=3 * HEARTBEAT_S)
+HEARTBEAT = "prefect.flow-run.heartbeat"
+FINAL_OR_WAITING = (
+    "Completed",
+    "Failed",
+    "Cancelled",
+    "Crashed",
+    "Cancelling",
+    "Paused",
+    "Suspended",
+    "AwaitingRetry",
+)
+FLOW_RUN_ID = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
+
+
+def set_up(client: SyncPrefectClient, place: Place, queues: Sequence[str]) -> Iterator[str]:
+    """Make what is missing, correct what is not as it should be, and give a line for each thing."""
+    yield f"work pool {place.pool}: {_make_pool(client, place.pool)}"
+    for queue in queues:
+        yield f"work queue {queue}: {_make_queue(client, place.pool, queue)}"
+    announcer = _register_announcer(client, place)
+    yield f"deployment {ANNOUNCEMENT}: registered"
+    yield f"automation {DEAD_RUNS!r}: {_make_automation(client, dead_runs(announcer))}"
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> str:
+    try:
+        found = client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=name, type=PROCESS, base_job_template=template))
+        return "created"
+    return "unchanged" if found.type == PROCESS else f"is of type {found.type}, NOT process: delete it"
+
+
+def _make_queue(client: SyncPrefectClient, pool: str, name: str) -> str:
+    try:
+        client.read_work_queue_by_name(name, work_pool_name=pool)
+    except ObjectNotFound:
+        client.create_work_queue(name, work_pool_name=pool)
+        return "created"
+    return "unchanged"
+
+
+def _register_announcer(client: SyncPrefectClient, place: Place) -> UUID:
+    """Register the flow that announces a dead run; without our tag, so that it never announces itself."""
+    flow = imported(ANNOUNCER)
+    return client.create_deployment(
+        flow_id=client.create_flow_from_name(flow.name),
+        name=ANNOUNCEMENT,
+        tags=[ANNOUNCEMENT],
+        description="Started by the automation that finds dead runs.",
+        work_pool_name=place.pool,
+        entrypoint=ANNOUNCER,
+        job_variables={"working_dir": place.directory, "env": {**QUIET, **place.variables}},
+        parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+        pull_steps=[],
+    )
+
+
+def dead_runs(announcer: UUID) -> AutomationCore:
+    """Give the automation: no heartbeat and no end for three heartbeats' time means dead."""
+    return AutomationCore(
+        name=DEAD_RUNS,
+        description="Marks runs Crashed whose heartbeats have stopped, and announces them.",
+        trigger=EventTrigger(
+            # A run may die before its first heartbeat has reached the server.
+            after={HEARTBEAT, "prefect.flow-run.Running"},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{end}" for end in FINAL_OR_WAITING)},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.id": [f"prefect.tag.{MARK}"], "prefect.resource.role": ["tag"]}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENT_FOR,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message=f"No heartbeat for {SILENT_FOR.seconds} s: its worker or machine has died.",
+            ),
+            RunDeployment(
+                source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID}
+            ),
+        ],
+    )
+
+
+def _make_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
+    found = client.read_automations_by_name(wanted.name)
+    if not found:
+        client.create_automation(wanted)
+        return "created"
+    for spare in found[1:]:
+        client.delete_automation(spare.id)
+    if _same(found[0], wanted):
+        return "unchanged"
+    client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+    return "updated"
+
+
+def _same(found: Automation, wanted: AutomationCore) -> bool:
+    ours, theirs = (
+        each.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
+        for each in (wanted, found)
+    )
+    return _without_ids(ours) == _without_ids(theirs)
+
+
+def _without_ids(dumped: dict[str, object]) -> dict[str, object]:
+    trigger = dumped.get("trigger")
+    if isinstance(trigger, dict):
+        # Sets have no order of their own, and the server gives triggers ids.
+        dumped["trigger"] = {
+            name: sorted(value) if isinstance(value, list) else value
+            for name, value in trigger.items()
+            if name != "id"
+        }
+    return dumped

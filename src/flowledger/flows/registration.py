@@ -1,0 +1,223 @@
+"""Deployments on a Prefect server: read what is there, write what shall be, all of it or nothing.
+
+Nothing is written before everything has been checked.  What is as it should be is left alone: writing it
+again would make Prefect delete and plan anew the runs to come.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic.fields import FieldInfo
+
+from flowledger.flows.environment import QUIET
+from flowledger.services.deploying import (
+    APP_TAG,
+    MARK,
+    SCHEDULE_TAG,
+    Act,
+    Change,
+    Deployment,
+    Registered,
+    changes,
+)
+
+FLOWS: Mapping[str, str] = {
+    "report": "flowledger.flows.fetch_workflow_logs.fetch_workflow_logs_flow",
+    "cleanup": "flowledger.flows.cleanup.cleanup_storage_flow",
+}
+"""Flow of an entry → where a worker imports it from, in a checkout as in an installed package."""
+WORDS: Mapping[str, str] = {"fetch-workflow-logs": "report", "cleanup-storage": "cleanup"}
+"""Name of a flow in Prefect → the word an entry uses."""
+HEARTBEAT_S = 30
+"""Prefect allows no shorter time between two signs of life."""
+PAGE = 200
+DEFAULT_QUEUE = "default"
+ONE_AT_A_TIME = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+"""A second run waits; CANCEL_NEW would throw away what is caught up after an outage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where deployments run: the work pool, the folder of settings, and variables without secrets."""
+
+    pool: str
+    directory: str
+    variables: Mapping[str, str]
+
+    @property
+    def job_variables(self) -> dict[str, Any]:
+        """What a worker gives each run; with a heartbeat, by which a dead run is found."""
+        beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
+        return {"working_dir": self.directory, "env": {**QUIET, **beat, **self.variables}}
+
+
+def flow_of(name: str) -> Flow[..., Any]:
+    """Import a flow by the word an entry uses."""
+    return imported(FLOWS[name])
+
+
+@cache
+def imported(path: str) -> Flow[..., Any]:
+    module, _, attribute = path.rpartition(".")
+    found: Flow[..., Any] = getattr(import_module(module), attribute)
+    return found
+
+
+def read_registered(client: SyncPrefectClient) -> Iterator[Registered]:
+    """Stream the deployments of ours, whoever they are for."""
+    names: dict[UUID, str] = {}
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[MARK]))
+    offset = 0
+    while page := client.read_deployments(deployment_filter=ours, limit=PAGE, offset=offset):
+        for each in page:
+            app, key = _tagged(each.tags, APP_TAG), _tagged(each.tags, SCHEDULE_TAG)
+            if app is None or key is None:
+                continue
+            if each.flow_id not in names:
+                names[each.flow_id] = client.read_flow(each.flow_id).name
+            flow = names[each.flow_id]
+            paused = any(not held.active for held in each.schedules)
+            yield Registered(str(each.id), each.name, WORDS.get(flow, flow), (app, key), _held(each), paused)
+        offset += len(page)
+
+
+def _tagged(tags: Sequence[str], prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
+
+
+def wanted_content(deployment: Deployment, place: Place) -> dict[str, Any]:
+    """Give all that makes a deployment what it is, as plain values."""
+    return {
+        "tags": list(deployment.tags),
+        "parameters": dict(deployment.parameters),
+        "description": deployment.description,
+        "work_pool_name": place.pool,
+        "work_queue_name": deployment.work_queue or DEFAULT_QUEUE,
+        "entrypoint": FLOWS[deployment.flow],
+        "job_variables": place.job_variables,
+        "parameter_openapi_schema": form_of(deployment),
+        "schedules": [[deployment.key, deployment.cron, deployment.timezone]] if deployment.cron else [],
+        "concurrency": [1, ONE_AT_A_TIME.collision_strategy.value],
+    }
+
+
+def form_of(deployment: Deployment) -> dict[str, Any]:
+    """Give the parameters' schema, which the UI makes a form of; the app is this deployment's own."""
+    flow = flow_of(deployment.flow)
+    schema = flow.parameters.model_dump_for_openapi()
+    said = _said(flow)
+    fields = {name: {**_box(field), **said.get(name, {})} for name, field in schema["properties"].items()}
+    app = {name: each for name, each in fields["app"].items() if name in ("title", "description", "position")}
+    own = {**app, "type": "string", "enum": [deployment.app_name], "default": deployment.app_name}
+    return {**schema, "properties": {**fields, "app": own}}
+
+
+def _box(field: Mapping[str, Any]) -> dict[str, Any]:
+    """Make one box of a text that may be left out: the UI would first ask whether it is a text or None."""
+    kinds = [each.get("type") for each in field.get("anyOf", ())]
+    if kinds != ["string", "null"]:
+        return dict(field)
+    kept = {name: said for name, said in field.items() if name not in ("anyOf", "default")}
+    return {**kept, "type": "string"}
+
+
+def _said(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
+    """Give titles and descriptions of a flow's parameters, in the place of which Prefect puts their names."""
+    hints = get_type_hints(flow.fn, include_extras=True)
+    return {
+        name: {word: text for word in ("title", "description") if (text := getattr(field, word))}
+        for name, hint in hints.items()
+        for field in getattr(hint, "__metadata__", ())
+        if isinstance(field, FieldInfo)
+    }
+
+
+def _held(each: DeploymentResponse) -> dict[str, Any]:
+    limit, options = each.global_concurrency_limit, each.concurrency_options
+    return {
+        "tags": list(each.tags),
+        "parameters": dict(each.parameters),
+        "description": each.description or "",
+        "work_pool_name": each.work_pool_name,
+        "work_queue_name": each.work_queue_name,
+        "entrypoint": each.entrypoint,
+        "job_variables": dict(each.job_variables),
+        "parameter_openapi_schema": dict(each.parameter_openapi_schema or {}),
+        "schedules": [_schedule(held) for held in each.schedules],
+        "concurrency": [limit and limit.limit, options and options.collision_strategy.value],
+    }
+
+
+def _schedule(held: Any) -> list[Any]:
+    return [held.slug, getattr(held.schedule, "cron", None), getattr(held.schedule, "timezone", None)]
+
+
+def compare(
+    client: SyncPrefectClient,
+    wanted: Sequence[Deployment],
+    place: Place,
+    within: Callable[[tuple[str, str]], bool],
+    *,
+    prune: bool,
+) -> Sequence[Change]:
+    """Say what has to change; ``within`` tells for which apps and schedules registered ones are looked at."""
+    found = [each for each in read_registered(client) if within(each.identity)]
+    contents = {each.identity: (each, wanted_content(each, place)) for each in wanted}
+    return changes(contents, found, prune=prune)
+
+
+def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Change]:
+    """Do what was planned, in its order, and give each change when it is done.
+
+    One after another: Prefect's server on SQLite is slower with several at once (measured).
+    """
+    flow_ids: dict[str, UUID] = {}
+    for change in planned:
+        wanted = change.wanted
+        if change.act in (Act.CREATE, Act.UPDATE) and wanted:
+            if wanted.flow not in flow_ids:
+                flow_ids[wanted.flow] = client.create_flow_from_name(flow_of(wanted.flow).name)
+            write(client, flow_ids[wanted.flow], wanted, change)
+        elif change.act in (Act.REMOVE, Act.REPLACED) and change.found:
+            client.delete_deployment(UUID(change.found.id))
+        yield change
+
+
+def write(client: SyncPrefectClient, flow_id: UUID, wanted: Deployment, change: Change) -> UUID:
+    """Create or replace one deployment; a schedule that somebody paused stays paused."""
+    content = change.content
+    return client.create_deployment(
+        flow_id=flow_id,
+        name=wanted.name,
+        tags=content["tags"],
+        parameters=content["parameters"],
+        description=content["description"],
+        work_pool_name=content["work_pool_name"],
+        work_queue_name=content["work_queue_name"],
+        entrypoint=content["entrypoint"],
+        job_variables=content["job_variables"],
+        parameter_openapi_schema=content["parameter_openapi_schema"],
+        enforce_parameter_schema=True,
+        schedules=_cron_of(wanted, active=not (change.found and change.found.paused)),
+        concurrency_limit=1,
+        concurrency_options=ONE_AT_A_TIME,
+        pull_steps=[],
+    )
+
+
+def _cron_of(wanted: Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
+    if not wanted.cron:
+        return []
+    schedule = CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
+    return [DeploymentScheduleCreate(schedule=schedule, slug=wanted.key, active=active)]

@@ -1,0 +1,132 @@
+"""Which reports are due, and which of them the ledger has no proof for: pure choices over certificates."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from flowledger.domain.certificates import Certificate
+from flowledger.domain.periods import FIRST_DAY, HOLDING, CalendarPeriod, periods_between
+from flowledger.domain.runs import AppKey
+from flowledger.domain.windows import LATEST, Window
+from flowledger.ports import Ledger
+
+EVER = Window(0, LATEST)
+LONGEST = timedelta(days=31)
+"""No period of a calendar is longer."""
+A_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A schedule as far as missed days are concerned: key, word of the period, cron where it has one.
+
+    ``parameters`` are what its runs are told, by the names of the flow's parameters.
+    """
+
+    key: str
+    period: str
+    cron: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proves_periods(self) -> bool:
+        """Whether its runs certify whole periods: not those of a moving period, nor those of a filter."""
+        return self.period in HOLDING and not any(self.parameters.get(word) for word in ("keyword", "status"))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A report that is due: its period, and the instant (aware UTC) a run for it is scheduled at."""
+
+    instant: datetime
+    period: CalendarPeriod
+
+    def __str__(self) -> str:
+        return str(self.period)
+
+
+def due_between(cadence: Cadence, first: date, last: date, tz: ZoneInfo) -> Sequence[Due]:
+    """Give what a schedule owes for the days from the first to the last, oldest first.
+
+    A period that the schedule itself never reports, such as a Saturday of ``* * 1-5``, is due all the same:
+    somebody asked for it by its date.
+
+    :raises UsageError: for a schedule without a calendar's period, or days outside of 1970 to 9999.
+    """
+    return [
+        Due(firing(cadence, period, tz) or period.usual_instant(tz), period)
+        for period in periods_between(cadence.period, first, last, tz)
+    ]
+
+
+def over_by(dues: Iterable[Due], now: datetime) -> Sequence[Due]:
+    """Give those whose period has ended by now."""
+    return [due for due in dues if due.period.window.before < int(now.timestamp())]
+
+
+def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime | None:
+    """Give the first time the cron fires while the period is the last one; None where it never does."""
+    if cadence.cron is None:
+        return period.usual_instant(tz)
+    try:
+        # The library takes whole minutes, and the first one may be the first that is wanted.
+        fired = next(CronSim(cadence.cron, (period.seen_during.after_at - A_MINUTE).astimezone(tz)))
+    except (CronSimError, StopIteration):
+        # A dialect that only the scheduler itself speaks: when exactly does not matter to the period.
+        return period.usual_instant(tz)
+    instant = fired.astimezone(UTC)
+    return instant if instant in period.seen_during else None
+
+
+def missing(
+    ledger: Ledger, app: AppKey, cadence: Cadence, *, tz: ZoneInfo, now: datetime, most: int
+) -> Sequence[Due]:
+    """Give what a schedule owes and the ledger cannot prove, oldest first; one query to the ledger.
+
+    Looked at are the newest ``most`` reports that are due by now, back to the app's oldest certificate:
+    what has never been begun is not missing.  One is held when its window, or a wider one, is certified
+    whole; a filtered certificate proves nothing about the day.
+    """
+    if most < 1 or not cadence.proves_periods:
+        return ()
+    certificates = ledger.certificates(app, EVER)
+    if not certificates:
+        return ()
+    begun = certificates[0].scope.window.after
+    today = now.astimezone(tz).date()
+    earliest = max(_day(begun, tz), today - LONGEST * (most + 1), FIRST_DAY)
+    periods = reversed(list(periods_between(cadence.period, earliest, today, tz)))
+    owed = islice(_due_by(now, cadence, periods, tz), most)
+    newest_first = [
+        due
+        for due in owed
+        if due.period.window.before >= begun and not _is_held(due.period.window, certificates)
+    ]
+    return newest_first[::-1]
+
+
+def _due_by(
+    now: datetime, cadence: Cadence, periods: Iterable[CalendarPeriod], tz: ZoneInfo
+) -> Iterator[Due]:
+    for period in periods:
+        instant = firing(cadence, period, tz)
+        if instant is not None and instant <= now:
+            yield Due(instant, period)
+
+
+def is_certified(ledger: Ledger, app: AppKey, due: Due) -> bool:
+    """Whether a report's whole window is certified in the ledger."""
+    return _is_held(due.period.window, ledger.certificates(app, EVER))
+
+
+def _is_held(window: Window, certificates: Iterable[Certificate]) -> bool:
+    return any(known.certified and known.scope.window.covers(window) for known in certificates)
+
+
+def _day(second: int, tz: ZoneInfo) -> date:
+    return datetime.fromtimestamp(second, UTC).astimezone(tz).date()

@@ -1,0 +1,213 @@
+"""Which reports are due, and which of them the ledger cannot prove: over a ledger in memory and in a file."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from fake_source import decode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.runs import AppKey
+from flowledger.domain.windows import Window
+from flowledger.errors import UsageError
+from flowledger.ledger import open_ledger
+from flowledger.ledger.memory import MemoryLedger
+from flowledger.ports import Ledger
+from flowledger.services.catching_up import Cadence, Due, due_between, is_certified, missing, over_by
+
+APP, OTHER = AppKey("dify", "support"), AppKey("dify", "sales")
+SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
+DAILY = Cadence("daily_report", "yesterday", "0 2 * * *")
+WEEKLY = Cadence("weekly_report", "last_week", "0 3 * * 1")
+NOW = datetime.fromisoformat("2026-11-22T02:00:30+08:00")
+"""A Sunday, half a minute after the daily schedule."""
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger of each kind that needs no server."""
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/ledger.db"
+    opened = open_ledger(url, {"dify": decode})
+    yield opened
+    opened.close()
+
+
+def certify(
+    ledger: Ledger, window: Window, *, certified: bool = True, app: AppKey = APP, query: str = ""
+) -> None:
+    """Put a certificate into the ledger."""
+    scope = Scope(app, window, query)
+    ledger.save_runs([], scope=scope, at=NOW, certificate=Certificate(scope, certified, "counted", 0, 0, NOW))
+
+
+def due(day: str, cadence: Cadence = DAILY, tz: ZoneInfo = SHANGHAI) -> Due:
+    """Give the report that holds a day."""
+    wanted = date.fromisoformat(day)
+    return due_between(cadence, wanted, wanted, tz)[0]
+
+
+def window(day: str, cadence: Cadence = DAILY) -> Window:
+    """Give the window of the report that holds a day."""
+    return due(day, cadence).period.window
+
+
+def still_missing(
+    ledger: Ledger, cadence: Cadence = DAILY, *, now: datetime = NOW, most: int = 7, tz: ZoneInfo = SHANGHAI
+) -> list[str]:
+    """Give the first days of what is missing."""
+    found = missing(ledger, APP, cadence, tz=tz, now=now, most=most)
+    return [each.period.days.first.isoformat() for each in found]
+
+
+def test_the_days_of_an_outage_are_missing(ledger: Ledger) -> None:
+    """Certified up to the 17th, then nothing: the 18th to the 21st are due and unproved."""
+    for day in ("2026-11-15", "2026-11-16", "2026-11-17"):
+        certify(ledger, window(day))
+    assert still_missing(ledger) == ["2026-11-18", "2026-11-19", "2026-11-20", "2026-11-21"]
+
+
+def test_what_was_never_begun_is_not_missing(ledger: Ledger) -> None:
+    """The app's oldest certificate, proved or not, is where its history begins."""
+    assert still_missing(ledger) == []
+    certify(ledger, window("2026-11-20"), certified=False)
+    certify(ledger, window("2026-11-01"), app=OTHER)
+    assert still_missing(ledger) == ["2026-11-20", "2026-11-21"]
+
+
+def test_an_uncertified_day_is_missing_and_a_certified_one_is_not(ledger: Ledger) -> None:
+    """What could not be proved is asked for again."""
+    certify(ledger, window("2026-11-19"))
+    certify(ledger, window("2026-11-20"), certified=False)
+    certify(ledger, window("2026-11-21"))
+    assert still_missing(ledger) == ["2026-11-20"]
+
+
+def test_a_wider_window_proves_its_days_and_a_narrower_or_filtered_one_does_not(ledger: Ledger) -> None:
+    """A certified week holds its days; part of a day, or only its failed runs, prove nothing about it."""
+    certify(ledger, window("2026-11-10", WEEKLY))
+    whole = window("2026-11-16")
+    certify(ledger, Window(whole.after, whole.before - 1))
+    certify(ledger, window("2026-11-17"), query="status='failed'")
+    later = datetime.fromisoformat("2026-11-18T02:00:00+08:00")
+    assert still_missing(ledger, now=later) == ["2026-11-16", "2026-11-17"]
+
+
+def test_no_more_than_so_many_reports_back_are_looked_at(ledger: Ledger) -> None:
+    """After a month away the newest ones are filled, and 0 switches it off."""
+    certify(ledger, window("2026-09-01"))
+    assert len(still_missing(ledger)) == 7
+    assert still_missing(ledger, most=2) == ["2026-11-20", "2026-11-21"]
+    assert still_missing(ledger, most=0) == []
+
+
+def test_a_report_is_due_from_its_schedules_time_on(ledger: Ledger) -> None:
+    """At one in the morning yesterday is not missing: its run comes at two."""
+    certify(ledger, window("2026-11-19"))
+    early = datetime.fromisoformat("2026-11-22T01:00:00+08:00")
+    assert still_missing(ledger, now=early) == ["2026-11-20"]
+    assert still_missing(ledger, now=early + timedelta(hours=1)) == ["2026-11-20", "2026-11-21"]
+
+
+def test_days_that_a_schedule_never_reports_are_not_missing(ledger: Ledger) -> None:
+    """Runs from Monday to Friday report Sunday to Thursday; Friday and Saturday are nobody's."""
+    certify(ledger, window("2026-11-11"))
+    workdays = Cadence("daily_report", "yesterday", "0 2 * * 1-5")
+    found = still_missing(ledger, workdays)
+    assert found == [f"2026-11-{day}" for day in (12, 15, 16, 17, 18, 19)]
+
+
+def test_weeks_and_months_are_missed_like_days(ledger: Ledger) -> None:
+    """Each schedule owes its own periods."""
+    certify(ledger, window("2026-09-28"))
+    assert still_missing(ledger, WEEKLY, most=2) == ["2026-11-02", "2026-11-09"]
+    monthly = Cadence("monthly_report", "last_month", "0 4 1 * *")
+    assert still_missing(ledger, monthly) == ["2026-09-01", "2026-10-01"]
+
+
+@pytest.mark.parametrize("period", ["today", "last_24h", "custom"])
+def test_a_period_that_moves_with_the_clock_is_never_missing(ledger: Ledger, period: str) -> None:
+    """It has no window of its own to be certified."""
+    certify(ledger, window("2026-11-01"))
+    assert still_missing(ledger, Cadence("odd", period, "0 2 * * *")) == []
+
+
+@pytest.mark.parametrize("parameters", [{"keyword": "refund"}, {"status": "failed"}])
+def test_a_filtered_report_is_never_missing(ledger: Ledger, parameters: dict[str, str]) -> None:
+    """Its runs prove nothing about whole days, so there would be no end to catching up."""
+    certify(ledger, window("2026-11-01"))
+    assert still_missing(ledger, Cadence("failures", "yesterday", "0 2 * * *", parameters)) == []
+
+
+def test_missing_costs_one_query() -> None:
+    """A run that has missed nothing hardly notices."""
+
+    class Counting(MemoryLedger):
+        def certificates(self, app: AppKey, within: Window, query: str = "") -> list[Certificate]:
+            asked.append(query)
+            return list(super().certificates(app, within, query))
+
+    asked: list[str] = []
+    ledger = Counting({"dify": decode})
+    certify(ledger, window("2026-11-21"))
+    assert still_missing(ledger) == []
+    assert asked == [""]
+
+
+@pytest.mark.parametrize(
+    ("day", "cron", "tz", "instant"),
+    [
+        ("2026-11-20", "0 2 * * *", SHANGHAI, "2026-11-21T02:00:00+08:00"),
+        ("2026-11-20", "0 0 * * *", SHANGHAI, "2026-11-21T00:00:00+08:00"),
+        ("2026-11-20", "30 6,18 * * *", SHANGHAI, "2026-11-21T06:30:00+08:00"),
+        ("2026-03-07", "30 2 * * *", NEW_YORK, "2026-03-08T03:00:00-04:00"),
+        ("2026-10-31", "30 1 * * *", NEW_YORK, "2026-11-01T01:30:00-04:00"),
+        ("2026-11-20", None, SHANGHAI, "2026-11-21T02:00:00+08:00"),
+        ("2026-11-20", "@daily of another dialect", SHANGHAI, "2026-11-21T02:00:00+08:00"),
+        ("2026-11-20", "0 2 * * 1-5", SHANGHAI, "2026-11-21T02:00:00+08:00"),
+    ],
+)
+def test_a_past_dated_run_has_the_schedules_own_time(
+    day: str, cron: str | None, tz: ZoneInfo, instant: str
+) -> None:
+    """As if the schedule had fired then, over daylight saving too; without one, at two in the morning."""
+    found = due(day, Cadence("daily_report", "yesterday", cron), tz)
+    assert found.instant == datetime.fromisoformat(instant)
+    assert found.instant.tzinfo is UTC
+
+
+@given(
+    st.dates(date(2000, 1, 1), date(2035, 12, 31)),
+    st.sampled_from(["Asia/Shanghai", "America/New_York", "America/Sao_Paulo", "Pacific/Apia", "UTC"]),
+    st.sampled_from(["0 0 * * *", "0 2 * * *", "30 1 * * *", "59 23 * * *", "0 3 * * 1", "15 4 1 * *"]),
+    st.sampled_from(["yesterday", "last_week", "last_month"]),
+)
+def test_every_due_run_sees_its_own_period(day: date, zone: str, cron: str, period: str) -> None:
+    """Whatever the cron and the zone, the run's instant lies where its period is the last one."""
+    tz = ZoneInfo(zone)
+    for found in due_between(Cadence("any", period, cron), day, day, tz):
+        assert found.instant in found.period.seen_during
+
+
+def test_only_what_is_over_can_be_reported() -> None:
+    """A week asked for on its Wednesday is left for later."""
+    dues = due_between(WEEKLY, date(2026, 11, 9), date(2026, 11, 21), SHANGHAI)
+    assert [str(each) for each in dues] == ["2026-11-09 to 2026-11-15", "2026-11-16 to 2026-11-22"]
+    assert over_by(dues, NOW) == dues[:1]
+
+
+def test_a_schedule_without_calendar_cannot_be_filled_by_days() -> None:
+    """The message names the periods that can."""
+    with pytest.raises(UsageError, match="yesterday, last_week, last_month"):
+        due_between(Cadence("odd", "today"), date(2026, 11, 9), date(2026, 11, 9), SHANGHAI)
+
+
+def test_certified_is_told_for_one_report(ledger: Ledger) -> None:
+    """Only a whole certified window counts."""
+    certify(ledger, window("2026-11-20"))
+    certify(ledger, window("2026-11-21"), certified=False)
+    assert is_certified(ledger, APP, due("2026-11-20"))
+    assert not is_certified(ledger, APP, due("2026-11-21"))
