@@ -115,9 +115,9 @@ def opened(settings: dict[str, str], request: ReportRequest, limit: int, place: 
             language="zh",
             source=WorkflowLogFetcher(AppKey("dify", settings["DIFY_APP_ID"]), service, console),
             ledger=ledger,
-            store=StorageService(LocalStorage(root=place), wiring.utc_now),
+            store=StorageService(LocalStorage(root=place), wiring.clock.utc_now),
             formats=wiring.report_formats(request.formats),
-            clock=wiring.utc_now,
+            clock=wiring.clock.utc_now,
             progress=SilentProgress(),
             workers=limit or 32,
         )

@@ -4,17 +4,23 @@ FlowledgerError
 ├── FatalError                    stop; a human has to change something
 │   ├── UsageError                the caller's words are wrong (exit status 2)
 │   ├── SettingsError             one or many bad settings, listed together
+│   ├── UnreadableSecretError     a reference to a secret leads to nothing that can be read
 │   ├── AuthenticationError       a key, token or password was refused
 │   │   └── LoginLockedError      the source locks the account; trying again makes it worse
 │   ├── SourceRefusedError        the source will never answer this request (other 4xx)
 │   ├── LedgerError               the ledger cannot be used
 │   │   └── LedgerVersionError    its schema is newer than this program
-│   └── StorageError              a report could not be kept
-├── RetriableError                may succeed later; retried in exactly one place (dify.session)
+│   ├── StorageError              a report could not be kept
+│   │   ├── StorageUnavailableError   the storage is away for now; what it was given waits on this machine
+│   │   └── StorageRefusedError       it will never take it like this: no bucket, no right, wrong key
+│   ├── SchedulerError            the scheduler (Prefect) cannot be asked, or refuses
+│   └── MessageRefusedError       a channel will never take this message
+├── RetriableError                may succeed later; the source's are retried in one place (dify.session)
 │   ├── SourceUnreachableError    no connection, name not found, reset, short body
 │   ├── SourceBusyError           429 or 5xx
 │   ├── SourceGarbledError        an answer that is not what it claims to be (HTML, cut JSON)
-│   └── DeadlineExceededError     no complete answer within the request's deadline
+│   ├── DeadlineExceededError     no complete answer within the request's deadline
+│   └── ChannelBusyError          a channel cannot take a message now; it waits in the ledger
 └── SkippableError                concerns one run only; becomes ``Missing(reason)``
     └── RunUnavailableError       the source no longer knows the run
 
@@ -43,6 +49,10 @@ class SettingsError(FatalError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("settings need attention:\n" + "\n".join(f"  - {line}" for line in self.problems))
+
+
+class UnreadableSecretError(FatalError):
+    """A reference to a secret (a file, an encrypted text, a block) leads to nothing that can be read."""
 
 
 class AuthenticationError(FatalError):
@@ -82,6 +92,22 @@ class StorageError(FatalError):
     """A report or data file could not be kept."""
 
 
+class StorageUnavailableError(StorageError):
+    """The storage cannot be reached, or takes nothing for now; later it may."""
+
+
+class StorageRefusedError(StorageError):
+    """The storage does nothing until a person changes something there or in the settings."""
+
+
+class SchedulerError(FatalError):
+    """The scheduler (Prefect) cannot be reached, or does not do as asked."""
+
+
+class MessageRefusedError(FatalError):
+    """A channel will never take this message: wrong key, wrong address, not understood."""
+
+
 class RetriableError(FlowledgerError):
     """May succeed later; ``retry_after_s`` is the wait the source asked for, in seconds."""
 
@@ -108,6 +134,10 @@ class SourceGarbledError(RetriableError):
 
 class DeadlineExceededError(RetriableError):
     """No complete answer within the request's total deadline."""
+
+
+class ChannelBusyError(RetriableError):
+    """A channel cannot be reached or takes no more for now; the message waits in the ledger."""
 
 
 class SkippableError(FlowledgerError):

@@ -14,11 +14,27 @@ REPORT_FORMATS: Mapping[str, str] = {
 }
 LEDGERS: Mapping[str, str] = {
     "sqlite": "flowledger.ledger.sql.ledger:SqlLedger",
+    "postgresql": "flowledger.ledger.sql.ledger:SqlLedger",
     "memory": "flowledger.ledger.memory:MemoryLedger",
 }
 STORAGES: Mapping[str, str] = {
     "local": "flowledger.storage.local:LocalStorage",
+    "s3": "flowledger.storage.s3:S3Storage",
+    "oss": "flowledger.storage.oss:OssStorage",
 }
+CHANNELS: Mapping[str, str] = {
+    "email": "flowledger.notify.email:EmailChannel",
+    "dingtalk": "flowledger.notify.dingtalk:DingTalkChannel",
+    "wechat": "flowledger.notify.wechat:WeChatChannel",
+    "feishu": "flowledger.notify.feishu:FeishuChannel",
+    "webhook": "flowledger.notify.webhook:WebhookChannel",
+}
+SECRETS: Mapping[str, str] = {
+    "file": "flowledger.settings.secret_files:read_file",
+    "enc": "flowledger.settings.encryption:decrypt",
+    "prefect": "flowledger.flows.secret_blocks:read_block",
+}
+"""Word before the colon of a secret's reference → the function that reads it."""
 DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
 }
@@ -26,6 +42,8 @@ REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,
     "ledger": LEDGERS,
     "storage": STORAGES,
+    "channel": CHANNELS,
+    "secret": SECRETS,
     "decoder": DECODERS,
 }
 

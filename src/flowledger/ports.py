@@ -1,22 +1,25 @@
 """Every interface between the core and a backend, on one page.
 
 ``RunSource`` (Dify), ``Ledger`` (SQL, memory), ``ReportFormat`` (csv, markdown, json), ``StorageBackend``
-(local) and ``Progress`` (a terminal, a log).  ``plugins`` lists what implements them.
+(local, s3, oss), ``Channel`` (email, dingtalk, …) and ``Progress`` (a terminal, a log).  ``plugins`` lists
+what implements them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
 from flowledger.domain.figures import Figures
 from flowledger.domain.filters import FilterSplit, RunFilter
+from flowledger.domain.messages import Attachment, Letter, Message
 from flowledger.domain.operations import Operation
 from flowledger.domain.reports import Heading
+from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport
 from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
 from flowledger.domain.windows import Window
 
@@ -117,25 +120,75 @@ class Ledger(Protocol):
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
 
-    def pending(self, scope: Scope, level: Level, *, open_since: datetime) -> Iterator[Run]:
+    def pending(
+        self, scope: Scope, level: Level, *, open_since: datetime, tried: bool | None = None
+    ) -> Iterator[Run]:
         """Stream the runs that need enrichment, newest first.
 
         A run needs it when its detail is shallower than ``level`` and not permanently missing, or when the
         detail was read while the run was open and the run has ended since, or is open still and was listed
-        at ``open_since`` or later (an older one is stuck).
+        at ``open_since`` or later (an older one is stuck).  ``tried`` wants only those whose detail was asked
+        for before, in vain or not, or only those whose never was.
         """
+
+    def open_runs(self, scope: Scope) -> Iterator[Run]:
+        """Stream the runs that had not ended when they were last seen, newest first."""
 
     def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
         """Stream runs with their details, newest first (ties by log id, then run id), in flat memory."""
 
-    def record(self, operation: Operation) -> None:
-        """Append to the audit trail; the same operation id twice is once."""
+    def record(self, operation: Operation) -> bool:
+        """Append to the audit trail; the same operation id twice is once, and False the second time."""
 
     def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
         """Give the newest operations, newest first."""
 
+    def post(self, letters: Sequence[Letter]) -> int:
+        """Keep letters to be sent, in one transaction; one whose id is known stays as it is.
+
+        Give how many are new.
+        """
+
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
+        """Take letters that may be tried at ``at``, oldest first; nobody else gets them during the lease."""
+
+    def settle(self, letter: Letter) -> None:
+        """Keep what came of a letter: tries, problem, next try, when it was sent, or that it is given up."""
+
+    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
+        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
+
+    def forget_letters(self, posted_before: datetime) -> int:
+        """Forget letters posted before an instant that wait no more; give how many."""
+
     def close(self) -> None:
         """Give files and connections back."""
+
+
+class Channel(Protocol):
+    """A way to tell people: a frozen dataclass with its options as fields."""
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether files can go with a message."""
+
+    def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Deliver one message, with files by name; return only when it was accepted.
+
+        :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
+            Neither holds a secret.
+        """
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A channel that can be asked whether it would take messages, without sending one."""
+
+    def probe(self) -> None:
+        """Reach it and log in; nobody is told anything.
+
+        :raises ChannelBusyError, MessageRefusedError: as ``send`` would.
+        """
 
 
 class ReportWriter(Protocol):
@@ -160,38 +213,104 @@ class ReportFormat(Protocol):
         """Start writing into an empty directory; leaving the context closes all files."""
 
 
+class Stored(NamedTuple):
+    """A kept file: its name, when it was kept (aware UTC), its size."""
+
+    name: str
+    kept_at: datetime
+    size_bytes: int
+
+
 class StorageBackend(Protocol):
     """Keeps files under names with ``/``; a name appears whole or not at all."""
 
     def put(self, name: str, source: Path) -> str:
         """Keep a file or a whole directory under a name, and give its location for people.
 
+        :raises StorageUnavailableError, StorageRefusedError: when the storage is away, or refuses.
         :raises StorageError: with the name, when it cannot; nothing is visible then.
         """
 
     def read(self, name: str) -> bytes:
-        """Give a file's content."""
+        """Give a file's content, proved to be what was kept where the storage can tell."""
 
-    def names(self, prefix: str) -> Sequence[tuple[str, datetime]]:
-        """List the files under a prefix with the time each was kept, oldest first."""
+    def names(self, prefix: str) -> Sequence[Stored]:
+        """List the files whose names begin with a prefix, oldest first."""
 
     def location(self, name: str) -> str:
         """Give the location for people of a name."""
 
-    def remove(self, name: str) -> None:
-        """Forget a file; one that is not there is no error."""
+    def link(self, name: str, valid_for: timedelta) -> str:
+        """Give an address that opens a file without a log-in for a while; of a local file, its path."""
+
+    def remove(self, *names: str) -> None:
+        """Forget files; one that is not there is no error."""
 
 
 class ReportStore(Protocol):
     """Keeps finished reports under names that are never used twice."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people must know of where the reports are now: that they wait on this machine, and why."""
+
     def save_files(
-        self, paths: Sequence[Path], stem: str, report_type: str, *, app: str = ""
+        self,
+        paths: Sequence[Path],
+        stem: str,
+        report_type: str,
+        *,
+        app: str = "",
+        subject: ReportSubject = NO_SUBJECT,
     ) -> Sequence[str]:
         """Keep the files of one report, all or none, and give their locations for people.
 
         :raises StorageError: naming the file, when it cannot.
         """
+
+
+class ReportArchive(Protocol):
+    """What was kept, and the forgetting of it."""
+
+    def reports(
+        self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None
+    ) -> Sequence[StoredReport]:
+        """List the reports that are kept whole, oldest first."""
+
+    def discard(self, reports: Sequence[StoredReport]) -> None:
+        """Forget reports, files and all."""
+
+
+class Outbox(Protocol):
+    """Where messages wait for their channels: the part of a ledger that keeps letters."""
+
+    def post(self, letters: Sequence[Letter]) -> int:
+        """Keep letters to be sent; see ``Ledger.post``."""
+
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
+        """Take letters that may be tried; see ``Ledger.claim``."""
+
+    def settle(self, letter: Letter) -> None:
+        """Keep what came of a letter; see ``Ledger.settle``."""
+
+    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
+        """Give the newest letters; see ``Ledger.letters``."""
+
+    def forget_letters(self, posted_before: datetime) -> int:
+        """Forget letters that wait no more; see ``Ledger.forget_letters``."""
+
+
+class ReportShelf(Protocol):
+    """Finished reports as messages show them.  Every method may raise ``StorageError``, naming the file."""
+
+    def link(self, location: str) -> str:
+        """Give an address that people can open, or the location itself where there is none."""
+
+    def attachments(self, locations: Sequence[str]) -> Sequence[Attachment]:
+        """Choose the files that go with a message; none where they are too large together."""
+
+    def read(self, attachment: Attachment) -> bytes:
+        """Give a file's content."""
 
 
 class Progress(Protocol):

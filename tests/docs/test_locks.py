@@ -8,6 +8,7 @@ import pytest
 from documents import ROOT
 
 LOCK = ROOT / "requirements.lock"
+EXTRAS_LOCK = ROOT / "requirements-extras.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 PIN = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)( ; [^\\]+)? \\$")
 
@@ -22,7 +23,7 @@ def wanted(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in requirements}
 
 
-@pytest.mark.parametrize("lock", [LOCK, DEV_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", [LOCK, EXTRAS_LOCK, DEV_LOCK], ids=lambda path: path.name)
 def test_a_lock_holds_only_pins_hashes_and_reasons(lock: Path) -> None:
     """No index address, file address or option can slip into a lock."""
     other = [
@@ -35,13 +36,14 @@ def test_a_lock_holds_only_pins_hashes_and_reasons(lock: Path) -> None:
 
 
 def test_everything_the_project_asks_for_is_locked() -> None:
-    """Each direct dependency is in the lock for it, and no package is in both."""
+    """Each direct dependency is in the lock for it, and no package is in two."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    groups = project["dependency-groups"]
-    runtime, development = pins(LOCK), pins(DEV_LOCK)
+    groups, extras = project["dependency-groups"], project["project"]["optional-dependencies"]
+    runtime, optional, development = pins(LOCK), pins(EXTRAS_LOCK), pins(DEV_LOCK)
     assert wanted(project["project"]["dependencies"]) | wanted(groups["install"]) <= runtime.keys()
-    assert wanted(groups["dev"]) <= runtime.keys() | development.keys()
-    assert runtime.keys() & development.keys() == set()
+    assert wanted([each for extra in extras.values() for each in extra]) <= runtime.keys() | optional.keys()
+    assert wanted(groups["dev"]) <= runtime.keys() | optional.keys() | development.keys()
+    assert len({*runtime, *optional, *development}) == len(runtime) + len(optional) + len(development)
 
 
 def test_prefect_and_fastapi_are_a_pair_that_works() -> None:

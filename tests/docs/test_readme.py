@@ -7,7 +7,7 @@ import click
 import pytest
 from documents import DOCUMENTS, README, README_ZH, ROOT, commands, headings, links, tables
 
-NO_COMMAND = {"cp", ".venv/bin/python", ".venv/bin/fetch-workflow-logs"}
+NO_COMMAND = {"cp", ".venv/bin/python", ".venv/bin/prefect", ".venv/bin/fetch-workflow-logs"}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,19 @@ def test_commands_and_options_in_the_readme_exist(program: click.Group) -> None:
     """Every example of flowledger is understood by it."""
     examples = [words[1:] for words in commands(README) if words[0] == ".venv/bin/flowledger"]
     assert {words[0] for words in examples} == set(program.commands)
-    parent = click.Context(program, **program.context_settings)
-    for name, *words in examples:
-        program.commands[name].make_context(name, words, parent=parent)
+    for words in examples:
+        understand(program, words)
+
+
+def understand(group: click.Group, words: list[str]) -> None:
+    """Read the words of an example as the command line does, down to the last command in a command."""
+    parent = click.Context(group, **group.context_settings)
+    name, *options = words
+    command = group.commands[name]
+    if isinstance(command, click.Group):
+        understand(command, options)
+    else:
+        command.make_context(name, options, parent=parent)
 
 
 def test_the_readme_table_names_all_options_of_run(program: click.Group) -> None:
@@ -76,4 +86,4 @@ def test_the_old_script_is_where_the_readme_says() -> None:
 def test_examples_name_known_programs_only() -> None:
     """No other program is needed to follow the README."""
     programs = {words[0] for words in commands(README)}
-    assert programs - NO_COMMAND - {".venv/bin/flowledger"} == {"scripts/run"}
+    assert programs - NO_COMMAND - {".venv/bin/flowledger"} == {"scripts/run", "scripts/deploy.sh"}

@@ -8,10 +8,18 @@ from documents import ENV_EXAMPLE, README, README_ZH, ROOT, variables
 
 from flowledger.errors import SettingsError
 from flowledger.settings import AppSettings, ConfigManager, Settings
+from flowledger.settings.schema import SCHEMAS, schema_text
 from flowledger.settings.sources import YAML_FILE
 from flowledger.settings.variables import APP_VARIABLES, PROGRAM_VARIABLES, VARIABLES
 
 ASSIGNMENT = re.compile(r"^#?([A-Z_0-9]+)=(.*)$", re.MULTILINE)
+REFERRED_TO = {
+    "SALES_API_TOKEN": "app-sales",
+    "DIFY_OPS_PASSWORD": "simulated",
+    "SALES_ROBOT": "https://robots.example.com/send",
+    "SALES_ROBOT_SECRET": "simulated",
+    "ON_CALL_PASSWORD": "simulated",
+}
 COMMENT = re.compile(r"^# .*[\u4e00-\u9fff]", re.MULTILINE)
 
 
@@ -66,11 +74,16 @@ def test_each_readme_gives_the_defaults(readme: Path) -> None:
 def test_the_example_of_settings_yaml_is_valid_when_uncommented(tmp_path: Path) -> None:
     """What config/settings.yaml shows in its comments works."""
     lines = (ROOT / YAML_FILE).read_text("utf-8").splitlines()
-    example = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    example = [line.removeprefix("# ") for line in lines if line.startswith("# ")][1:]
     (tmp_path / "config").mkdir()
     (tmp_path / YAML_FILE).write_text("\n".join(example), "utf-8")
-    settings = ConfigManager(
-        tmp_path, {"SALES_API_TOKEN": "app-sales", "DIFY_OPS_PASSWORD": "simulated"}
-    ).load()
+    settings = ConfigManager(tmp_path, REFERRED_TO).load()
     assert settings.app().name == "sales-assistant"
     assert settings.report_formats == ("csv", "markdown")
+    assert [each.name for each in settings.channels_of(settings.app())] == ["sales-group", "on-call"]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_json_schemas_are_those_of_the_program(name: str) -> None:
+    """What is checked in is what ``flowledger config schema --write`` writes."""
+    assert (ROOT / f"config/{name}.schema.json").read_text("utf-8") == schema_text(name)

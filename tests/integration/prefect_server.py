@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic
 
 import requests
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect_records import send_what_waits
 from workplace import bare_environment
 
 DATABASE = "prefect.db"
@@ -65,6 +67,20 @@ def prefect_server(folder: Path) -> Iterator[PrefectServer]:
             yield server
         finally:
             os.killpg(process.pid, signal.SIGTERM)
+
+
+@contextmanager
+def prefect_in_use(folder: Path) -> Iterator[PrefectServer]:
+    """Run a server and let flows of this process use it.
+
+    Without the heartbeat, whose thread makes every run a second longer.
+    """
+    with (
+        prefect_server(folder) as running,
+        temporary_settings({PREFECT_API_URL: running.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield running
+        send_what_waits()
 
 
 def _free_port() -> int:

@@ -53,7 +53,7 @@ def server() -> Iterator[simulator.SimulatedServer]:
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: simulator.SimulatedServer) -> None:
     """An empty folder, the settings of the server, and its time."""
     move_to(tmp_path, monkeypatch, settings_of(server, COLUMNS="100"))
-    monkeypatch.setattr(wiring, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     forget_waits(monkeypatch)
 
 
@@ -219,6 +219,18 @@ def test_doctor_says_what_to_mend(
     assert "refused-" not in said.out
 
 
+def test_doctor_asks_mail_servers_and_no_robots(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robot takes nothing but messages, which somebody would read."""
+    mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TO": "ops@example.com"}
+    for name, value in {**mail, "WEBHOOK_URL": "http://127.0.0.1:9/hook"}.items():
+        monkeypatch.setenv(name, value)
+    said = call("doctor")
+    assert said.status == 1
+    assert list(mended(said)) == ["channel email"]
+    assert "127.0.0.1:9: no connection" in mended(said)["channel email"]
+    assert "webhook" not in said.out
+
+
 def test_doctor_wants_a_console_for_a_chatflow(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its runs are in no other list."""
     world = simulator.make_world(simulator.Recipe(runs=1, chat_runs=1))
@@ -249,7 +261,7 @@ def test_doctor_sees_a_folder_that_cannot_be_written(
 
 def test_doctor_sees_a_wrong_clock(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Periods near now depend on it."""
-    monkeypatch.setattr(wiring, "utc_now", lambda: LEGACY_NOW.astimezone(UTC) + timedelta(seconds=90))
+    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC) + timedelta(seconds=90))
     said = call("doctor")
     assert "differs by" in mended(said)["app support, clock"]
     assert "NTP" in mended(said)["app support, clock"]

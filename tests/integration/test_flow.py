@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Scheduled
-from prefect_records import artifacts_of, last_flow_run, logs_of, send_what_waits, task_runs_of
-from prefect_server import DATABASE, PrefectServer, prefect_server
+from prefect_records import artifacts_of, last_flow_run, logs_of, task_runs_of
+from prefect_server import DATABASE, PrefectServer, prefect_in_use
 from workplace import (
     DATASET,
     FLOWLEDGER,
@@ -51,13 +50,9 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module", autouse=True)
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """One Prefect server for all; without the heartbeat, whose thread makes every run a second longer."""
-    with (
-        prefect_server(tmp_path_factory.mktemp("prefect")) as running,
-        temporary_settings({PREFECT_API_URL: running.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
+    """One Prefect server for all."""
+    with prefect_in_use(tmp_path_factory.mktemp("prefect")) as running:
         yield running
-        send_what_waits()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +66,7 @@ def server() -> Iterator[simulator.SimulatedServer]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: simulator.SimulatedServer) -> Run:
     """Run the flow in an empty folder, on the day after the data."""
     move_to(tmp_path, monkeypatch, settings_of(server))
-    monkeypatch.setattr(wiring, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     return fetch_workflow_logs_flow
 
 

@@ -79,4 +79,4 @@ def forget_waits(patch: pytest.MonkeyPatch) -> None:
     """Let tries follow one another at once."""
     hasty = partial(SessionOptions, retry=RetryPolicy(sleep=lambda _: None))
     patch.setattr(session, "SessionOptions", hasty)
-    patch.setattr(wiring, "SessionOptions", hasty)
+    patch.setattr(wiring.sources, "SessionOptions", hasty)

@@ -70,7 +70,7 @@ ZH: Texts = {
     "reason": "原因",
     "expected": "来源总数",
     "distinct": "不同记录数",
-    "retained": "来源已删除而账本保留",
+    "retained": "来源已删除而台账保留",
     "certified_at": "证明时间",
     "figures": "📈 运行指标",
     "users": "用户数",
