@@ -37,6 +37,8 @@ SECRETS: Mapping[str, str] = {
 """Word before the colon of a secret's reference → the function that reads it."""
 DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
+    "log": "flowledger.domain.recorded:logged_detail",
+    "coze": "flowledger.domain.recorded:coze_detail",
 }
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,

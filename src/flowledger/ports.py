@@ -1,8 +1,8 @@
 """Every interface between the core and a backend, on one page.
 
-``RunSource`` (Dify), ``Ledger`` (SQL, memory), ``ReportFormat`` (csv, markdown, json), ``StorageBackend``
-(local, s3, oss), ``Channel`` (email, dingtalk, …) and ``Progress`` (a terminal, a log).  ``plugins`` lists
-what implements them.
+``RunSource`` (Dify), ``Ledger`` (SQL, files, memory), ``ReportFormat`` (csv, markdown, json),
+``StorageBackend`` (local, s3, oss), ``Channel`` (email, dingtalk, …) and ``Progress`` (a terminal, a log).
+``plugins`` lists what implements them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +12,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from flowledger.domain.access import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
 from flowledger.domain.figures import Figures
 from flowledger.domain.filters import FilterSplit, RunFilter
+from flowledger.domain.history import (
+    EVERY_OPERATION,
+    AppSummary,
+    HistoryPage,
+    OperationQuery,
+    Place,
+    RunFacts,
+    RunKey,
+    RunQuery,
+    RunSize,
+)
 from flowledger.domain.messages import Attachment, Letter, Message
 from flowledger.domain.operations import Operation
 from flowledger.domain.reports import Heading
@@ -93,7 +105,99 @@ Decoder = Callable[[Run, Mapping[str, bytes], str], Detailed]
 """Rebuild a detail from what a source answered: the run, raw bodies by name, why nodes are missing."""
 
 
-class Ledger(Protocol):
+Change = Callable[[Entry | None], tuple[Run, Detail] | None]
+"""Decides what becomes of one run: given as it is held (None: not at all), the run and detail to keep, or
+None to leave it.  It may be called again where a database takes a transaction back."""
+
+
+class RunHistory(Protocol):
+    """Runs of every source as one list, and single runs; what other programs record is written here.
+
+    Every method takes and gives aware UTC.
+    """
+
+    def apps(self) -> Sequence[AppSummary]:
+        """Tell of every app that has runs, by source and id."""
+
+    def history(
+        self, query: RunQuery, *, after: Place | None = None, limit: int = 50, with_details: bool = False
+    ) -> HistoryPage:
+        """Read a page of runs, newest first; without details the source's own row is left out as well."""
+
+    def entry(self, key: RunKey) -> Entry | None:
+        """Give one run with its detail; None where there is none."""
+
+    def locate(self, source: str, run_id: str) -> AppKey | None:
+        """Give the app of a run that is known by its source and id alone; the newest, should there be two."""
+
+    def facts(self, query: RunQuery) -> Iterator[RunFacts]:
+        """Stream what statistics count, in no order."""
+
+    def sizes(self, app: AppKey) -> Iterator[RunSize]:
+        """Stream what each run of an app takes, newest first."""
+
+    def amend(self, key: RunKey, change: Change) -> Entry | None:
+        """Read one run and keep what becomes of it, with nobody between; give it as it is then.
+
+        Returns when it is safe on the disk.  What ``change`` raises ends it, and nothing is written.
+        Unlike a collection, an amendment may open a run again and take a detail's place with a lesser one.
+        """
+
+    def delete_runs(self, keys: Sequence[RunKey]) -> int:
+        """Forget runs with all that is kept of them, in one transaction; give how many there were."""
+
+
+class AuditTrail(Protocol):
+    """Who did what; nothing in it is ever changed."""
+
+    def record(self, operation: Operation) -> bool:
+        """Append to the audit trail; the same operation id twice is once, and False the second time."""
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """Give one operation; None where there is none."""
+
+    def operations(
+        self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
+    ) -> Sequence[Operation]:
+        """Give operations, newest first, those of one instant by falling id.
+
+        What follows one is after ``Place(its time, its id)``.
+        """
+
+
+class KeyStore(Protocol):
+    """The keys of the API."""
+
+    def keep_key(self, key: AccessKey) -> None:
+        """Keep a key; one of the same id is replaced."""
+
+    def access_keys(self) -> Sequence[AccessKey]:
+        """Give all keys, oldest first, revoked ones too."""
+
+
+class Outbox(Protocol):
+    """Where messages wait for their channels: the part of a ledger that keeps letters."""
+
+    def post(self, letters: Sequence[Letter]) -> int:
+        """Keep letters to be sent, in one transaction; one whose id is known stays as it is.
+
+        Give how many are new.
+        """
+
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
+        """Take letters that may be tried at ``at``, oldest first; nobody else gets them during the lease."""
+
+    def settle(self, letter: Letter) -> None:
+        """Keep what came of a letter: tries, problem, next try, when it was sent, or that it is given up."""
+
+    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
+        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
+
+    def forget_letters(self, posted_before: datetime) -> int:
+        """Forget letters posted before an instant that wait no more; give how many."""
+
+
+class Ledger(RunHistory, AuditTrail, KeyStore, Outbox, Protocol):
     """The durable record.  All writes are idempotent and all-or-nothing; times are aware UTC."""
 
     def save_runs(
@@ -114,8 +218,11 @@ class Ledger(Protocol):
     def certificate(self, scope: Scope) -> Certificate | None:
         """Give the newest certificate of exactly this scope."""
 
-    def certificates(self, app: AppKey, within: Window, query: str = "") -> Sequence[Certificate]:
-        """Give the newest certificate of each scope inside a window, oldest window first."""
+    def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
+        """Give the newest certificate of each scope inside a window, oldest window first.
+
+        ``query`` is the scope's; None means every one.
+        """
 
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
@@ -137,29 +244,8 @@ class Ledger(Protocol):
     def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
         """Stream runs with their details, newest first (ties by log id, then run id), in flat memory."""
 
-    def record(self, operation: Operation) -> bool:
-        """Append to the audit trail; the same operation id twice is once, and False the second time."""
-
-    def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
-        """Give the newest operations, newest first."""
-
-    def post(self, letters: Sequence[Letter]) -> int:
-        """Keep letters to be sent, in one transaction; one whose id is known stays as it is.
-
-        Give how many are new.
-        """
-
-    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
-        """Take letters that may be tried at ``at``, oldest first; nobody else gets them during the lease."""
-
-    def settle(self, letter: Letter) -> None:
-        """Keep what came of a letter: tries, problem, next try, when it was sent, or that it is given up."""
-
-    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
-        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
-
-    def forget_letters(self, posted_before: datetime) -> int:
-        """Forget letters posted before an instant that wait no more; give how many."""
+    def compact(self) -> None:
+        """Give the space of what was deleted back to the disk; others may read and write meanwhile."""
 
     def close(self) -> None:
         """Give files and connections back."""
@@ -279,25 +365,6 @@ class ReportArchive(Protocol):
 
     def discard(self, reports: Sequence[StoredReport]) -> None:
         """Forget reports, files and all."""
-
-
-class Outbox(Protocol):
-    """Where messages wait for their channels: the part of a ledger that keeps letters."""
-
-    def post(self, letters: Sequence[Letter]) -> int:
-        """Keep letters to be sent; see ``Ledger.post``."""
-
-    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
-        """Take letters that may be tried; see ``Ledger.claim``."""
-
-    def settle(self, letter: Letter) -> None:
-        """Keep what came of a letter; see ``Ledger.settle``."""
-
-    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
-        """Give the newest letters; see ``Ledger.letters``."""
-
-    def forget_letters(self, posted_before: datetime) -> int:
-        """Forget letters that wait no more; see ``Ledger.forget_letters``."""
 
 
 class ReportShelf(Protocol):

@@ -30,6 +30,7 @@ from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to,
 
 from flowledger import simulator, wiring
 from flowledger.cli.main import cli
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
@@ -145,7 +146,7 @@ def certify(app: AppKey, *days: str) -> None:
 def operations(app: AppKey, kind: str) -> list[Operation]:
     """Give the operations of a type."""
     with wiring.opened_ledger(wiring.load_settings()) as ledger:
-        return [each for each in ledger.operations(app) if each.operation_type == kind]
+        return [each for each in ledger.operations(OperationQuery(apps=(app,))) if each.operation_type == kind]
 
 
 BACKFILL = ("backfill", "--from", "2026-11-18", "--to", "2026-11-20")

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from flowledger.domain.costs import cost_of
 from flowledger.domain.enrichment import Level, level_of
-from flowledger.domain.runs import Detail, Detailed, Missing, Run
+from flowledger.domain.history import RunFacts
+from flowledger.domain.runs import Detail, Detailed, Entry, Missing, Run
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
 from flowledger.ports import Decoder
@@ -75,3 +77,10 @@ def rebuild(
     if held.level == Level.NODES:
         return detailed
     return replace(detailed, nodes=Missing(held.reason, held.permanent))
+
+
+def facts_of(entry: Entry) -> RunFacts:
+    """Tell what statistics count of a run."""
+    run, detail = entry.run, entry.detail
+    nodes = () if isinstance(detail, Missing) or isinstance(detail.nodes, Missing) else detail.nodes
+    return RunFacts(run.app, run.listed_at, run.status, run.elapsed_s, run.total_tokens, cost_of(nodes))

@@ -1,22 +1,36 @@
 """A ledger that lasts as long as the process: for trials, and for tests of what uses a ledger."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from threading import RLock
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from flowledger.domain.access import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
+from flowledger.domain.history import (
+    EVERY_OPERATION,
+    AppSummary,
+    HistoryPage,
+    OperationQuery,
+    Place,
+    RunFacts,
+    RunKey,
+    RunQuery,
+    RunSize,
+)
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
 from flowledger.domain.windows import Window
-from flowledger.ledger.details import LEFT_OUT, HeldDetail, is_pending, rebuild, replaces, summarise
+from flowledger.ledger.details import LEFT_OUT, HeldDetail, facts_of, is_pending, rebuild, replaces, summarise
 from flowledger.ledger.letters import message_from, message_values, never_posted, settled, waits
 from flowledger.ledger.merging import Roll, Sighted, latest
 from flowledger.ledger.texts import clean, fitting
-from flowledger.ports import Decoder
+from flowledger.ports import Change, Decoder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -36,6 +50,7 @@ class MemoryLedger:
     _certificates: dict[Scope, Certificate] = field(default_factory=dict, repr=False)
     _operations: dict[str, Operation] = field(default_factory=dict, repr=False)
     _letters: dict[str, Letter] = field(default_factory=dict, repr=False)
+    _keys: dict[str, AccessKey] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @classmethod
@@ -67,15 +82,17 @@ class MemoryLedger:
         """Give the newest certificate of exactly this scope."""
         return self._certificates.get(_storable(scope))
 
-    def certificates(self, app: AppKey, within: Window, query: str = "") -> Sequence[Certificate]:
+    def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
         """Give the newest certificate of each scope inside a window, oldest window first."""
         with self._lock:
             found = [
                 certificate
                 for scope, certificate in self._certificates.items()
-                if scope.app == _storable(app) and scope.query == clean(query) and within.covers(scope.window)
+                if scope.app == _storable(app)
+                and (query is None or scope.query == clean(query))
+                and within.covers(scope.window)
             ]
-        return sorted(found, key=lambda certificate: certificate.scope.window)
+        return sorted(found, key=lambda certificate: (certificate.scope.window, certificate.scope.query))
 
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
@@ -107,12 +124,101 @@ class MemoryLedger:
             kept = _storable(operation)
             return self._operations.setdefault(kept.operation_id, kept) is kept
 
-    def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
-        """Give the newest operations, newest first."""
+    def operation(self, operation_id: str) -> Operation | None:
+        """Give one operation; None where there is none."""
+        return self._operations.get(clean(operation_id))
+
+    def operations(
+        self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
+    ) -> Sequence[Operation]:
+        """Give operations, newest first, those of one instant by falling id."""
+        wanted = _storable(query)
         with self._lock:
-            newest_last = sorted(self._operations.values(), key=lambda kept: kept.at)
-        wanted = [kept for kept in newest_last if app is None or kept.app == _storable(app)]
-        return wanted[::-1][:limit]
+            found = [each for each in self._operations.values() if wanted.admits(each)]
+        found.sort(key=lambda each: (each.at, each.operation_id), reverse=True)
+        return [each for each in found if after is None or (each.at, each.operation_id) < after][:limit]
+
+    def keep_key(self, key: AccessKey) -> None:
+        """Keep a key; one of the same id is replaced."""
+        with self._lock:
+            self._keys[key.key_id] = key
+
+    def access_keys(self) -> Sequence[AccessKey]:
+        """Give all keys, oldest first."""
+        with self._lock:
+            return sorted(self._keys.values(), key=lambda key: (key.created_at, key.key_id))
+
+    def apps(self) -> Sequence[AppSummary]:
+        """Tell of every app that has runs, by source and id."""
+        with self._lock:
+            return [_summary(app, self._runs(app)) for app in sorted(self._rolls, key=str) if self._runs(app)]
+
+    def history(
+        self, query: RunQuery, *, after: Place | None = None, limit: int = 50, with_details: bool = False
+    ) -> HistoryPage:
+        """Read a page of runs, newest first."""
+        with self._lock:
+            found = sorted(self._wanted(query), key=lambda sighted: _place(sighted.run), reverse=True)
+            rest = [each for each in found if after is None or _place(each.run) < after]
+            entries = [self._entry(each, with_details=with_details) for each in rest[:limit]]
+        return HistoryPage(entries, _place(rest[limit - 1].run) if len(rest) > limit else None)
+
+    def entry(self, key: RunKey) -> Entry | None:
+        """Give one run with its detail; None where there is none."""
+        with self._lock:
+            sighted = self._held(key)
+            return None if sighted is None else self._entry(sighted, with_details=True)
+
+    def locate(self, source: str, run_id: str) -> AppKey | None:
+        """Give the app of a run that is known by its source and id alone; the newest, should there be two."""
+        with self._lock:
+            apps = [app for app in self._rolls if app.source == clean(source)]
+            held = [found.run for app in apps if (found := self._held(RunKey(app, run_id)))]
+        return max(held, key=_place).app if held else None
+
+    def facts(self, query: RunQuery) -> Iterator[RunFacts]:
+        """Stream what statistics count."""
+        with self._lock:
+            entries = [self._entry(sighted, with_details=True) for sighted in self._wanted(query)]
+        return map(facts_of, entries)
+
+    def sizes(self, app: AppKey) -> Iterator[RunSize]:
+        """Stream what each run of an app takes, newest first."""
+        with self._lock:
+            held = sorted(self._runs(_storable(app)), key=lambda sighted: _place(sighted.run), reverse=True)
+            for sighted in held:
+                _, raws = self._details.get(sighted, (None, {}))
+                size = len(sighted.run.raw) + sum(map(len, raws.values()))
+                yield RunSize(sighted.run.run_id, sighted.run.listed_at, size)
+
+    def amend(self, key: RunKey, change: Change) -> Entry | None:
+        """Read one run and keep what becomes of it, with nobody between."""
+        with self._lock:
+            held = self._held(key)
+            kept = change(None if held is None else self._entry(held, with_details=True))
+            if kept is not None:
+                run, detail = kept
+                sighted, _ = self._rolls.setdefault(_storable(run.app), Roll()).see(_storable(run))
+                sighted.run = _storable(run)
+                self._collected.setdefault(sighted, None)
+                raws = dict(detail.raw) if isinstance(detail, Detailed) else {}
+                self._details[sighted] = (summarise(run, detail), raws)
+            return self.entry(key)
+
+    def delete_runs(self, keys: Sequence[RunKey]) -> int:
+        """Forget runs with all that is kept of them; give how many there were."""
+        with self._lock:
+            held = [(key, sighted) for key in dict.fromkeys(keys) if (sighted := self._held(key))]
+            for key, sighted in held:
+                self._rolls[_storable(key.app)].forget(sighted)
+                self._collected.pop(sighted, None)
+                self._details.pop(sighted, None)
+                for members in self._members.values():
+                    members.discard(sighted)
+        return len(held)
+
+    def compact(self) -> None:
+        """Nothing to give back."""
 
     def post(self, letters: Sequence[Letter]) -> int:
         """Keep letters to be sent, and give how many are new."""
@@ -168,6 +274,23 @@ class MemoryLedger:
         self._collected[sighted] = latest(self._collected.get(sighted), at)
         return sighted
 
+    def _runs(self, app: AppKey) -> Sequence[Sighted]:
+        roll = self._rolls.get(app)
+        return list(roll.by_run.values()) if roll else []
+
+    def _wanted(self, query: RunQuery) -> list[Sighted]:
+        wanted = _storable(query)
+        return [each for app in self._rolls for each in self._runs(app) if wanted.admits(each.run)]
+
+    def _held(self, key: RunKey) -> Sighted | None:
+        roll = self._rolls.get(_storable(key.app))
+        return roll.by_run.get(clean(key.run_id)) if roll else None
+
+    def _entry(self, sighted: Sighted, *, with_details: bool) -> Entry:
+        if with_details:
+            return Entry(sighted.run, self._detail(sighted))
+        return Entry(replace(sighted.run, raw=b""), LEFT_OUT)
+
     def _certify(self, certificate: Certificate) -> None:
         held = self._certificates.get(certificate.scope)
         if held is None or held.at <= certificate.at:
@@ -190,6 +313,15 @@ class MemoryLedger:
         return rebuild(sighted.run, held, raws, self.decoders)
 
 
+def _place(run: Run) -> Place:
+    return Place(run.listed_at, json.dumps([run.app.source, run.app.app_id, run.run_id]))
+
+
+def _summary(app: AppKey, held: Sequence[Sighted]) -> AppSummary:
+    listed = [sighted.run.listed_at for sighted in held]
+    return AppSummary(app, Counter(sighted.run.status for sighted in held), min(listed), max(listed))
+
+
 def _storable(value: Value) -> Value:
     """Give a value object as every ledger keeps it: clean texts, numbers of 64 bits."""
     return replace(value, **{each.name: _kept(getattr(value, each.name)) for each in fields(value)})
@@ -204,6 +336,8 @@ def _storable_letter(letter: Letter) -> Letter:
 def _kept(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return _storable(value)
+    if type(value) is tuple:
+        return tuple(map(_kept, value))
     if type(value) is int:
         return fitting(value)
     return clean(value) if type(value) is str else value

@@ -76,6 +76,12 @@ class Roll:
             self.by_log[sighted.run.log_id] = sighted
         return sighted, fresh
 
+    def forget(self, sighted: Sighted) -> None:
+        """Know nothing of a run any more."""
+        self.by_run.pop(sighted.run.run_id, None)
+        if sighted.run.log_id:
+            self.by_log.pop(sighted.run.log_id, None)
+
     def _see_by_log_id(self, seen: Run) -> tuple[Sighted, bool]:
         known = self.by_log.get(seen.log_id or "")
         if known is None or not (seen.gone or known.run.gone):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.notices import previous_figures
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.windows import Window
@@ -45,5 +46,5 @@ def figures_before(ledger: Ledger, app: AppKey, result: Mapping[str, Json]) -> M
     if result.get("filtered") or not isinstance(window, Mapping):
         return {}
     first, last = (datetime.fromisoformat(str(window[end])) for end in ("after", "before"))
-    operations = ledger.operations(app, limit=LOOKED_BACK)
+    operations = ledger.operations(OperationQuery(apps=(app,)), limit=LOOKED_BACK)
     return previous_figures(operations, str(result.get("period")), Window.between(first, last))

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, SECOND, START, WINDOW, certificate, run
 
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.certificates import Scope
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
@@ -96,7 +97,7 @@ def test_operations_of_an_app(ledger: Ledger) -> None:
     ledger.record(operation(1))
     ledger.record(operation(2, app=OTHER_APP))
     ledger.record(operation(3, app=None))
-    assert list(ledger.operations(APP)) == [operation(1)]
+    assert list(ledger.operations(OperationQuery(apps=(APP,)))) == [operation(1)]
     assert [found.app for found in ledger.operations()] == [None, OTHER_APP, APP]
 
 

@@ -146,7 +146,7 @@ def test_missing_costs_one_query() -> None:
     """A run that has missed nothing hardly notices."""
 
     class Counting(MemoryLedger):
-        def certificates(self, app: AppKey, within: Window, query: str = "") -> list[Certificate]:
+        def certificates(self, app: AppKey, within: Window, query: str | None = "") -> list[Certificate]:
             asked.append(query)
             return list(super().certificates(app, within, query))
 

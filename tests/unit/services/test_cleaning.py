@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.retention import Retention, StoredReport
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageUnavailableError
@@ -58,7 +59,7 @@ def test_what_goes_is_on_record() -> None:
     (result,) = cleaner(ledger).clean([Shelf(KEY, "shop", archive, Retention(count=1))])
     assert archive.gone == ["day3", "day1"]
     assert (result["app"], result["removed"], result["bytes"]) == ("shop", 2, 20)
-    (operation,) = ledger.operations(KEY)
+    (operation,) = ledger.operations(OperationQuery(apps=(KEY,)))
     assert (operation.operation_type, operation.user, operation.subject) == ("CLEANUP", "operator", "shop")
     assert operation.data["removed"] == 2
 

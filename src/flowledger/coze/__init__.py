@@ -1,0 +1,1 @@
+"""Coze workflows: runs them, and hands their events on."""
