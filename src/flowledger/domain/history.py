@@ -1,4 +1,4 @@
-"""What can be asked of the history of runs and operations, and what comes back; one rule for every backend."""
+"""What can be asked of the history of runs and operations, and what comes back: one rule for all ledgers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
