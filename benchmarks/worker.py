@@ -90,6 +90,10 @@ class Place:
                 yield process.pid
             finally:
                 process.terminate()
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:  # a worker that waits for its runs
+                    process.kill()
 
 
 def main() -> None:
