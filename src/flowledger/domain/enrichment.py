@@ -4,6 +4,9 @@ from enum import IntEnum
 
 from flowledger.domain.runs import Detail, Detailed, Missing
 
+UNREAD = Missing("not read yet")
+"""What a ledger tells of a detail that was never asked for."""
+
 
 class Level(IntEnum):
     """Depth of detail, in order."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flowledger.domain.costs import cost_of
-from flowledger.domain.enrichment import Level, level_of
+from flowledger.domain.enrichment import UNREAD, Level, level_of
 from flowledger.domain.history import RunFacts
 from flowledger.domain.runs import Detail, Detailed, Entry, Missing, Run
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
 from flowledger.ports import Decoder
 
-NOT_READ = Missing("not read yet")
+NOT_READ = UNREAD
 LEFT_OUT = Missing("left out of this reading")
 
 

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import RLock
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self
 
 from flowledger.domain.access import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
@@ -27,15 +27,11 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import LEFT_OUT, HeldDetail, facts_of, is_pending, rebuild, replaces, summarise
-from flowledger.ledger.letters import message_from, message_values, never_posted, settled, waits
-from flowledger.ledger.merging import Roll, Sighted, latest
-from flowledger.ledger.texts import clean, fitting
+from flowledger.ledger.letters import never_posted, settled, waits
+from flowledger.ledger.merging import Roll, Sighted, check_amended, latest
+from flowledger.ledger.storable import storable, storable_letter
+from flowledger.ledger.texts import clean
 from flowledger.ports import Change, Decoder
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Value = TypeVar("Value", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +61,9 @@ class MemoryLedger:
         with self._lock:
             sighted = [self._see(run, at) for run in runs]
             if scope.query:
-                self._members.setdefault(_storable(scope), set()).update(sighted)
+                self._members.setdefault(storable(scope), set()).update(sighted)
             if certificate is not None:
-                self._certify(_storable(certificate))
+                self._certify(storable(certificate))
 
     def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
         """Keep details, and the runs as they are now."""
@@ -80,7 +76,7 @@ class MemoryLedger:
 
     def certificate(self, scope: Scope) -> Certificate | None:
         """Give the newest certificate of exactly this scope."""
-        return self._certificates.get(_storable(scope))
+        return self._certificates.get(storable(scope))
 
     def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
         """Give the newest certificate of each scope inside a window, oldest window first."""
@@ -88,7 +84,7 @@ class MemoryLedger:
             found = [
                 certificate
                 for scope, certificate in self._certificates.items()
-                if scope.app == _storable(app)
+                if scope.app == storable(app)
                 and (query is None or scope.query == clean(query))
                 and within.covers(scope.window)
             ]
@@ -121,7 +117,7 @@ class MemoryLedger:
     def record(self, operation: Operation) -> bool:
         """Append to the audit trail; the same operation id twice is once, and False the second time."""
         with self._lock:
-            kept = _storable(operation)
+            kept = storable(operation)
             return self._operations.setdefault(kept.operation_id, kept) is kept
 
     def operation(self, operation_id: str) -> Operation | None:
@@ -132,7 +128,7 @@ class MemoryLedger:
         self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
     ) -> Sequence[Operation]:
         """Give operations, newest first, those of one instant by falling id."""
-        wanted = _storable(query)
+        wanted = storable(query)
         with self._lock:
             found = [each for each in self._operations.values() if wanted.admits(each)]
         found.sort(key=lambda each: (each.at, each.operation_id), reverse=True)
@@ -141,7 +137,8 @@ class MemoryLedger:
     def keep_key(self, key: AccessKey) -> None:
         """Keep a key; one of the same id is replaced."""
         with self._lock:
-            self._keys[key.key_id] = key
+            kept = storable(key)
+            self._keys[kept.key_id] = kept
 
     def access_keys(self) -> Sequence[AccessKey]:
         """Give all keys, oldest first."""
@@ -185,7 +182,7 @@ class MemoryLedger:
     def sizes(self, app: AppKey) -> Iterator[RunSize]:
         """Stream what each run of an app takes, newest first."""
         with self._lock:
-            held = sorted(self._runs(_storable(app)), key=lambda sighted: _place(sighted.run), reverse=True)
+            held = sorted(self._runs(storable(app)), key=lambda sighted: _place(sighted.run), reverse=True)
             for sighted in held:
                 _, raws = self._details.get(sighted, (None, {}))
                 size = len(sighted.run.raw) + sum(map(len, raws.values()))
@@ -198,8 +195,9 @@ class MemoryLedger:
             kept = change(None if held is None else self._entry(held, with_details=True))
             if kept is not None:
                 run, detail = kept
-                sighted, _ = self._rolls.setdefault(_storable(run.app), Roll()).see(_storable(run))
-                sighted.run = _storable(run)
+                check_amended(key, run)
+                sighted, _ = self._rolls.setdefault(storable(run.app), Roll()).see(storable(run))
+                sighted.run = storable(run)
                 self._collected.setdefault(sighted, None)
                 raws = dict(detail.raw) if isinstance(detail, Detailed) else {}
                 self._details[sighted] = (summarise(run, detail), raws)
@@ -210,7 +208,7 @@ class MemoryLedger:
         with self._lock:
             held = [(key, sighted) for key in dict.fromkeys(keys) if (sighted := self._held(key))]
             for key, sighted in held:
-                self._rolls[_storable(key.app)].forget(sighted)
+                self._rolls[storable(key.app)].forget(sighted)
                 self._collected.pop(sighted, None)
                 self._details.pop(sighted, None)
                 for members in self._members.values():
@@ -223,7 +221,7 @@ class MemoryLedger:
     def post(self, letters: Sequence[Letter]) -> int:
         """Keep letters to be sent, and give how many are new."""
         with self._lock:
-            kept = [_storable_letter(letter) for letter in letters]
+            kept = [storable_letter(letter) for letter in letters]
             return sum(self._letters.setdefault(letter.letter_id, letter) is letter for letter in kept)
 
     def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
@@ -241,7 +239,7 @@ class MemoryLedger:
         :raises LedgerError: when it was never posted.
         """
         with self._lock:
-            seen = _storable_letter(letter)
+            seen = storable_letter(letter)
             if seen.letter_id not in self._letters:
                 raise never_posted(letter)
             self._letters[seen.letter_id] = settled(self._letters[seen.letter_id], seen)
@@ -267,8 +265,8 @@ class MemoryLedger:
         """Nothing to give back; what is held stays readable."""
 
     def _see(self, run: Run, at: datetime | None) -> Sighted:
-        storable = _storable(run)
-        sighted, fresh = self._rolls.setdefault(storable.app, Roll()).see(storable)
+        kept = storable(run)
+        sighted, fresh = self._rolls.setdefault(kept.app, Roll()).see(kept)
         if fresh:
             self._details.pop(sighted, None)
         self._collected[sighted] = latest(self._collected.get(sighted), at)
@@ -279,11 +277,11 @@ class MemoryLedger:
         return list(roll.by_run.values()) if roll else []
 
     def _wanted(self, query: RunQuery) -> list[Sighted]:
-        wanted = _storable(query)
+        wanted = storable(query)
         return [each for app in self._rolls for each in self._runs(app) if wanted.admits(each.run)]
 
     def _held(self, key: RunKey) -> Sighted | None:
-        roll = self._rolls.get(_storable(key.app))
+        roll = self._rolls.get(storable(key.app))
         return roll.by_run.get(clean(key.run_id)) if roll else None
 
     def _entry(self, sighted: Sighted, *, with_details: bool) -> Entry:
@@ -297,7 +295,7 @@ class MemoryLedger:
             self._certificates[certificate.scope] = certificate
 
     def _scoped(self, scope: Scope) -> Sequence[Sighted]:
-        wanted = _storable(scope)
+        wanted = storable(scope)
         with self._lock:
             found = [
                 sighted
@@ -320,24 +318,3 @@ def _place(run: Run) -> Place:
 def _summary(app: AppKey, held: Sequence[Sighted]) -> AppSummary:
     listed = [sighted.run.listed_at for sighted in held]
     return AppSummary(app, Counter(sighted.run.status for sighted in held), min(listed), max(listed))
-
-
-def _storable(value: Value) -> Value:
-    """Give a value object as every ledger keeps it: clean texts, numbers of 64 bits."""
-    return replace(value, **{each.name: _kept(getattr(value, each.name)) for each in fields(value)})
-
-
-def _storable_letter(letter: Letter) -> Letter:
-    """Give a letter as every ledger keeps it; its message is kept exactly."""
-    message = message_from(message_values(letter.message))
-    return replace(_storable(letter), message=message)
-
-
-def _kept(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _storable(value)
-    if type(value) is tuple:
-        return tuple(map(_kept, value))
-    if type(value) is int:
-        return fitting(value)
-    return clean(value) if type(value) is str else value

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
+from flowledger.domain.history import RunKey
 from flowledger.domain.runs import Run, RunStatus
+from flowledger.ledger.texts import clean
 
 
 class Change(Enum):
@@ -43,6 +45,15 @@ def latest(held: datetime | None, seen: datetime | None) -> datetime | None:
     if held is None or seen is None:
         return held or seen
     return max(held, seen)
+
+
+def check_amended(key: RunKey, run: Run) -> None:
+    """Refuse a change that makes another run of the one it was asked about.
+
+    :raises ValueError: naming both.
+    """
+    if clean(str(RunKey(run.app, run.run_id))) != clean(str(key)):
+        raise ValueError(f"the change of run {key} gave run {run.run_id} of {run.app}")
 
 
 @dataclass(slots=True, eq=False)

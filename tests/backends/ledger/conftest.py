@@ -89,6 +89,14 @@ def memory_ledger() -> Ledger:
     return open_ledger("memory://", DECODERS)
 
 
+@pytest.fixture
+def file_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A ledger in JSON files."""
+    opened = open_ledger(f"file://{tmp_path}/files", DECODERS)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=sorted(LEDGERS))
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     """An empty ledger of each registered kind; a kind without a fixture of its own fails."""

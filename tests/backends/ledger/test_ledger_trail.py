@@ -1,19 +1,23 @@
 """Certificates and operations in every ledger, and opening one."""
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, SECOND, START, WINDOW, certificate, run
 
-from flowledger.domain.history import OperationQuery
+from flowledger.domain.access import AccessKey, Role
 from flowledger.domain.certificates import Scope
+from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
+from flowledger.plugins import LEDGERS
 from flowledger.ports import Ledger
 
 
@@ -76,6 +80,8 @@ def test_certificates_inside_a_window_come_oldest_first(ledger: Ledger) -> None:
     assert [found.scope for found in ledger.certificates(APP, within)] == inside
     assert [found.scope for found in ledger.certificates(APP, within, "status=failed")] == [outside[2]]
     assert ledger.certificates(APP, within, "status=stopped") == []
+    every = [found.scope for found in ledger.certificates(APP, within, None)]
+    assert every == [*inside[:2], outside[2], *inside[2:]]
 
 
 def operation(number: int, *, app: AppKey | None = APP, at_s: int | None = None) -> Operation:
@@ -84,12 +90,89 @@ def operation(number: int, *, app: AppKey | None = APP, at_s: int | None = None)
 
 
 def test_operations_come_newest_first(ledger: Ledger) -> None:
-    """Of the same instant, the one recorded last is first; a limit keeps the newest."""
+    """Of the same instant, the one with the highest id is first; a limit keeps the newest."""
     for number, at_s in enumerate((5, 9, 5, 1)):
         ledger.record(operation(number, at_s=at_s))
     expected = [operation(1, at_s=9), operation(2, at_s=5), operation(0, at_s=5), operation(3, at_s=1)]
     assert list(ledger.operations()) == expected
     assert list(ledger.operations(limit=2)) == expected[:2]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10, 11])
+def test_pages_of_operations_give_each_once(ledger: Ledger, limit: int) -> None:
+    """What follows an operation is after its time and id, also among many of one instant."""
+    for number in (3, 9, 0, 5, 7, 1, 8, 2, 6, 4):
+        ledger.record(operation(number, at_s=number // 4))
+    found: list[str] = []
+    after: Place | None = None
+    while page := ledger.operations(after=after, limit=limit):
+        found += [each.operation_id for each in page]
+        after = Place(page[-1].at, page[-1].operation_id)
+    assert found == [f"op-{number}" for number in reversed(range(10))]
+
+
+def test_one_operation_is_found_by_its_id(ledger: Ledger) -> None:
+    """Another id finds none."""
+    ledger.record(operation(1))
+    ledger.record(Operation("op\0", "EXECUTE", AT, "u"))
+    assert ledger.operation("op-1") == operation(1)
+    assert ledger.operation("op-2") is None
+    assert ledger.operation("op\0") == Operation("op\ufffd", "EXECUTE", AT, "u")
+
+
+OPERATIONS = [
+    Operation(f"op-{number}", kind, AT + at_s * SECOND, user, app, subject)
+    for number, (kind, at_s, user, app, subject) in enumerate(
+        product(("CREATE", "自定义"), (0, 1), ("u", "运维"), (None, APP, OTHER_APP), (None, "run-1"))
+    )
+]
+operation_queries = st.builds(
+    OperationQuery,
+    apps=st.none() | st.lists(st.sampled_from([APP, OTHER_APP, AppKey("x", "y")]), max_size=2).map(tuple),
+    types=st.lists(st.sampled_from(["CREATE", "自定义", "DELETE"]), max_size=2).map(tuple),
+    subject=st.sampled_from(["", "run-1", "run-2"]),
+    user=st.sampled_from(["", "u", "运维", "U"]),
+    since=st.none() | st.integers(-1, 2).map(lambda at_s: AT + at_s * SECOND),
+    before=st.none() | st.integers(-1, 2).map(lambda at_s: AT + at_s * SECOND),
+)
+
+
+@given(asked=st.lists(operation_queries, min_size=20, max_size=20))
+@settings(
+    max_examples=3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+def test_a_question_finds_the_operations_it_admits(ledger: Ledger, asked: list[OperationQuery]) -> None:
+    """What is found is what ``OperationQuery.admits``."""
+    for each in OPERATIONS:
+        ledger.record(each)
+    for query in asked:
+        found = {each.operation_id for each in ledger.operations(query)}
+        assert found == {each.operation_id for each in OPERATIONS if query.admits(each)}
+
+
+ACCESS = AccessKey("key-1", "报表 \0", "0" * 64, Role.OPERATOR, AT, (APP, OTHER_APP))
+
+
+def test_keys_come_back_as_they_were_kept(ledger: Ledger) -> None:
+    """Oldest first, with no app, some or every one, revoked or not."""
+    later = [
+        AccessKey("key-3", "x", "1" * 64, Role.VIEWER, AT + SECOND, None, AT + 9 * SECOND, AT + 2 * SECOND),
+        AccessKey("key-0", "x", "2" * 64, Role.ADMIN, AT + 2 * SECOND, ()),
+    ]
+    for key in (*later[::-1], ACCESS):
+        ledger.keep_key(key)
+    assert list(ledger.access_keys()) == [replace(ACCESS, name="报表 \ufffd"), *later]
+
+
+def test_a_key_of_the_same_id_is_replaced(ledger: Ledger) -> None:
+    """As revoking does."""
+    ledger.keep_key(ACCESS)
+    revoked = replace(ACCESS, name="x", revoked_at=AT + SECOND, apps=None)
+    ledger.keep_key(revoked)
+    assert list(ledger.access_keys()) == [revoked]
 
 
 def test_operations_of_an_app(ledger: Ledger) -> None:
@@ -123,7 +206,7 @@ def test_any_data_comes_back_equal(ledger: Ledger, data: dict[str, object]) -> N
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
     """A URL of another database is refused without repeating it, for it may hold a password."""
-    with pytest.raises(UsageError, match="memory, postgresql, sqlite") as refused:
+    with pytest.raises(UsageError, match=", ".join(sorted(LEDGERS))) as refused:
         open_ledger("oracle://user:simulated-password@db/x", {})
     assert "simulated-password" not in str(refused.value)
 

@@ -4,7 +4,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,17 +17,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, run
+from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, node, run
 from sqlalchemy import create_engine
 
+from flowledger.domain.history import RunQuery
 from flowledger.domain.messages import Letter, Message
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, LedgerVersionError
 from flowledger.ledger.details import NOT_READ
 from flowledger.ledger.sql import migration
+from flowledger.ledger.sql.bulk import execute_columns
 from flowledger.ledger.sql.database import database_at
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ledger.sql.schema import metadata
+from flowledger.ledger.sql.rows import node_columns
+from flowledger.ledger.sql.schema import metadata, node_executions
 
 DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})
 LETTER = Letter(
@@ -67,39 +73,95 @@ def fill(ledger: SqlLedger) -> None:
     ledger.record(DONE)
 
 
+def fill_as_then(ledger: SqlLedger) -> None:
+    """Write what ``fill`` writes as the program of revision 0002 did: without the columns that came later."""
+    inspector = sa.inspect(ledger.engine)
+    with bare_copy(ledger) as now:
+        for table in metadata.sorted_tables:
+            if not inspector.has_table(table.name):
+                continue
+            columns = [table.c[each["name"]] for each in inspector.get_columns(table.name)]
+            rows = [row._asdict() for row in now.execute(sa.select(*columns))]
+            if rows:
+                with ledger.engine.execution_options(writes=()).begin() as connection:
+                    connection.execute(sa.insert(table), rows)
+                    if "id" in table.c and connection.dialect.name == "postgresql":
+                        sequence = sa.func.pg_get_serial_sequence(table.name, "id")
+                        connection.execute(sa.select(sa.func.setval(sequence, len(rows))))
+
+
+@contextmanager
+def bare_copy(ledger: SqlLedger) -> Iterator[sa.Connection]:
+    """A full ledger of today, to copy from."""
+    with TemporaryDirectory() as folder:
+        today = SqlLedger.open(f"sqlite:///{folder}/today.db", DECODERS)
+        fill(today)
+        with today.engine.connect() as connection:
+            yield connection
+        today.close()
+
+
 def contents(ledger: SqlLedger) -> object:
     entries = [(entry.run, entry.detail) for entry in ledger.entries(FAILED)]
-    return entries, ledger.certificate(FAILED), ledger.operations()
+    costs = sorted(str(dict(facts.cost)) for facts in ledger.facts(RunQuery()))
+    return entries, ledger.certificate(FAILED), ledger.operations(), costs
 
 
-FILLED = ([(run(2), NOT_READ), (run(1), detailed())], certificate(FAILED), [DONE])
+COSTS = ["{'USD': Decimal('0.0083400')}", "{}"]
+FILLED = ([(run(2), NOT_READ), (run(1), detailed())], certificate(FAILED), [DONE], COSTS)
 
 
-def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(url: str) -> None:
-    """Opening a ledger of revision 0001 keeps every row and gives it letters."""
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(url: str, revision: str) -> None:
+    """Opening a ledger of an old revision keeps every row, adds up what runs cost, and takes what is new."""
     with bare(url) as old:
-        move(old, command.upgrade, "0001")
-        fill(old)
-        assert not sa.inspect(old.engine).has_table("letters")
+        move(old, command.upgrade, revision)
+        fill_as_then(old)
+        assert not sa.inspect(old.engine).has_table("access_keys")
     ledger = SqlLedger.open(url, DECODERS)
     assert contents(ledger) == FILLED
     assert (ledger.post([LETTER]), ledger.letters()) == (1, [LETTER])
+    ledger.save_details([(run(3), detailed())])
+    assert ledger.count(SCOPE) == 3
     ledger.close()
 
 
-def test_every_step_can_be_undone_and_done_again(url: str) -> None:
-    """Going down to 0001 costs the letters only; going down to nothing leaves nothing."""
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_every_step_can_be_undone_and_done_again(url: str, revision: str) -> None:
+    """Going down costs what is new only, and large rows stay; going down to nothing leaves nothing."""
     ledger = SqlLedger.open(url, DECODERS)
     fill(ledger)
     ledger.post([LETTER])
-    move(ledger, command.downgrade, "0001")
-    assert contents(ledger) == FILLED
+    large = run(2, raw=b"[" + b"0" * 300_000 + b"]")
+    ledger.save_runs([large], scope=FAILED, at=AT)
+    entries, *others = FILLED
+    filled = ([(large, NOT_READ), entries[1]], *others)
+    assert contents(ledger) == filled
+    move(ledger, command.downgrade, revision)
+    assert not sa.inspect(ledger.engine).has_table("large_raws")
     move(ledger, command.upgrade, "head")
-    assert (contents(ledger), ledger.letters()) == (FILLED, [])
+    assert contents(ledger) == filled
+    assert len(ledger.letters()) == (revision == "0002")
     move(ledger, command.downgrade, "base")
     assert sa.inspect(ledger.engine).get_table_names() == [migration.VERSION_TABLE]
     move(ledger, command.upgrade, "head")
     assert ledger.count(SCOPE) == 0
+    ledger.close()
+
+
+def test_containers_are_not_added_up_twice(url: str) -> None:
+    """What an old ledger holds of iterations and loops repeats their children's prices."""
+    nodes = [node(0), replace(node(1), node_type="iteration"), replace(node(2), currency="CNY")]
+    with bare(url) as old:
+        move(old, command.upgrade, "0002")
+        fill_as_then(old)
+        columns = node_columns([2] * len(nodes), nodes)
+        with old.engine.execution_options(writes=()).begin() as connection:
+            execute_columns(connection, sa.insert(node_executions), columns)
+    ledger = SqlLedger.open(url, DECODERS)
+    price = Decimal("0.0041700")
+    costs = {facts.listed_at: dict(facts.cost) for facts in ledger.facts(RunQuery())}
+    assert costs == {run(1).listed_at: {"USD": price * 2}, run(2).listed_at: {"": price, "CNY": price}}
     ledger.close()
 
 
@@ -164,7 +226,7 @@ def test_the_scripts_make_the_same_indices(ledger_file: Path, tmp_path: Path) ->
     created.dispose()
     indices = {name: sql for name, sql in tables(direct).items() if name.startswith("ix_")}
     assert {name: sql for name, sql in tables(ledger_file).items() if name.startswith("ix_")} == indices
-    assert len(indices) == 7
+    assert len(indices) == 10
 
 
 def test_a_current_ledger_is_only_looked_at(ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

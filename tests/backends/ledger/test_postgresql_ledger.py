@@ -23,7 +23,7 @@ from flowledger.ledger.sql import postgresql
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.postgresql import PostgresqlDatabase
 from flowledger.ledger.sql.postgresql_faults import WAYS_OUT, way_out
-from flowledger.ledger.sql.schema import node_executions
+from flowledger.ledger.sql.schema import node_executions, runs
 
 LETTER = Letter(
     letter_id="notice/mail",
@@ -353,7 +353,7 @@ def test_questions_about_a_scope_can_go_along_an_index(
     ask(pg, scope)
     sa.event.remove(pg.engine, "before_cursor_execute", note)
     question, values = next(each for each in asked if "FROM runs" in each[0])
-    others = {"ix_runs_listed", "ix_runs_unsettled"} - {index}
+    others = {each.name for each in runs.indexes} - {index}
     with holding(pg) as connection:
         # So few rows are found along any index, or none, at the same cost.
         for statement in (

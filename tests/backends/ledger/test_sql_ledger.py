@@ -1,5 +1,6 @@
 """What only a ledger in a file must do: modes, faults, locks, transactions, query plans."""
 
+import re
 import sqlite3
 import stat
 import threading
@@ -16,7 +17,9 @@ from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detail
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
+from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.errors import LedgerError
+from flowledger.ledger.sql.bodies import LARGE, pack
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.schema import metadata, node_executions
 
@@ -99,6 +102,104 @@ def test_a_damaged_body_names_its_run(sql_ledger: SqlLedger, ledger_file: Path) 
         connection.execute("UPDATE payloads SET body = x'00'")
     with pytest.raises(LedgerError, match="body of run run-000001 is damaged"):
         list(sql_ledger.entries(SCOPE))
+
+
+@pytest.mark.parametrize("table", ["payloads", "large_raws"])
+def test_a_large_body_is_checked_by_its_hash(sql_ledger: SqlLedger, ledger_file: Path, table: str) -> None:
+    """What opens, but is not what was kept, is told with its run."""
+    large = b"[" + b"0" * LARGE + b"]"
+    sql_ledger.save_details([(run(1, raw=large), replace(detailed(), raw={"body": large}))])
+    with closing(sqlite3.connect(ledger_file)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET body = ?", (pack(large + b" "),))
+    with pytest.raises(LedgerError, match=r"run run-000001.*is damaged \(its SHA-256 is another\)"):
+        sql_ledger.history(RunQuery(), with_details=True)
+
+
+def test_a_large_row_is_beside_the_others(sql_ledger: SqlLedger, ledger_file: Path) -> None:
+    """A list without details never loads it."""
+    sql_ledger.save_runs([run(1, raw=b"0" * (LARGE + 1)), run(2, raw=b"0" * LARGE)], scope=SCOPE, at=AT)
+    assert rows(ledger_file, "SELECT run_id, raw = x'' FROM runs") == [("run-000001", 1), ("run-000002", 0)]
+    assert rows(ledger_file, "SELECT count(*) FROM large_raws") == [(1,)]
+    asked: list[str] = []
+    sa.event.listen(sql_ledger.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    sql_ledger.history(RunQuery())
+    assert not [statement for statement in asked if "raw" in statement]
+
+
+def test_forgetting_leaves_no_part(sql_ledger: SqlLedger, ledger_file: Path) -> None:
+    """Nodes, bodies, large rows and members go with their runs."""
+    large = run(1, raw=b"0" * (LARGE + 1))
+    sql_ledger.save_runs([large], scope=FAILED, at=AT)
+    sql_ledger.save_details([(large, detailed())])
+    parts = ("runs", "node_executions", "payloads", "large_raws", "window_runs")
+    held = [rows(ledger_file, f"SELECT count(*) FROM {part}")[0][0] for part in parts]
+    assert held == [1, 2, 1, 1, 1]
+    assert sql_ledger.delete_runs([RunKey(APP, "run-000001")]) == 1
+    assert [rows(ledger_file, f"SELECT count(*) FROM {part}") for part in parts] == [[(0,)]] * 5
+
+
+def test_a_compacted_file_is_smaller(sql_ledger: SqlLedger, ledger_file: Path) -> None:
+    """What was deleted is given back to the disk, and the log is emptied."""
+    sql_ledger.save_details([(run(number), detailed(text=str(number) * 999)) for number in range(900)])
+    sql_ledger.delete_runs([RunKey(APP, f"run-{number:06d}") for number in range(890)])
+    sql_ledger.compact()
+    before = ledger_file.stat().st_size
+    log = ledger_file.with_name("ledger.db-wal")
+    assert rows(ledger_file, "PRAGMA freelist_count") == [(0,)]
+    assert not log.exists() or log.stat().st_size == 0
+    assert before < 300_000
+    assert sql_ledger.count(SCOPE) == 10
+
+
+def test_a_file_of_old_is_made_anew_once(sql_ledger: SqlLedger, ledger_file: Path) -> None:
+    """A file that cannot give space back a little at a time can afterwards."""
+    sql_ledger.save_runs([run(number) for number in range(900)], scope=SCOPE, at=AT)
+    sql_ledger.close()
+    with closing(sqlite3.connect(ledger_file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    sql_ledger.delete_runs([RunKey(APP, f"run-{number:06d}") for number in range(890)])
+    sql_ledger.compact()
+    assert rows(ledger_file, "PRAGMA auto_vacuum") == [(2,)]
+    assert rows(ledger_file, "PRAGMA freelist_count") == [(0,)]
+    assert sql_ledger.count(SCOPE) == 10
+
+
+def test_what_is_acknowledged_is_on_the_disk(sql_ledger: SqlLedger) -> None:
+    """An amendment waits for the disk; a collection, which can be repeated, does not."""
+    levels: list[int] = []
+
+    def note(connection: sa.Connection) -> None:
+        levels.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    sa.event.listen(sql_ledger.engine, "commit", note)
+    sql_ledger.amend(RunKey(APP, "run-000001"), lambda _: (run(1), detailed()))
+    sql_ledger.save_runs([run(2)], scope=SCOPE, at=AT)
+    sql_ledger.delete_runs([RunKey(APP, "run-000001")])
+    assert levels == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (RunQuery(), "ix_runs_newest"),
+        (RunQuery(apps=(APP,)), "(ix_runs_listed|ix_runs_newest)"),
+        (RunQuery(apps=(APP,), statuses=(run().status,), listed_from=AT, listed_before=AT), "ix_runs_status"),
+    ],
+)
+@pytest.mark.parametrize("after", [None, Place(AT, "5")])
+def test_pages_of_the_history_go_along_an_index(
+    sql_ledger: SqlLedger, query: RunQuery, index: str, after: Place | None
+) -> None:
+    """However many runs there are, none but those near the page are looked at."""
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(sql_ledger.engine, "before_cursor_execute", lambda *said: asked.append(said[2:4]))
+    sql_ledger.history(query, after=after)
+    question, values = next(each for each in asked if "FROM runs" in each[0])
+    with sql_ledger.engine.connect() as connection:
+        steps = [step[3] for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", values)]
+    assert re.search(f"INDEX {index}", steps[0])
+    assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
 
 
 def test_a_full_disk_leaves_the_ledger_intact(sql_ledger: SqlLedger) -> None:

@@ -1,24 +1,33 @@
 """The ``Ledger`` port over a relational database."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, Row, Select
-from sqlalchemy.exc import DBAPIError
 
+from flowledger.domain.access import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.enrichment import Level
+from flowledger.domain.history import (
+    EVERY_OPERATION,
+    AppSummary,
+    HistoryPage,
+    OperationQuery,
+    Place,
+    RunFacts,
+    RunKey,
+    RunQuery,
+    RunSize,
+)
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Entry, Run
 from flowledger.domain.windows import Window
-from flowledger.ledger.details import LEFT_OUT, rebuild
-from flowledger.ledger.sql import scopes
-from flowledger.ledger.sql.bodies import unpack
+from flowledger.ledger.details import LEFT_OUT
+from flowledger.ledger.sql import deleting, history, keys, scopes, trail
+from flowledger.ledger.sql.amending import amend_run, read_entry
 from flowledger.ledger.sql.database import Database, database_at
 from flowledger.ledger.sql.letters import (
     claim_letters,
@@ -29,32 +38,27 @@ from flowledger.ledger.sql.letters import (
 )
 from flowledger.ledger.sql.migration import migrate
 from flowledger.ledger.sql.reading import (
-    Place,
+    ScopePlace,
     all_runs,
     counted,
     pending_runs,
-    read_bodies,
     read_page,
     runs_still_open,
     scope_values,
 )
-from flowledger.ledger.sql.rows import detail_from, operation_from, operation_row, run_from
-from flowledger.ledger.sql.schema import operations
+from flowledger.ledger.sql.rebuilding import Parts, entry_of, read_parts, run_of
 from flowledger.ledger.sql.sqlite import BUSY_TIMEOUT_S
+from flowledger.ledger.sql.transactions import Transactions
 from flowledger.ledger.sql.writing import write_details, write_runs
-from flowledger.ports import Decoder
+from flowledger.ledger.texts import clean
+from flowledger.ports import Change, Decoder
 
 PAGE = 500
 PAGE_WITH_DETAILS = 32
 """A detail may be megabytes; a page of them is in memory at once, compressed."""
-
-TRIES = 3
-"""For a transaction that the database takes back; none should be, since writers wait for their turn."""
 OPERATIONS = ("operations",)
 LETTERS = ("letters",)
-
-Result = TypeVar("Result")
-Bodies = Mapping[int, Mapping[str, bytes]]
+KEYS = ("access keys",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +93,36 @@ class SqlLedger:
         """Insert or update runs, and the scope's certificate, in one transaction."""
 
         def save(connection: Connection) -> None:
-            keys = write_runs(connection, runs, at)
+            written = write_runs(connection, self.place, runs, at)
             if scope.query:
-                scopes.write_members(connection, scope, keys)
+                scopes.write_members(connection, scope, written)
             if certificate is not None:
                 scopes.write_certificate(connection, certificate)
 
         apps = {scope.app, *(run.app for run in runs), *([certificate.scope.app] if certificate else [])}
-        self._write(_names(apps), save)
+        self._transactions.write(_names(apps), save)
 
     def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
         """Keep details, and the runs as they are now, in one transaction."""
         apps = {run.app for run, _ in details}
-        self._write(_names(apps), lambda connection: write_details(connection, details))
+        self._transactions.write(
+            _names(apps), lambda connection: write_details(connection, self.place, details)
+        )
 
     def certificate(self, scope: Scope) -> Certificate | None:
         """Give the newest certificate of exactly this scope."""
-        with self._reading() as connection:
+        with self._transactions.reading() as connection:
             return scopes.read_certificate(connection, scope)
 
-    def certificates(self, app: AppKey, within: Window, query: str = "") -> Sequence[Certificate]:
+    def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
         """Give the newest certificate of each scope inside a window, oldest window first."""
-        with self._reading() as connection:
+        with self._transactions.reading() as connection:
             return scopes.read_certificates(connection, app, within, query)
 
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
         statement = counted(filtered=bool(scope.query), since=collected_since is not None)
-        with self._reading() as connection:
+        with self._transactions.reading() as connection:
             found = connection.scalar(statement, {**scope_values(scope), "since": collected_since})
         return int(found or 0)
 
@@ -133,107 +139,150 @@ class SqlLedger:
         return self._runs(runs_still_open(filtered=bool(scope.query)), scope, {})
 
     def _runs(self, statement: Select[Any], scope: Scope, values: Mapping[str, Any]) -> Iterator[Run]:
-        for rows, _ in self._pages(statement, {**scope_values(scope), **values}, with_details=False):
-            yield from (run_from(row, scope.app) for row in rows)
+        for rows, parts in self._pages(statement, {**scope_values(scope), **values}, with_details=False):
+            yield from (run_of(row, parts) for row in rows)
 
     def entries(self, scope: Scope, *, with_details: bool = True) -> Iterator[Entry]:
         """Stream runs with their details, newest first, a page at a time."""
         statement = all_runs(filtered=bool(scope.query))
-        for rows, bodies in self._pages(statement, scope_values(scope), with_details=with_details):
+        for rows, parts in self._pages(statement, scope_values(scope), with_details=with_details):
             for row in rows:
-                run = run_from(row, scope.app)
-                yield Entry(run, self._detail(run, row, bodies) if with_details else LEFT_OUT)
+                if with_details:
+                    yield entry_of(row, parts, self.decoders)
+                else:
+                    yield Entry(run_of(row, parts), LEFT_OUT)
+
+    def apps(self) -> Sequence[AppSummary]:
+        """Tell of every app that has runs, by source and id."""
+        with self._transactions.reading() as connection:
+            return history.read_summaries(connection)
+
+    def history(
+        self, query: RunQuery, *, after: Place | None = None, limit: int = 50, with_details: bool = False
+    ) -> HistoryPage:
+        """Read a page of runs, newest first, those of one instant by falling key."""
+        asked = (self.place, query, after, limit)
+        with self._transactions.reading() as connection:
+            if not with_details:
+                found, following = history.read_page(connection, *asked)
+                return HistoryPage([Entry(run, LEFT_OUT) for run in found], following)
+            rows, following = history.read_whole_page(connection, *asked)
+            parts = read_parts(connection, rows, with_bodies=True)
+        return HistoryPage([entry_of(row, parts, self.decoders) for row in rows], following)
+
+    def entry(self, key: RunKey) -> Entry | None:
+        """Give one run with its detail; None where there is none."""
+        with self._transactions.reading() as connection:
+            return read_entry(connection, key, self.decoders)
+
+    def locate(self, source: str, run_id: str) -> AppKey | None:
+        """Give the app of a run that is known by its source and id alone; the newest, should there be two."""
+        with self._transactions.reading() as connection:
+            return history.find_app(connection, source, run_id)
+
+    def facts(self, query: RunQuery) -> Iterator[RunFacts]:
+        """Stream what statistics count, a page at a time."""
+        return history.stream_facts(self._transactions, query)
+
+    def sizes(self, app: AppKey) -> Iterator[RunSize]:
+        """Stream what each run of an app takes, newest first, a page at a time."""
+        return history.stream_sizes(self._transactions, app)
+
+    def amend(self, key: RunKey, change: Change) -> Entry | None:
+        """Read one run and keep what becomes of it, with nobody between; it is on the disk then."""
+        return self._transactions.write(
+            [clean(f"run {key}")],
+            lambda connection: amend_run(connection, self.place, key, change, self.decoders),
+            among=_names([key.app]),
+            durable=True,
+        )
+
+    def delete_runs(self, keys: Sequence[RunKey]) -> int:
+        """Forget runs with all that is kept of them, in one transaction; give how many there were."""
+        apps = {key.app for key in keys}
+        return self._transactions.write(
+            _names(apps), lambda connection: deleting.delete_runs(connection, keys), durable=True
+        )
 
     def record(self, operation: Operation) -> bool:
         """Append to the audit trail; the same operation id twice is once, and False the second time."""
-        row = operation_row(operation)
-        held = sa.select(operations.c.id).where(operations.c.operation_id == row["operation_id"])
+        return self._transactions.write(
+            OPERATIONS, lambda connection: trail.append(connection, operation), durable=True
+        )
 
-        def append(connection: Connection) -> bool:
-            is_new = connection.scalar(held) is None
-            if is_new:
-                connection.execute(sa.insert(operations), row)
-            return is_new
+    def operation(self, operation_id: str) -> Operation | None:
+        """Give one operation; None where there is none."""
+        with self._transactions.reading() as connection:
+            return trail.read_operation(connection, operation_id)
 
-        return self._write(OPERATIONS, append)
+    def operations(
+        self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
+    ) -> Sequence[Operation]:
+        """Give operations, newest first, those of one instant by falling id."""
+        with self._transactions.reading() as connection:
+            return trail.read_operations(connection, query, after, limit)
 
-    def operations(self, app: AppKey | None = None, *, limit: int = 1000) -> Sequence[Operation]:
-        """Give the newest operations, newest first."""
-        wanted = sa.select(operations).order_by(operations.c.at.desc(), operations.c.id.desc()).limit(limit)
-        if app is not None:
-            wanted = wanted.where(operations.c.source == app.source, operations.c.app_id == app.app_id)
-        with self._reading() as connection:
-            return [operation_from(row) for row in connection.execute(wanted)]
+    def keep_key(self, key: AccessKey) -> None:
+        """Keep a key; one of the same id is replaced."""
+        self._transactions.write(KEYS, lambda connection: keys.write_key(connection, key), durable=True)
+
+    def access_keys(self) -> Sequence[AccessKey]:
+        """Give all keys, oldest first."""
+        with self._transactions.reading() as connection:
+            return keys.read_keys(connection)
 
     def post(self, letters: Sequence[Letter]) -> int:
         """Keep letters to be sent, in one transaction, and give how many are new."""
-        return self._write(LETTERS, lambda connection: post_letters(connection, letters))
+        return self._transactions.write(LETTERS, lambda connection: post_letters(connection, letters))
 
     def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
         """Take letters that may be tried at ``at``, oldest first, for as long as the lease lasts."""
-        return self._write((), lambda connection: claim_letters(connection, at, lease, limit))
+        return self._transactions.write((), lambda connection: claim_letters(connection, at, lease, limit))
 
     def settle(self, letter: Letter) -> None:
         """Keep what came of a letter; one that was sent stays sent.
 
         :raises LedgerError: when it was never posted.
         """
-        self._write((), lambda connection: settle_letter(connection, letter))
+        self._transactions.write((), lambda connection: settle_letter(connection, letter))
 
     def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
         """Give the newest letters, newest first: all, only those still waiting, or only the others."""
-        with self._reading() as connection:
+        with self._transactions.reading() as connection:
             return read_letters(connection, waiting, limit)
 
     def forget_letters(self, posted_before: datetime) -> int:
         """Forget letters posted before an instant that wait no more; give how many."""
-        return self._write((), lambda connection: delete_letters(connection, posted_before))
+        return self._transactions.write((), lambda connection: delete_letters(connection, posted_before))
+
+    def compact(self) -> None:
+        """Give the space of what was deleted back; others may read and write meanwhile."""
+        self.place.compact(self.engine)
 
     def close(self) -> None:
         """Give files and connections back."""
         self.engine.dispose()
 
+    @property
+    def _transactions(self) -> Transactions:
+        return Transactions(self.place, self.engine)
+
     def _pages(
         self, statement: Select[Any], values: Mapping[str, Any], *, with_details: bool
-    ) -> Iterator[tuple[Sequence[Row[Any]], Bodies]]:
+    ) -> Iterator[tuple[Sequence[Row[Any]], Parts]]:
         """Read pages, each in a transaction of its own, so that a slow reader holds nothing up."""
         limit = PAGE_WITH_DETAILS if with_details else PAGE
-        place: Place | None = None
+        place: ScopePlace | None = None
         while True:
-            with self._reading() as connection:
+            with self._transactions.reading() as connection:
                 rows = read_page(connection, statement, values, place, limit)
-                bodies = read_bodies(connection, [row.id for row in rows]) if with_details else {}
-            yield rows, bodies
+                parts = read_parts(connection, rows, with_bodies=with_details)
+            yield rows, parts
             if len(rows) < limit:
                 return
-            place = Place(rows[-1].listed_at, rows[-1].log_id, rows[-1].run_id)
-
-    def _detail(self, run: Run, row: Row[Any], bodies: Bodies) -> Detail:
-        packed = bodies.get(row.id, {})
-        raws = {name: unpack(body, f"{name} of run {run.run_id}") for name, body in packed.items()}
-        return rebuild(run, detail_from(row), raws, self.decoders)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self.place.explaining(), self.engine.connect() as connection:
-            yield connection
-
-    def _write(self, names: Collection[str], work: Callable[[Connection], Result]) -> Result:
-        """Do work in one transaction, alone in writing what is named; again where it was taken back."""
-        with self.place.explaining():
-            for _ in range(TRIES - 1):
-                try:
-                    return self._write_once(names, work)
-                except DBAPIError as error:
-                    if not self.place.took_back(error):
-                        raise
-            return self._write_once(names, work)
-
-    def _write_once(self, names: Collection[str], work: Callable[[Connection], Result]) -> Result:
-        with self.engine.execution_options(writes=tuple(names)).begin() as connection:
-            return work(connection)
+            place = ScopePlace(rows[-1].listed_at, rows[-1].log_id, rows[-1].run_id)
 
 
 def _names(apps: Collection[AppKey]) -> Collection[str]:
     """What writing about apps has to be alone in."""
-    return [f"app {app}" for app in apps]
+    return [clean(f"app {app}") for app in apps]

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine
 
 from flowledger.errors import LedgerError, LedgerVersionError
 
-REVISION = "0002"
+REVISION = "0003"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
 _version = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+import sqlalchemy as sa
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
@@ -24,6 +26,20 @@ IDLE_TIMEOUT_S = 60
 """A worker cut off in the middle of a transaction holds the others up no longer than this."""
 NAMESPACE = 0x666C6F77
 """First half of every advisory lock's key: other programs in the same database use other ones."""
+AMONG = NAMESPACE + 1
+"""First half of the keys of what is written among others."""
+PLAIN_NUMBER = r"^-?[0-9]{1,200}([.][0-9]{1,200})?(E[+-]?[0-9]{1,4})?$"
+"""A decimal's text that surely fits a numeric; an absurd one lies within no bound."""
+TABLES = (
+    "runs",
+    "node_executions",
+    "payloads",
+    "large_raws",
+    "windows",
+    "window_runs",
+    "operations",
+    "letters",
+)
 DEFAULTS = {"connect_timeout": 10, "application_name": "flowledger", "client_encoding": "utf8"}
 
 
@@ -88,6 +104,35 @@ class PostgresqlDatabase:
         """Whether the server broke a transaction off for the sake of another one."""
         return getattr(error.orig, "sqlstate", None) in CONFLICTS
 
+    def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
+        """Take keys from the sequence, with one question."""
+        wanted = "SELECT nextval(pg_get_serial_sequence('runs', 'id')) FROM generate_series(1, %s)"
+        return list(connection.exec_driver_sql(wanted, (count,)).scalars())
+
+    def lasted(
+        self, seconds: ColumnElement[Any], least: Decimal | None, most: Decimal | None
+    ) -> ColumnElement[bool]:
+        """Compare as numeric, which is exact."""
+        text = sa.type_coerce(seconds, sa.Text())
+        number = sa.case((text.regexp_match(PLAIN_NUMBER), sa.cast(text, sa.Numeric)), else_=sa.null())
+        bounds = [] if least is None else [number >= least]
+        return sa.and_(sa.true(), *bounds, *([] if most is None else [number <= most]))
+
+    def holds(self, text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Look for a part."""
+        return sa.func.strpos(text, part) > 0
+
+    def compact(self, engine: Engine) -> None:
+        """Make the room of deleted rows usable again, and count anew what the planner goes by."""
+        with self.explaining(), engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                alone.exec_driver_sql("SET statement_timeout = 0")
+                for table in TABLES:
+                    alone.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
+            finally:
+                connection.invalidate()  # the next user has a time limit again
+
     def __str__(self) -> str:
         host = self.url.host or self.url.query.get("host") or "localhost"
         port = f":{self.url.port}" if self.url.port else ""
@@ -147,12 +192,20 @@ def _begin(connection: Connection) -> None:
     # block each other.  Readers see one state, whatever they ask after it.
     from psycopg import IsolationLevel
 
-    writes: Iterable[str] | None = connection.get_execution_options().get("writes")
+    options = connection.get_execution_options()
+    writes: Iterable[str] | None = options.get("writes")
     raw: Any = connection.connection.dbapi_connection
     raw.read_only = True if writes is None else None  # None: as the server, or LEDGER_URL, has it
     raw.isolation_level = IsolationLevel.REPEATABLE_READ if writes is None else IsolationLevel.READ_COMMITTED
-    for key in sorted({_lock_key(name) for name in writes or ()}):
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, %s)", (NAMESPACE, key))
+    among = options.get("writes_among", ())
+    if among:
+        _lock(connection, "pg_advisory_xact_lock_shared", NAMESPACE, among)
+    _lock(connection, "pg_advisory_xact_lock", AMONG if among else NAMESPACE, writes or ())
+
+
+def _lock(connection: Connection, function: str, namespace: int, names: Iterable[str]) -> None:
+    for key in sorted({_lock_key(name) for name in names}):
+        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (namespace, key))
 
 
 def _lock_key(name: str) -> int:

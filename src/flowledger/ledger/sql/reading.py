@@ -13,7 +13,7 @@ from flowledger.domain.enrichment import Level
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.windows import ONE_SECOND
 from flowledger.ledger.sql.rows import scope_row
-from flowledger.ledger.sql.schema import UNSETTLED, payloads, runs, window_runs, windows
+from flowledger.ledger.sql.schema import UNSETTLED, runs, window_runs, windows
 
 OPEN = tuple(status.value for status in RunStatus if status.is_open)
 
@@ -24,7 +24,7 @@ this_scope = (
 )
 
 
-class Place(NamedTuple):
+class ScopePlace(NamedTuple):
     """Where a page ended: everything after it in the order is still to come."""
 
     listed_at: Any
@@ -39,26 +39,17 @@ def scope_values(scope: Scope) -> dict[str, Any]:
 
 
 def read_page(
-    connection: Connection, statement: Select[Any], values: Mapping[str, Any], after: Place | None, limit: int
+    connection: Connection,
+    statement: Select[Any],
+    values: Mapping[str, Any],
+    after: ScopePlace | None,
+    limit: int,
 ) -> Sequence[Row[Any]]:
     """Read the next rows of ``runs`` after a place; the first ones where it is None."""
-    place = after or Place(values["last"], "", "")
+    place = after or ScopePlace(values["last"], "", "")
     return connection.execute(
         statement, {**values, **dict(zip(("last", "log_id", "run_id"), place, strict=True)), "limit": limit}
     ).all()
-
-
-def read_bodies(connection: Connection, keys: Sequence[int]) -> Mapping[int, Mapping[str, bytes]]:
-    """Read the packed bodies of runs by surrogate key and name."""
-    bodies: dict[int, dict[str, bytes]] = {}
-    for key, name, body in connection.execute(_bodies, {"keys": keys}):
-        bodies.setdefault(key, {})[name] = body
-    return bodies
-
-
-_bodies = sa.select(payloads.c.run, payloads.c.name, payloads.c.body).where(
-    payloads.c.run.in_(sa.bindparam("keys", expanding=True))
-)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Domain values to table rows and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from hashlib import blake2b
@@ -10,17 +10,17 @@ from typing import Any
 from sqlalchemy import Row
 
 from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.costs import cost_of
 from flowledger.domain.enrichment import Level
 from flowledger.domain.messages import Letter
-from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Creator, NodeExecution, Run, RunStatus
+from flowledger.domain.runs import AppKey, Creator, Detail, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
-from flowledger.ledger.details import HeldDetail
+from flowledger.ledger.details import HeldDetail, summarise
 from flowledger.ledger.letters import message_from, message_values
-from flowledger.ledger.sql.bodies import pack, unpack
+from flowledger.ledger.sql.bodies import LARGE, digest_of, pack
 
 NOBODY = Creator(role="")
-_everything = attrgetter(*(each.name for each in fields(Run) if each.name not in ("app", "creator")))
+_everything = attrgetter(*(each.name for each in fields(Run) if each.name not in ("app", "creator", "raw")))
 _creator = attrgetter(*(each.name for each in fields(Creator)))
 
 
@@ -33,7 +33,9 @@ def fingerprint(run: Run) -> bytes:
         run.app.app_id,
         *_creator(run.creator or NOBODY),
     )
-    return blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    digest = blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=16)
+    digest.update(run.raw)
+    return digest.digest()
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -63,45 +65,68 @@ def run_row(run: Run) -> dict[str, Any]:
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "fingerprint": fingerprint(run),
-        "raw": pack(run.raw) if run.raw else None,
+        "raw": _packed(run.raw),
     }
 
 
-def detail_row(held: HeldDetail | None) -> dict[str, Any]:
-    """Columns of ``runs`` that its detail fills."""
+def _packed(raw: bytes) -> bytes | None:
+    """A run's own row as ``runs`` has it: a large one is beside (``rebuilding.BESIDE``)."""
+    if len(raw) > LARGE:
+        return b""
+    return pack(raw) if raw else None
+
+
+def large_raw_row(key: int, run: Run) -> dict[str, Any] | None:
+    """A row of ``large_raws``, where the run has one."""
+    digest = digest_of(run.raw)
+    return None if digest is None else {"run": key, "body": pack(run.raw), "digest": digest}
+
+
+def payload_row(key: int, name: str, body: bytes, packed: bytes) -> dict[str, Any]:
+    """A row of ``payloads``."""
+    return {"run": key, "name": name, "body": packed, "digest": digest_of(body)}
+
+
+NEVER_READ: Mapping[str, Any] = {
+    "detail_level": None,
+    "detail_reason": None,
+    "detail_permanent": None,
+    "detail_read_open": None,
+    "detail_settled": False,
+    "cost": None,
+}
+"""Columns of ``runs`` that a detail fills, where there is none."""
+
+
+def detail_row(run: Run, detail: Detail) -> dict[str, Any]:
+    """Columns of ``runs`` that a detail fills; ``run`` is the run as it was when the detail was read."""
+    held = summarise(run, detail)
+    nodes = () if isinstance(detail, Missing) or isinstance(detail.nodes, Missing) else detail.nodes
     return {
-        "detail_level": None if held is None else held.level.value,
-        "detail_reason": held and held.reason,
-        "detail_permanent": held and held.permanent,
-        "detail_read_open": held and held.read_open,
-        "detail_settled": held is not None and held.settled,
+        "detail_level": held.level.value,
+        "detail_reason": held.reason,
+        "detail_permanent": held.permanent,
+        "detail_read_open": held.read_open,
+        "detail_settled": held.settled,
+        "cost": cost_of(nodes) or None,
     }
 
 
-def node_row(run: int, node: NodeExecution) -> dict[str, Any]:
-    """A row of ``node_executions``; payloads stay in the raw body."""
-    return {
-        "run": run,
-        "position": node.position,
-        "execution_id": node.execution_id,
-        "node_id": node.node_id,
-        "node_type": node.node_type,
-        "title": node.title,
-        "status": node.status,
-        "source_index": node.index,
-        "error": node.error,
-        "elapsed_s": node.elapsed_s,
-        "total_tokens": node.total_tokens,
-        "total_price": node.total_price,
-        "currency": node.currency,
-        "started_at": node.started_at,
-        "finished_at": node.finished_at,
-        "truncated": " ".join(node.truncated),
-    }
+_NODE_COLUMNS = (
+    *("position", "execution_id", "node_id", "node_type", "title", "status", "source_index", "error"),
+    *("elapsed_s", "total_tokens", "total_price", "currency", "started_at", "finished_at"),
+)
+_node = attrgetter(*(name.removeprefix("source_") for name in _NODE_COLUMNS))
 
 
-def run_from(row: Row[Any], app: AppKey) -> Run:
-    """Make a run of a row of ``runs``."""
+def node_columns(runs: Sequence[int], nodes: Sequence[NodeExecution]) -> dict[str, Sequence[Any]]:
+    """The columns of ``node_executions`` for nodes and the runs they are of; payloads stay in raw bodies."""
+    columns = dict(zip(_NODE_COLUMNS, zip(*map(_node, nodes), strict=True), strict=True))
+    return {"run": runs, **columns, "truncated": [" ".join(node.truncated) for node in nodes]}
+
+
+def run_from(row: Row[Any], app: AppKey, raw: bytes = b"") -> Run:
+    """Make a run of a row of ``runs`` and the raw that is kept of it."""
     return Run(
         app=app,
         run_id=row.run_id,
@@ -120,7 +145,7 @@ def run_from(row: Row[Any], app: AppKey) -> Run:
         exceptions_count=row.exceptions_count,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        raw=unpack(row.raw, f"run {row.run_id} of {app}"),
+        raw=raw,
     )
 
 
@@ -176,33 +201,6 @@ def certificate_from(row: Row[Any]) -> Certificate:
         distinct=row.distinct_rows,
         at=row.proved_at,
         retained=row.retained,
-    )
-
-
-def operation_row(operation: Operation) -> Mapping[str, Any]:
-    """A row of ``operations``."""
-    return {
-        "operation_id": operation.operation_id,
-        "operation_type": operation.operation_type,
-        "at": operation.at,
-        "user": operation.user,
-        "source": operation.app and operation.app.source,
-        "app_id": operation.app and operation.app.app_id,
-        "subject": operation.subject,
-        "data": dict(operation.data),
-    }
-
-
-def operation_from(row: Row[Any]) -> Operation:
-    """Make an operation of a row of ``operations``."""
-    return Operation(
-        operation_id=row.operation_id,
-        operation_type=row.operation_type,
-        at=row.at,
-        user=row.user,
-        app=None if row.source is None else AppKey(row.source, row.app_id),
-        subject=row.subject,
-        data=row.data,
     )
 
 

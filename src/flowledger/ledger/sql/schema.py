@@ -2,7 +2,14 @@
 
 import sqlalchemy as sa
 
-from flowledger.ledger.sql.types import CleanText, ExactDecimal, FittingInteger, JsonText, UtcDateTime
+from flowledger.ledger.sql.types import (
+    CleanText,
+    ExactDecimal,
+    FittingInteger,
+    JsonText,
+    MoneyByCurrency,
+    UtcDateTime,
+)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -49,7 +56,7 @@ runs = sa.Table(
     sa.Column("finished_at", UtcDateTime),
     # Of the run the row was written from: the same again changes nothing.  NULL where the row differs.
     sa.Column("fingerprint", sa.LargeBinary),
-    # The source's own row, compressed; NULL where it gave none.
+    # The source's own row, compressed; NULL where it gave none, empty where it is in large_raws.
     sa.Column("raw", sa.LargeBinary),
     # What is held of the detail (ledger.details.HeldDetail); all NULL where it was never read.
     sa.Column("detail_level", sa.SmallInteger),
@@ -57,6 +64,8 @@ runs = sa.Table(
     sa.Column("detail_permanent", sa.Boolean),
     sa.Column("detail_read_open", sa.Boolean),
     sa.Column("detail_settled", sa.Boolean, nullable=False),
+    # What its nodes cost (domain.costs.cost_of), as JSON; NULL where no price is known.
+    sa.Column("cost", MoneyByCurrency),
     sa.UniqueConstraint("source", "app_id", "run_id"),
 )
 UNSETTLED = runs.c.detail_settled == sa.false()
@@ -68,6 +77,10 @@ sa.Index(
     *(runs.c.source, runs.c.app_id, runs.c.listed_at.desc(), runs.c.log_id, runs.c.run_id),
     runs.c.collected_at,
 )
+# Order of the history of all apps.
+sa.Index("ix_runs_newest", runs.c.listed_at, runs.c.id)
+# Runs of an app and status, and their count.
+sa.Index("ix_runs_status", runs.c.source, runs.c.app_id, runs.c.status, runs.c.listed_at)
 # The few that may need enrichment, in the same order.
 sa.Index(
     "ix_runs_unsettled",
@@ -113,7 +126,19 @@ payloads = sa.Table(
     _run_id(),
     sa.Column("name", CleanText, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    # SHA-256 of the body as it was given, for large ones.
+    sa.Column("digest", sa.LargeBinary),
     sa.PrimaryKeyConstraint("run", "name"),
+)
+
+# The source's own rows that are too large to be in runs, compressed, and the SHA-256 of what they were.
+large_raws = sa.Table(
+    "large_raws",
+    metadata,
+    _run_id(),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("run"),
 )
 
 # Scopes: windows asked about, with the newest certificate; NULLs where only members were saved.
@@ -144,6 +169,8 @@ window_runs = sa.Table(
     sa.PrimaryKeyConstraint("window", "run"),
     sqlite_with_rowid=False,
 )
+# For the forgetting of runs.
+sa.Index("ix_window_runs_run", window_runs.c.run)
 
 operations = sa.Table(
     "operations",
@@ -185,3 +212,20 @@ WAITING = sa.and_(letters.c.sent_at.is_(None), letters.c.given_up == sa.false())
 sa.Index("ix_letters_posted", letters.c.posted_at)
 # The few that are still to be sent.
 sa.Index("ix_letters_waiting", letters.c.posted_at, sqlite_where=WAITING, postgresql_where=WAITING)
+
+# Keys of the API: never a secret, only its SHA-256.
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("key_id", CleanText, nullable=False),
+    sa.Column("name", CleanText, nullable=False),
+    sa.Column("digest", CleanText, nullable=False),
+    sa.Column("role", sa.SmallInteger, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    # Pairs of source and app id; null for every app.
+    sa.Column("apps", JsonText, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.UniqueConstraint("key_id"),
+)

@@ -19,13 +19,13 @@ _certificates = (
     .where(
         windows.c.source == sa.bindparam("source"),
         windows.c.app_id == sa.bindparam("app_id"),
-        windows.c.query == sa.bindparam("query"),
         windows.c.after_s >= sa.bindparam("after_s"),
         windows.c.before_s <= sa.bindparam("before_s"),
         windows.c.proved_at.is_not(None),
     )
-    .order_by(windows.c.after_s, windows.c.before_s)
+    .order_by(windows.c.after_s, windows.c.before_s, windows.c.query)
 )
+_certificates_of_query = _certificates.where(windows.c.query == sa.bindparam("query"))
 _leave = sa.delete(window_runs).where(
     window_runs.c.window == sa.bindparam("window_"), window_runs.c.run == sa.bindparam("run_")
 )
@@ -60,10 +60,11 @@ def read_certificate(connection: Connection, scope: Scope) -> Certificate | None
 
 
 def read_certificates(
-    connection: Connection, app: AppKey, within: Window, query: str
+    connection: Connection, app: AppKey, within: Window, query: str | None
 ) -> Sequence[Certificate]:
-    """Give the certificates of the scopes inside a window, oldest window first."""
-    rows = connection.execute(_certificates, scope_row(Scope(app, within, query)))
+    """Give the certificates of the scopes inside a window, of one query or all, oldest window first."""
+    statement = _certificates if query is None else _certificates_of_query
+    rows = connection.execute(statement, scope_row(Scope(app, within, query or "")))
     return [certificate_from(row) for row in rows]
 
 

@@ -2,14 +2,16 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
+import sqlalchemy as sa
+from sqlalchemy import URL, ColumnElement, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.dialects import sqlite as sqlite_types
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -19,7 +21,6 @@ from flowledger.errors import LedgerError, UsageError
 BUSY_TIMEOUT_S = 30.0
 PRAGMAS = (
     "journal_mode = WAL",  # readers and the writer do not wait for each other
-    "synchronous = NORMAL",  # a power cut may cost the last commits, never the file
     "foreign_keys = ON",
     "cache_size = -16384",  # 16 MiB
     "journal_size_limit = 67108864",  # a large transaction does not leave a large file behind
@@ -35,6 +36,10 @@ WAYS_OUT: Mapping[int, str] = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: make the file and its directory writable for this user",
     sqlite3.SQLITE_IOERR: "the disk gave an error: check its health and free space, then run again",
 }
+LASTED = "flowledger_lasted"
+INCREMENTAL = 2
+PAGES_AT_ONCE = 1000
+"""Given back in one transaction: 4 MB, while others wait for milliseconds."""
 OTHERWISE = "this should not happen: keep the file and report the message"
 
 
@@ -87,6 +92,37 @@ class SqliteFile:
         """Never: a transaction that has begun is not taken back for another."""
         return False
 
+    def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
+        """Count on from the last key: nobody else writes."""
+        last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM runs").scalar_one()
+        return range(last + 1, last + 1 + count)
+
+    def lasted(
+        self, seconds: ColumnElement[Any], least: Decimal | None, most: Decimal | None
+    ) -> ColumnElement[bool]:
+        """Compare exactly, which SQLite's own numbers could not."""
+        bounds = (None if bound is None else str(bound) for bound in (least, most))
+        return sa.Function(LASTED, seconds, *bounds, type_=sa.Boolean()).is_(sa.true())
+
+    def holds(self, text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Look for a part; ``LIKE`` takes no long ones."""
+        return sa.func.instr(text, part) > 0
+
+    def compact(self, engine: Engine) -> None:
+        """Give free pages back a few at a time, and empty the log; a file of old is made anew once."""
+        with self.explaining(), engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            if raw.execute("PRAGMA auto_vacuum").fetchone() == (INCREMENTAL,):
+                while raw.execute("PRAGMA freelist_count").fetchone() != (0,):
+                    raw.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+            else:
+                raw.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                raw.execute("VACUUM")
+            # Readers keep the log from being emptied: the next time will do then.
+            raw.execute("PRAGMA busy_timeout = 100")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.invalidate()  # the next user waits as long as before
+
     def __str__(self) -> str:
         return str(self.path)
 
@@ -118,12 +154,31 @@ class SqliteDateTime(sqlite_types.DATETIME):
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # So that space can be given back a little at a time.  A file that has it would wait here as a writer.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").close()
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
+    connection.create_function(LASTED, 3, _lasted, deterministic=True)
+
+
+def _lasted(seconds: str | None, least: str | None, most: str | None) -> bool:
+    number = Decimal(seconds or "NaN")
+    return (
+        number.is_finite()
+        and (least is None or number >= Decimal(least))
+        and (most is None or number <= Decimal(most))
+    )
 
 
 def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("writes") is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    # In WAL mode a power cut may cost the last commits that were not waited for, never the file.
+    level = "FULL" if options.get("durable") else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
     # A transaction that reads first and writes later can be refused at its first write; one that begins
     # as a writer waits for its turn.
-    reads = connection.get_execution_options().get("writes") is None
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,10 +1,17 @@
-"""Column types that mean the same in every database."""
+"""Column types that mean the same in every database.
+
+``column`` converts a whole column for the driver, which costs a fifth of value by value (``bulk``).
+"""
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
+import orjson
 from sqlalchemy import BigInteger, DateTime, Dialect, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -33,6 +40,14 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
 
+    @staticmethod
+    def column(values: Iterable[datetime | None]) -> list[Any]:
+        """As text, which every database reads."""
+        return [
+            value and (value.isoformat(" ", "microseconds")[:26] if value.tzinfo is UTC else utc_text(value))
+            for value in values
+        ]
+
 
 class ExactDecimal(TypeDecorator[Decimal]):
     """A decimal kept digit for digit, as text: 0.10 comes back as 0.10."""
@@ -45,6 +60,10 @@ class ExactDecimal(TypeDecorator[Decimal]):
 
     def process_result_value(self, value: str | None, _dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value)
+
+    @staticmethod
+    def column(values: Iterable[Decimal | None]) -> list[Any]:
+        return [None if value is None else str(value) for value in values]
 
 
 class CleanText(TypeDecorator[str]):
@@ -60,6 +79,14 @@ class CleanText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
         return None if value is None else clean(value)
 
+    @staticmethod
+    def column(values: Iterable[str | None]) -> list[Any]:
+        texts = list(values)
+        together = "".join(filter(None, texts))
+        if clean(together) is together:
+            return texts
+        return [text and clean(text) for text in texts]
+
 
 class FittingInteger(TypeDecorator[int]):
     """A number a source gave; what does not fit in 64 bits becomes NULL (``texts.fitting``)."""
@@ -69,6 +96,14 @@ class FittingInteger(TypeDecorator[int]):
 
     def process_bind_param(self, value: int | None, _dialect: Dialect) -> int | None:
         return None if value is None else fitting(value)
+
+    @staticmethod
+    def column(values: Iterable[int | None]) -> list[Any]:
+        numbers = list(values)
+        known = [number for number in numbers if number is not None]
+        if not known or None not in (fitting(min(known)), fitting(max(known))):
+            return numbers
+        return [None if number is None else fitting(number) for number in numbers]
 
 
 class JsonText(TypeDecorator[Any]):
@@ -82,3 +117,45 @@ class JsonText(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
         return json.loads(value or "null")
+
+
+class MoneyByCurrency(TypeDecorator[Mapping[str, Decimal]]):
+    """Amounts by currency as JSON text, digit for digit; NULL where there are none."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, Decimal] | None, _dialect: Dialect) -> str | None:
+        return money_text(value) if value else None
+
+    @staticmethod
+    def column(values: Iterable[Mapping[str, Decimal] | None]) -> list[Any]:
+        return [money_text(value) if value else None for value in values]
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Mapping[str, Decimal]:
+        return money_from(value)
+
+
+def utc_text(value: datetime) -> str:
+    """Write an aware time as naive UTC with microseconds.
+
+    :raises ValueError: when it has no time zone.
+    """
+    if value.tzinfo is not UTC:
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        value = value.astimezone(UTC)
+    return value.isoformat(" ", "microseconds")[:26]
+
+
+def money_text(amounts: Mapping[str, Decimal]) -> str:
+    """Write amounts by currency."""
+    texts = {clean(currency): str(amount) for currency, amount in amounts.items()}
+    return json.dumps(texts, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)
+def money_from(text: str | None) -> Mapping[str, Decimal]:
+    """Read amounts by currency; most runs of an app cost one of few sums."""
+    amounts: Mapping[str, str] = orjson.loads(text or "{}")
+    return MappingProxyType({currency: Decimal(amount) for currency, amount in amounts.items()})
