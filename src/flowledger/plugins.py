@@ -16,6 +16,7 @@ LEDGERS: Mapping[str, str] = {
     "sqlite": "flowledger.ledger.sql.ledger:SqlLedger",
     "postgresql": "flowledger.ledger.sql.ledger:SqlLedger",
     "memory": "flowledger.ledger.memory:MemoryLedger",
+    "file": "flowledger.ledger.files.ledger:FileLedger",
 }
 STORAGES: Mapping[str, str] = {
     "local": "flowledger.storage.local:LocalStorage",

@@ -1,9 +1,12 @@
-"""Several processes on one ledger, in a file or in PostgreSQL, and processes that are killed."""
+"""Several processes on one ledger, in SQLite, PostgreSQL or files, and processes that are killed."""
 
+import json
 import os
+import random
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +15,9 @@ import pytest
 
 import flowledger
 from flowledger.domain.certificates import Scope
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.messages import Letter, Message
+from flowledger.domain.recorded import KINDS, coze_detail, logged_detail, record_of
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.ledger import open_ledger
@@ -61,11 +66,40 @@ ledger.close()
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+RECORDER = """
+import sys
+from datetime import UTC, datetime, timedelta
+from flowledger.domain.history import RunKey
+from flowledger.domain.recorded import KINDS, coze_detail, logged_detail
+from flowledger.ledger import open_ledger
+
+url, source, name, writes = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+start = datetime(2026, 11, 1, tzinfo=UTC)
+ledger = open_ledger(url, {"log": logged_detail, "coze": coze_detail})
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(writes):
+    at, run_id = start + timedelta(seconds=number), f"{name}-{number}"
+    record = {"execution_id": run_id, "status": "success", "start_time": at.isoformat()}
+    if source == "coze":
+        at_ms = int(at.timestamp() * 1000)
+        record = {"execute_id": run_id, "execute_status": "success", "create_time": at_ms}
+    run, detail = KINDS[source].kept(record | {"workflow_id": "flow", "output": {"text": "x" * 300}})
+    ledger.amend(RunKey(run.app, run_id), lambda _: (run, detail))
+    print(run_id, flush=True)
+ledger.close()
+"""
+WRITES = int(os.environ.get("LEDGER_WRITES", "40"))
+"""By each of eight processes; LEDGER_WRITES=500 is the whole of it."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "file"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place of each kind where no ledger is yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new/ledger.db"
+    if request.param == "file":
+        return f"file://{tmp_path}/new/ledger"
     made: str = request.getfixturevalue("new_postgresql")()
     return made
 
@@ -150,10 +184,67 @@ def test_a_killed_writer_leaves_whole_transactions(url: str) -> None:
     ledger.close()
     assert certificate is not None
     assert held == certificate.distinct >= 20 * len(acknowledged)
-    if url.startswith("postgresql"):
+    if not url.startswith("sqlite"):
         return
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def acknowledged_by(worker: "subprocess.Popen[str]", killed_after: int | None) -> list[str]:
+    """Read what a process says was kept, and kill it once it has said so much."""
+    assert worker.stdout is not None
+    if killed_after is None:
+        return worker.stdout.read().split()
+    told = [worker.stdout.readline() for _ in range(killed_after)]
+    worker.kill()
+    told += worker.stdout.readlines()
+    return [line.strip() for line in told if line.endswith("\n")]
+
+
+@pytest.mark.parametrize("source", ["log", "coze"])
+def test_what_eight_processes_were_told_is_kept_is_there(url: str, source: str, tmp_path: Path) -> None:
+    """Half of them are killed while they write: each acknowledged record is held, whole, and none twice."""
+    moments = random.Random(f"{source} {WRITES}")
+    kills = [None if number % 2 else moments.randrange(1, WRITES) for number in range(8)]
+    open_ledger(url, {}).close()
+    workers = [start(RECORDER, url, source, f"p{number}", str(WRITES)) for number in range(8)]
+    let_go(*workers)
+    with ThreadPoolExecutor(8) as pool:
+        acknowledged = [each for told in pool.map(acknowledged_by, workers, kills) for each in told]
+    for worker, killed_after in zip(workers, kills, strict=True):
+        _, problems = worker.communicate(timeout=60)
+        assert killed_after is not None or (worker.returncode, problems) == (0, "")
+    ledger = open_ledger(url, {"log": logged_detail, "coze": coze_detail})
+    final, detail = KINDS[source].kept(LAST | {"workflow_id": "flow"})
+    ledger.amend(RunKey(final.app, "last"), lambda _: (final, detail))
+    ledger.compact()
+    held = [entry.run for entry in ledger.history(RunQuery(), limit=10**6, with_details=True).entries]
+    ledger.close()
+    ids = [record_of(run)[KINDS[source].run_field] for run in held]
+    assert len(ids) == len(set(ids))
+    assert set(acknowledged) <= set(ids)
+    assert len(ids) <= len(acknowledged) + 5, "of each killed process one record may be there unacknowledged"
+    assert sum(kill is None for kill in kills) * WRITES <= len(acknowledged)
+    if url.startswith("file"):
+        check_files(tmp_path / "new/ledger", source, ids)
+
+
+LAST = {"execution_id": "last", "execute_id": "last", "status": "success", "create_time": 0}
+
+
+def check_files(folder: Path, source: str, ids: list[str]) -> None:
+    """Every file parses, and the files for other programs say the same."""
+    for file in folder.rglob("*.json"):
+        json.loads(file.read_bytes())
+    for file in folder.rglob("*.jsonl"):
+        assert [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert list(folder.rglob("*.corrupt-*")) == []
+    if source == "log":
+        assert sorted(file.stem for file in (folder / "workflow_executions").glob("*.json")) == sorted(ids)
+        return
+    snapshot = json.loads((folder / "execution_history/flow.json").read_bytes())
+    assert [record["execute_id"] for record in snapshot["histories"]] == ids
+    assert snapshot["total"] == len(ids)
 
 
 def test_opening_a_current_ledger_imports_no_migrations(url: str) -> None:

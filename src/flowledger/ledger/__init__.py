@@ -11,7 +11,8 @@ def open_ledger(url: str, decoders: Mapping[str, Decoder]) -> Ledger:
     """Open the ledger a URL names, making it or bringing its schema up to date where needed.
 
     ``sqlite:///path/to/ledger.db`` keeps a file (made with its directory, mode 0600),
-    ``postgresql://user:password@host:port/database`` a database that is there, ``memory://`` nothing.
+    ``postgresql://user:password@host:port/database`` a database that is there, ``file:///path/to/folder``
+    JSON files (made with their folder, for their owner alone), ``memory://`` nothing.
     ``decoders`` rebuild details, by the source of the run.
 
     :raises UsageError: for a URL that names no ledger; LedgerError: when it cannot be used;
@@ -21,7 +22,7 @@ def open_ledger(url: str, decoders: Mapping[str, Decoder]) -> Ledger:
     if not separator:
         raise UsageError(
             "the ledger's URL has no scheme: write sqlite:///path/to/ledger.db,"
-            " postgresql://user:password@host:port/database or memory://"
+            " postgresql://user:password@host:port/database, file:///path/to/folder or memory://"
         )
     ledger: Ledger = plugins.load("ledger", scheme.partition("+")[0]).open(url, decoders)
     return ledger

@@ -19,6 +19,8 @@ from flowledger.settings.variables import APP_VARIABLES
 
 NAMES = {field: name for name, field in APP_VARIABLES.items()}
 KEY, KEY_FILE, STORAGE = "FLOWLEDGER_SECRET_KEY", "FLOWLEDGER_SECRET_KEY_FILE", "STORAGE_OPTIONS"
+LEDGER = "LEDGER_URL"
+"""Its file://DIR is a ledger in a folder, no reference; file:PATH still is one."""
 NEEDED = ("base_url", "api_token", "id")
 
 
@@ -57,7 +59,11 @@ class Reading:
     def with_secrets(self, root: Path) -> "Reading":
         """Read the secrets that are referred to; those that cannot be read are left out, and named."""
         keyring, lines = self.keyring(root)
-        found = {way: text for way, text in references.references_in(self.values) if way != (KEY,)}
+        found = {
+            way: text
+            for way, text in references.references_in(self.values)
+            if way != (KEY,) and not (way == (LEDGER,) and text.strip().startswith("file://"))
+        }
         answers = {text: _answer(text, keyring) for text in dict.fromkeys(found.values())}
         secrets: dict[Way, SecretStr | None] = {}
         for way, text in found.items():

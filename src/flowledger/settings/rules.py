@@ -135,6 +135,14 @@ def check_word(text: str) -> str:
     return text.strip()
 
 
+def check_origin(text: str) -> str:
+    """Refuse what no browser calls an origin: scheme, host and port, and nothing behind them."""
+    parts = urlsplit(check_http(text))
+    if not parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must be an origin such as https://pages.example.com, without a path")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
 def check_web_secret(value: SecretStr) -> SecretStr:
     """Refuse what is no web address, without quoting it: robots' addresses hold their key."""
     parts = urlsplit(check_secret(value).get_secret_value().strip())
@@ -144,19 +152,27 @@ def check_web_secret(value: SecretStr) -> SecretStr:
 
 
 def check_ledger_url(value: SecretStr) -> SecretStr:
-    """Refuse an address no ledger is registered for; a relative SQLite file is meant from the root."""
+    """Refuse an address no ledger is registered for; relative files and folders are meant from the root."""
     scheme, separator, rest = value.get_secret_value().partition("://")
     if not separator:
         raise ValueError("must be an address such as sqlite:///outputs/ledger.db")
     kind = _one_of("ledger", scheme.partition("+")[0], LEDGERS)
     if kind == "postgresql":
         _check_postgresql(value.get_secret_value())
+    if kind == "file":
+        return _ledger_folder(rest)
     if kind != "sqlite":
         return value
     file = rest.removeprefix("/")
     if file in ("", ":memory:"):
         raise ValueError("names no file: write sqlite:///outputs/ledger.db (memory:// keeps nothing)")
     return SecretStr(f"{scheme}:///{rooted(Path(file))}")
+
+
+def _ledger_folder(place: str) -> SecretStr:
+    if not place.strip("/"):
+        raise ValueError("names no folder: write file:///path/to/folder")
+    return SecretStr(f"file://{rooted(Path(place))}")
 
 
 def _check_postgresql(url: str) -> None:

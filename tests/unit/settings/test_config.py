@@ -88,6 +88,7 @@ def test_an_unclear_app_is_refused_with_the_known_ones(load: Load, app: Variable
         load(need_app=False).app()
 
 
+@pytest.mark.fault(35)
 def test_all_problems_come_at_once_with_their_places(problems: Problems) -> None:
     """Every line names the variable and the file, whatever else is wrong."""
     found = problems(

@@ -54,6 +54,7 @@ def test_a_wrong_base_url_is_refused_with_the_reason(url: str, reason: str) -> N
         ("LEDGER_URL", "outputs/ledger.db", "must be an address such as sqlite:///outputs/ledger.db"),
         ("LEDGER_URL", "oracle://h/x", "unknown ledger 'oracle': one of "),
         ("LEDGER_URL", "sqlite://", "names no file: "),
+        ("LEDGER_URL", "file:///", "names no folder: "),
         ("LEDGER_URL", "postgresql://h", "names no database: "),
         ("LEDGER_URL", "postgresql://u:p@[h/x", "has a host or a port that cannot be read: "),
         ("LEDGER_URL", "postgresql://u:p@h:port/x", "has a host or a port that cannot be read: "),
@@ -113,6 +114,13 @@ def test_a_ledger_may_be_forgotten(load: Load) -> None:
     """memory:// keeps nothing and needs no file."""
     settings = load({"LEDGER_URL": "memory://"}, need_app=False)
     assert settings.ledger_url.get_secret_value() == "memory://"
+
+
+def test_a_ledger_may_be_a_folder(load: Load, tmp_path: Path) -> None:
+    """An absolute folder stays as it is, a relative one is meant from the root."""
+    for folder, meant in (("file:///var/lib/x", "/var/lib/x"), ("file://outputs/x", f"{tmp_path}/outputs/x")):
+        settings = load({"LEDGER_URL": folder}, need_app=False)
+        assert settings.ledger_url.get_secret_value() == f"file://{meant}"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])

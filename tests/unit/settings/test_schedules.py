@@ -134,6 +134,7 @@ def test_crons_of_five_fields_are_taken(cron: str) -> None:
     assert entry({"schedule": cron}).schedule == cron
 
 
+@pytest.mark.fault(35)
 @pytest.mark.parametrize(
     "cron", ["", "@daily", "61 2 * * *", "0 25 * * *", "0 2 * *", "0 2 * * * *", "0 2 31 2 *", "H 2 * * *", 5]
 )
@@ -143,6 +144,7 @@ def test_other_crons_are_refused_by_their_place(cron: object) -> None:
     assert line.startswith(f"daily_report.schedule in {FILE}: ")
 
 
+@pytest.mark.fault(35)
 def test_everything_wrong_is_said_at_once() -> None:
     """Each line names the entry, the field and the remedy."""
     lines = problems(
