@@ -3,6 +3,8 @@
 FlowledgerError
 ├── FatalError                    stop; a human has to change something
 │   ├── UsageError                the caller's words are wrong (exit status 2)
+│   │   └── RecordConflictError       the record is another one already, or has ended otherwise
+│   ├── RecordNotFoundError       there is no record of that id
 │   ├── SettingsError             one or many bad settings, listed together
 │   ├── UnreadableSecretError     a reference to a secret leads to nothing that can be read
 │   ├── AuthenticationError       a key, token or password was refused
@@ -41,6 +43,14 @@ class FatalError(FlowledgerError):
 
 class UsageError(FatalError):
     """The caller's words are wrong; the command line exits with status 2."""
+
+
+class RecordConflictError(UsageError):
+    """What is to be recorded contradicts what is: another record of that id, or one that ended otherwise."""
+
+
+class RecordNotFoundError(FatalError, LookupError):
+    """There is no record of that id; a ``LookupError`` too, as those who write programs expect."""
 
 
 class SettingsError(FatalError):

@@ -17,23 +17,28 @@ from flowledger.domain.runs import AppKey, Creator, Detailed, Json, Missing, Run
 LOG = "log"
 COZE = "coze"
 NO_NODES = Missing("the recording program tells of no nodes", permanent=True)
+LARGEST_COUNT = 2**63 - 1
 _SYNONYMS: Mapping[RunStatus, str] = {
-    RunStatus.PENDING: "created queued waiting scheduled submitted",
-    RunStatus.RUNNING: "started in_progress executing processing retrying",
-    RunStatus.PAUSED: "suspended awaiting_approval pending_approval",
-    RunStatus.SUCCESS: "succeeded successful completed complete finished done ok",
-    RunStatus.PARTIAL: "partial_success partial-succeeded partially_completed",
-    RunStatus.FAILED: "fail failure error errored exception timeout timed_out crashed",
-    RunStatus.CANCELLED: "canceled stopped aborted terminated rejected skipped",
-    RunStatus.INTERRUPTED: "interrupt",
+    RunStatus.PENDING: "created queued waiting scheduled submitted 等待中 排队中 待执行",
+    RunStatus.RUNNING: "started in_progress executing processing retrying 运行中 执行中 进行中",
+    RunStatus.PAUSED: "suspended awaiting_approval pending_approval 暂停 已暂停",
+    RunStatus.SUCCESS: "succeeded successful completed complete finished done ok 成功 完成 已完成",
+    RunStatus.PARTIAL: "partial_success partial-succeeded partially_completed 部分成功",
+    RunStatus.FAILED: "fail failure error errored exception timeout timed_out crashed 失败 超时 出错",
+    RunStatus.CANCELLED: "canceled stopped aborted terminated rejected skipped 取消 已取消 已停止",
+    RunStatus.INTERRUPTED: "interrupt 中断 已中断",
 }
 _WORDS = {word: status for status, words in _SYNONYMS.items() for word in (status.value, *words.split())}
 
 
+def known_status(word: str) -> RunStatus | None:
+    """Give the status a word stands for; None where only its own program knows."""
+    return _WORDS.get(word.strip().lower().replace(" ", "_"))
+
+
 def status_of(word: str, *, ended: bool) -> RunStatus:
     """Give the status a word stands for; of an unknown word only whether the run has ended is known."""
-    known = _WORDS.get(word.strip().lower().replace(" ", "_"))
-    return known or (RunStatus.PARTIAL if ended else RunStatus.RUNNING)
+    return known_status(word) or (RunStatus.PARTIAL if ended else RunStatus.RUNNING)
 
 
 def raw_of(record: Mapping[str, Json]) -> bytes:
@@ -168,5 +173,7 @@ def _tokens(usage: Json) -> int | None:
         (usage[name] for name in ("total_tokens", "tokens", "token_count") if usage.get(name) is not None),
         None,
     )
+    if isinstance(found, int) and abs(found) > LARGEST_COUNT:
+        return None  # Python writes no integer of more than 4,300 digits
     number = decimal_of(found)
-    return None if number is None else int(number)
+    return int(number) if number is not None and -LARGEST_COUNT <= number <= LARGEST_COUNT else None

@@ -1,1 +1,31 @@
-"""Records of other programs: ``LogService`` and ``ExecutionHistoryService``."""
+"""Records of other programs: ``LogService`` and ``ExecutionHistoryService``, over the one ledger.
+
+Importing opens nothing: ``log_service`` reads the settings and opens the ledger when it is first used.
+"""
+
+from flowledger.domain.coze_executions import NOT_GIVEN
+from flowledger.records.execution_history import ExecutionHistoryService
+from flowledger.records.formatter import LogFormatter
+from flowledger.records.lazy import log_service
+from flowledger.records.log_service import LogService, load_default_config
+from flowledger.records.models import WorkflowExecutionLog, WorkflowOperationLog
+from flowledger.records.storage import BaseLogStorage, DatabaseLogStorage, FileLogStorage, create_storage
+from flowledger.records.words import OPERATION_TYPES
+from flowledger.records.workflow_logger import WorkflowLogger
+
+__all__ = [
+    "NOT_GIVEN",
+    "OPERATION_TYPES",
+    "BaseLogStorage",
+    "DatabaseLogStorage",
+    "ExecutionHistoryService",
+    "FileLogStorage",
+    "LogFormatter",
+    "LogService",
+    "WorkflowExecutionLog",
+    "WorkflowLogger",
+    "WorkflowOperationLog",
+    "create_storage",
+    "load_default_config",
+    "log_service",
+]

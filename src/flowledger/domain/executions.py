@@ -1,0 +1,238 @@
+"""What becomes of a logged execution (source ``log``): decided here, kept by whoever asks.
+
+An execution is a JSON object: execution_id, workflow_id, status (the caller's own word), start_time and
+end_time (aware ISO 8601), context, messages, task_results, and whatever else its program tells.  ``held`` is
+the execution as it is kept, ``at`` the present (aware UTC).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from flowledger.domain.record_checks import (
+    RecordLimits,
+    check_json,
+    check_size,
+    checked_id,
+    checked_time,
+    checked_word,
+    kind_of,
+)
+from flowledger.domain.recorded import LOG, instant_of, known_status, raw_of, record_of, status_of
+from flowledger.domain.runs import Detailed, Entry, Json, RunStatus
+from flowledger.errors import RecordConflictError, UsageError
+
+Record = dict[str, Any]
+COMPLETED, FAILED, RUNNING = "completed", "failed", "running"
+_DID_WELL = (RunStatus.SUCCESS, RunStatus.PARTIAL)
+_TIMES = ("start_time", "end_time")
+
+
+def logged(held: Record | None, given: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+    """Give an execution as it is after being logged: what is given takes the place of what is held.
+
+    Of a new one ``status`` is else running, ``start_time`` the present; ``given`` has both ids.
+
+    :raises UsageError: when something is wrong with it; RecordConflictError: when it is another workflow's.
+    """
+    told = _checked(given, limits)
+    if held is None:
+        fresh = {"execution_id": "", "workflow_id": "", "status": RUNNING, "start_time": at.isoformat()}
+        return _fitting({**fresh, "end_time": None, "context": {}, "messages": [], **told}, limits)
+    refuse_other_workflow(str(told["execution_id"]), held["workflow_id"], told["workflow_id"])
+    return _fitting(_ended({**held, **told}, held, told, at), limits)
+
+
+def started(
+    held: Record | None,
+    workflow_id: str,
+    execution_id: str,
+    context: Json,
+    at: datetime,
+    limits: RecordLimits,
+) -> Record:
+    """Give an execution as it is after its start; one that was started just so before stays as it is.
+
+    :raises UsageError: when something is wrong; RecordConflictError: when it was started otherwise.
+    """
+    given = {"execution_id": execution_id, "workflow_id": workflow_id, "context": context}
+    fresh = logged(None, given, at, limits)
+    if held is None:
+        return fresh
+    refuse_other_workflow(execution_id, held["workflow_id"], workflow_id)
+    if not same_json(held.get("context"), fresh["context"]):
+        raise RecordConflictError(
+            f"the execution {execution_id} of {workflow_id} was started before, with another context:"
+            " start this one with an id of its own"
+        )
+    return held
+
+
+def updated(
+    held: Record,
+    at: datetime,
+    limits: RecordLimits,
+    *,
+    status: object = None,
+    messages: object = None,
+    task_results: object = None,
+) -> Record:
+    """Give an execution with its new status, messages added at the end, and task results put among its own.
+
+    :raises UsageError: when something is wrong; RecordConflictError: when it has ended with another status.
+    """
+    told: Record = {}
+    if status is not None:
+        told["status"] = checked_word("status", status)
+        _refuse_late(held, told["status"])
+    if messages is not None:
+        told["messages"] = [*_list("messages", held.get("messages")), *_list("messages", messages)]
+    if task_results is not None:
+        merged = {**_object("task_results", held.get("task_results"))}
+        told["task_results"] = {**merged, **_object("task_results", task_results)}
+    check_json("the execution", told, limits)
+    return _fitting(_ended({**held, **told}, held, told, at), limits)
+
+
+def completed(
+    held: Record,
+    at: datetime,
+    limits: RecordLimits,
+    *,
+    success: object = True,
+    messages: object = None,
+    end_time: object = None,
+) -> Record:
+    """Give an execution that has ended; saying so twice changes nothing.
+
+    :raises UsageError: when something is wrong; RecordConflictError: when it ended otherwise before.
+    """
+    if not isinstance(success, bool):
+        raise UsageError(f"success must be true or false, not {kind_of(success)}")
+    before = _status(held)
+    if not before.is_open and (before in _DID_WELL) is not success:
+        raise _ended_before(held, COMPLETED if success else FAILED)
+    kept, more = _list("messages", held.get("messages")), _list("messages", messages)
+    is_repeated = not before.is_open and kept[len(kept) - len(more) :] == more
+    told: Record = {"messages": kept if is_repeated else [*kept, *more]}
+    check_json("the execution", told, limits)
+    if before.is_open:
+        told["status"] = COMPLETED if success else FAILED
+    given = checked_time("end_time", end_time, limits.zone)
+    ended = given or held.get("end_time") or _not_before(held.get("start_time"), at)
+    return _fitting({**held, **told, "end_time": ended}, limits)
+
+
+def execution_of(entry: Entry) -> Record:
+    """Tell of any run as an execution; one that was logged comes back as it was given."""
+    run, detail = entry.run, entry.detail
+    if run.app.source == LOG:
+        return record_of(run)
+    return {
+        "execution_id": run.run_id,
+        "workflow_id": run.app.app_id,
+        "status": run.source_status,
+        "start_time": (run.started_at or run.listed_at).isoformat(),
+        "end_time": run.finished_at.isoformat() if run.finished_at else None,
+        "context": dict(detail.inputs or {}) if isinstance(detail, Detailed) else {},
+        "messages": [],
+        "task_results": dict(detail.outputs or {}) if isinstance(detail, Detailed) else {},
+        "source": run.app.source,
+    }
+
+
+def refuse_other_workflow(execution_id: str, held_by: object, given: object) -> None:
+    """Let an execution belong to one workflow only.
+
+    :raises RecordConflictError: with the names of both.
+    """
+    if held_by != given:
+        raise RecordConflictError(
+            f"the execution {execution_id} belongs to the workflow {held_by}, not to {given}:"
+            " record it with an id of its own"
+        )
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON; true is not 1 there, and the order of keys does not matter."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _checked(given: Mapping[str, Json], limits: RecordLimits) -> Record:
+    """Give what is told of an execution with its parts of the right kinds."""
+    if not isinstance(given, Mapping):
+        raise UsageError(f"an execution must be an object, not {kind_of(given)}")
+    times = {
+        name: checked_time(name, given[name], limits.zone)
+        for name in _TIMES
+        if given.get(name) is not None or (name == "end_time" and name in given)
+    }
+    told: Record = {**{name: value for name, value in given.items() if name not in _TIMES}, **times}
+    told["execution_id"] = checked_id("execution_id", told.get("execution_id"))
+    told["workflow_id"] = checked_id("workflow_id", told.get("workflow_id"))
+    check_json("the execution", told, limits)
+    if "status" in told:
+        told["status"] = RUNNING if told["status"] is None else checked_word("status", told["status"])
+    for name, kind in (("context", _object), ("messages", _list), ("task_results", _object)):
+        if name in told:
+            told[name] = kind(name, told[name])
+    return told
+
+
+def _fitting(record: Record, limits: RecordLimits) -> Record:
+    check_size(f"the execution {record['execution_id']}", raw_of(record), limits)
+    return record
+
+
+def _ended(record: Record, held: Record, told: Record, at: datetime) -> Record:
+    """Let the end's time follow the status where it is not told; a new start takes it away."""
+    if "status" not in told or "end_time" in told:
+        return record
+    known = known_status(record["status"])
+    if known is not None and known.is_open and not _status(held).is_open:
+        return {**record, "end_time": None}
+    if known is not None and not known.is_open and record.get("end_time") is None:
+        return {**record, "end_time": _not_before(record.get("start_time"), at)}
+    return record
+
+
+def _not_before(start: Json, at: datetime) -> str:
+    started_at = instant_of(start)
+    return (at if started_at is None else max(at, started_at)).isoformat()
+
+
+def _refuse_late(held: Record, word: str) -> None:
+    """Refuse a status that says of an ended execution that it goes on, or that it ended otherwise."""
+    before, known = _status(held), known_status(word)
+    if before.is_open or known is None or known == before:
+        return
+    if known.is_open or known_status(held["status"]) is not None:
+        raise _ended_before(held, word)
+
+
+def _status(held: Record) -> RunStatus:
+    return status_of(str(held["status"]), ended=held.get("end_time") is not None)
+
+
+def _ended_before(held: Record, word: str) -> RecordConflictError:
+    return RecordConflictError(
+        f"the execution {held['execution_id']} of {held['workflow_id']} has ended as {held['status']!r} and"
+        f" cannot become {word!r}; to begin it anew, log it with that status (log_workflow_execution)"
+    )
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
+        raise UsageError(f"{name} must be a list, not {kind_of(value)}")
+    return list(value)
+
+
+def _object(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{name} must be an object, not {kind_of(value)}")
+    return dict(value)
