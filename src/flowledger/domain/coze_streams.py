@@ -1,0 +1,209 @@
+"""A Coze workflow that runs and tells of it: its events folded into what the record will say.
+
+The words of the events are those of Coze's ``POST /v1/workflow/stream_run``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from flowledger.domain.runs import Json
+from flowledger.domain.texts import clip, mend
+
+MESSAGE, ERROR, DONE, INTERRUPT, PING = "Message", "Error", "Done", "Interrupt", "PING"
+SUCCESS, FAILED, INTERRUPTED = "success", "failed", "interrupted"
+UNNAMED = "End"
+"""The name of an end node that Coze leaves without one."""
+LONGEST_TITLE, LONGEST_REASON, DEEPEST = 100, 4000, 20
+
+
+class CozeEvent(NamedTuple):
+    """One event of a run: its word, its data, and its number in the stream, where it has one."""
+
+    event: str
+    data: Mapping[str, Json]
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowOrder:
+    """Which workflow is to run, with what, and for whom."""
+
+    workflow_id: str
+    parameters: Mapping[str, Json]
+    bot_id: str | None = None
+    conversation_id: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended; ``interrupt`` is what Coze wants back where the run is to go on."""
+
+    status: str
+    error_code: int | str | None = None
+    error_message: str | None = None
+    interrupt: Mapping[str, Json] | None = None
+
+
+CUT_SHORT = Ending(
+    FAILED,
+    "stream_ended",
+    "Coze ended the stream without the event Done; what came before it is in the output",
+)
+CLIENT_GONE = Ending(
+    INTERRUPTED, "client_gone", "the client went away before the end; the workflow may have run on in Coze"
+)
+SERVER_STOPPED = Ending(
+    INTERRUPTED,
+    "server_stopped",
+    "Flowledger was stopped before the end; the workflow may have run on in Coze",
+)
+PROCESS_GONE = Ending(
+    INTERRUPTED,
+    "process_gone",
+    "the process that recorded this run is gone; the workflow may have run on in Coze",
+)
+
+
+@dataclass(slots=True)
+class _Message:
+    """One text of one node, as far as it has come."""
+
+    name: str
+    facts: dict[str, Json]
+    pieces: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What a run has told so far; of the output at most ``most_bytes`` (as JSON in UTF-8) are kept.
+
+    The first event that ends the run decides; nothing after it counts.
+    """
+
+    most_bytes: int
+    ending: Ending | None = None
+    kept_bytes: int = 0
+    is_trimmed: bool = False
+    missing_events: int = 0
+    usage: Mapping[str, Json] | None = None
+    debug_url: str | None = None
+    _messages: list[_Message] = field(default_factory=list)
+    _open: dict[str, _Message] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
+    _next: int = 0
+
+    def take(self, event: CozeEvent) -> Ending | None:
+        """Fold one event in, and give how the run ended, once it has."""
+        if self.ending is not None:
+            return self.ending
+        self._count(event.number)
+        data = event.data
+        if isinstance(data.get("usage"), Mapping) and data["usage"]:
+            self.usage = keepable(data["usage"])
+        if isinstance(data.get("debug_url"), str):
+            self.debug_url = keepable(data["debug_url"]) or self.debug_url
+        if event.event == MESSAGE:
+            self._say(data)
+        elif event.event == DONE:
+            self.ending = Ending(SUCCESS)
+        elif event.event == ERROR:
+            self.ending = _failure(data)
+        elif event.event == INTERRUPT:
+            self.ending = _interruption(data)
+        return self.ending
+
+    def changes(self) -> dict[str, Any]:
+        """Give the fields of the record that follow from it, those not known left out."""
+        known: dict[str, Any] = {"is_output_trimmed": self.is_trimmed}
+        if self._messages:
+            known["output"] = {each.name: "".join(each.pieces) for each in self._messages}
+            known["node_execute_status"] = {each.name: each.facts for each in self._messages}
+        if self.usage is not None:
+            known["usage"] = self.usage
+        if self.debug_url is not None:
+            known["debug_url"] = self.debug_url
+        return known
+
+    def _count(self, number: int | None) -> None:
+        """Coze numbers its events from 0 on, so that a lost one shows."""
+        if number is None:
+            return
+        self.missing_events += max(0, number - self._next)
+        self._next = max(self._next, number + 1)
+
+    def _say(self, data: Mapping[str, Json]) -> None:
+        title = _title(data)
+        key = next((str(data[name]) for name in ("node_execute_uuid", "node_id") if data.get(name)), title)
+        message = self._open.get(key) or self._begin(key, title, data)
+        content = data.get("content")
+        text = content if isinstance(content, str) else "" if content is None else json.dumps(content)
+        self._add(message, keepable(text))
+        if data.get("node_is_finish") is True:
+            message.facts["is_finish"] = True
+            del self._open[key]
+
+    def _begin(self, key: str, title: str, data: Mapping[str, Json]) -> _Message:
+        self._names[title] = number = self._names.get(title, 0) + 1
+        name = title if number == 1 else f"{title} ({number})"
+        facts: dict[str, Json] = {"is_finish": False}
+        for fact in ("node_id", "node_execute_uuid", "node_type", "content_type"):
+            value = data.get(fact)
+            if isinstance(value, str) and value:
+                facts[fact] = keepable(clip(value, LONGEST_TITLE))
+        message = self._open[key] = _Message(name, facts)
+        if self._fits(len(json.dumps({name: facts}, ensure_ascii=False).encode()) * 2):
+            self._messages.append(message)
+        return message
+
+    def _add(self, message: _Message, text: str) -> None:
+        if text and self._fits(len(json.dumps(text, ensure_ascii=False).encode()) - 2):
+            message.pieces.append(text)
+
+    def _fits(self, size_bytes: int) -> bool:
+        # Once something was left out, all that follows is: a text with holes would look whole.
+        self.is_trimmed = self.is_trimmed or self.kept_bytes + size_bytes > self.most_bytes
+        if not self.is_trimmed:
+            self.kept_bytes += size_bytes
+        return not self.is_trimmed
+
+
+def keepable(value: Any, depth: int = 0) -> Any:
+    """Give a JSON value as every ledger can keep it: no NUL, no half of a surrogate pair, not too deep."""
+    match value:
+        case str():
+            return mend(value).replace("\0", "\u2400")
+        case Mapping() if depth < DEEPEST:
+            return {keepable(str(name)): keepable(each, depth + 1) for name, each in value.items()}
+        case list() if depth < DEEPEST:
+            return [keepable(each, depth + 1) for each in value]
+        case Mapping() | list():
+            return "…"
+    return value
+
+
+def reason(text: str) -> str:
+    """Give the reason of a failure as it is kept."""
+    return keepable(clip(text, LONGEST_REASON))  # type: ignore[no-any-return]
+
+
+def _title(data: Mapping[str, Json]) -> str:
+    title = data.get("node_title")
+    text = keepable(clip(title, LONGEST_TITLE)) if isinstance(title, str) else ""
+    return text or UNNAMED
+
+
+def _failure(data: Mapping[str, Json]) -> Ending:
+    code, message = data.get("error_code"), data.get("error_message")
+    told = message if isinstance(message, str) and message else "Coze gave no reason"
+    is_code = isinstance(code, int | str) and not isinstance(code, bool)
+    return Ending(FAILED, keepable(code) if is_code else "error", reason(told))
+
+
+def _interruption(data: Mapping[str, Json]) -> Ending:
+    title = _title(data)
+    asked = data.get("interrupt_data")
+    wanted = {"node_title": title, "interrupt_data": keepable(asked)}
+    return Ending(INTERRUPTED, None, f"the workflow waits for an answer at the node {title}", wanted)
