@@ -1,1 +1,1 @@
-"""The ledger over HTTP."""
+"""The HTTP API over the ledger: resources, access, limits, figures for Prometheus."""

@@ -34,3 +34,36 @@ class AccessKey:
     def is_valid(self, at: datetime) -> bool:
         """Whether it opens anything at an instant."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
+
+    def opened(self) -> "Caller":
+        """Give whoever shows it."""
+        return Caller(self.name, self.role, self.key_id, self.apps)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks the API: a key's name, its role, and the apps it reaches, None for all.
+
+    The name is the user of operations.
+    """
+
+    name: str
+    role: Role
+    key_id: str = ""
+    apps: tuple[AppKey, ...] | None = None
+
+    def reaches(self, app: AppKey | None) -> bool:
+        """Whether an app is within reach; what is about no app is only where all are."""
+        return self.apps is None or app in self.apps
+
+    def among(self, wanted: tuple[AppKey, ...] | None) -> tuple[AppKey, ...] | None:
+        """Give those of the wanted apps (None: all) that are within reach."""
+        if self.apps is None or wanted is None:
+            return self.apps if wanted is None else wanted
+        return tuple(app for app in wanted if app in self.apps)
+
+
+UNKNOWN = "unknown"
+"""The user of operations about somebody who showed no valid key."""
+EVERYBODY = Caller("local", Role.ADMIN)
+"""Who asks where no keys are wanted: on loopback, with ``--no-auth``."""

@@ -1,0 +1,95 @@
+"""Reports that this process makes itself, one after another, where no Prefect is configured."""
+
+import time
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from loguru import logger
+
+from flowledger import wiring
+from flowledger.domain.operations import Operation
+from flowledger.errors import FlowledgerError
+from flowledger.ports import Clock, Ledger
+from flowledger.services.pipeline import outcome
+from flowledger.services.redaction import redacted
+from flowledger.services.requests import ReportRequest, RunOrder
+
+ORDER_ENDED = "ORDER_ENDED"
+
+
+def checked(order: RunOrder, clock: Clock) -> ReportRequest:
+    """Read an order without doing anything.
+
+    :raises UsageError: for words that cannot be read.
+    """
+    return wiring.check(order, clock())
+
+
+@dataclass(slots=True)
+class DirectDesk:
+    """Makes reports in a thread; how each ended is an operation, so that every process can tell.
+
+    The thread ends with the process, whatever it is doing: a run that was cut short goes on where it stopped
+    when it is ordered again.
+    """
+
+    ledger: Ledger
+    clock: Clock
+    user: str
+    waiting: SimpleQueue[tuple[RunOrder, str]] = field(default_factory=SimpleQueue, repr=False)
+    states: dict[str, str] = field(default_factory=dict, repr=False)
+    thread: Thread | None = None
+
+    def check(self, order: RunOrder) -> ReportRequest:
+        """Read an order without doing anything."""
+        return checked(order, self.clock)
+
+    def place(self, order: RunOrder, order_id: str) -> str:
+        """Put an order behind those that wait."""
+        self.states[order_id] = "waiting"
+        self.waiting.put((order, order_id))
+        if self.thread is None:
+            self.thread = Thread(target=self._work, name="reports", daemon=True)
+            self.thread.start()
+        return ""
+
+    def state(self, reference: str) -> dict[str, Any] | None:
+        """Say whether an order of this process waits or runs."""
+        state = self.states.get(reference)
+        return None if state is None else {"state": state}
+
+    def close(self) -> None:
+        """Say of what has not ended that it will not."""
+        for order_id in list(self.states):
+            self._end(order_id, {"state": "failed", "reason": "the server was stopped: order it again"})
+
+    def _work(self) -> None:
+        while True:
+            order, order_id = self.waiting.get()
+            self.states[order_id] = "running"
+            try:
+                ended = {"state": "done", "result": run_order(order, order_id)}
+            except FlowledgerError as error:
+                logger.error("the report {} failed: {}", order_id, error)
+                ended = {"state": "failed", "reason": redacted(str(error))}
+            except Exception as error:  # noqa: BLE001  # named boundary: the desk goes on with the next order
+                logger.exception("the report {} failed", order_id)
+                ended = {"state": "failed", "reason": f"a defect: {type(error).__name__}; see the log"}
+            self._end(order_id, ended)
+
+    def _end(self, order_id: str, ended: dict[str, Any]) -> None:
+        operation_id = f"order-{order_id}-end"
+        self.ledger.record(Operation(operation_id, ORDER_ENDED, self.clock(), self.user, data=ended))
+        self.states.pop(order_id, None)
+
+
+def run_order(order: RunOrder, order_id: str) -> dict[str, Any]:
+    """Run all stages of an order in this thread and give the result object."""
+    started = time.monotonic()
+    with wiring.open_pipeline(order, wiring.clock.utc_now()) as (pipeline, request):
+        collected = pipeline.collect(request)
+        enriched = pipeline.enrich(collected, request)
+        report = pipeline.report(collected, request, level=enriched.level, run_id=order_id[:8])
+        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)

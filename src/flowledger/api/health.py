@@ -1,0 +1,102 @@
+"""``/health``, ``/ready`` and ``/metrics``: for whoever watches the program."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+
+from fastapi import APIRouter, HTTPException, Request
+from loguru import logger
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from flowledger import __version__
+from flowledger.api.access import Viewer
+from flowledger.api.answers import JSON, dumps
+from flowledger.api.problems import documented
+from flowledger.errors import FlowledgerError
+
+router = APIRouter(tags=["watching"])
+ASKED_AGAIN = timedelta(seconds=15)
+"""A probe of a storage writes a file, which has its price."""
+
+
+class HealthShape(BaseModel):
+    """The program answers."""
+
+    status: str = Field(examples=["ok"])
+    version: str = Field(examples=["0.1.0"])
+
+
+class ReadyShape(BaseModel):
+    """Each part that is needed: `ok`, or `away` (the program's log says why)."""
+
+    status: str = Field(examples=["ready"])
+    parts: dict[str, str] = Field(examples=[{"ledger": "ok", "storage": "ok", "prefect": "ok"}])
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What the parts said last; threads may share it."""
+
+    checks: Mapping[str, Callable[[], object]]
+    asked_at: datetime | None = None
+    found: dict[str, str] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock, repr=False)
+
+    def look(self, now: datetime) -> Mapping[str, str]:
+        """Give what each part says, asked anew where that was long ago."""
+        with self.lock:
+            if self.asked_at is None or not timedelta() <= now - self.asked_at < ASKED_AGAIN:
+                self.found = {name: _state(name, check) for name, check in self.checks.items()}
+                self.asked_at = now
+            return self.found
+
+
+def _state(name: str, check: Callable[[], object]) -> str:
+    try:
+        check()
+    except FlowledgerError as error:
+        logger.warning("not ready: {}: {}", name, error)
+        return "away"
+    return "ok"
+
+
+@router.get("/health", response_model=HealthShape)
+async def health() -> Response:
+    """Say that the program is alive; open to everybody, and nothing is asked for it."""
+    return Response(dumps({"status": "ok", "version": __version__}), media_type=JSON)
+
+
+@router.get(
+    "/ready",
+    response_model=ReadyShape,
+    responses={
+        **documented(),
+        503: {"model": ReadyShape, "description": "A part is away, or the ledger is."},
+    },
+)
+def ready(request: Request, _caller: Viewer) -> Response:
+    """Say whether ledger, storage and (where it is configured) Prefect can be used."""
+    readiness: Readiness = request.app.state.readiness
+    parts = readiness.look(request.app.state.backend.clock())
+    is_ready = all(state == "ok" for state in parts.values())
+    body = dumps({"status": "ready" if is_ready else "not ready", "parts": parts})
+    return Response(body, 200 if is_ready else 503, {"Cache-Control": "no-store"}, JSON)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        **documented(),
+        200: {"description": "Figures for Prometheus.", "content": {"text/plain": {}}},
+    },
+)
+def metrics(request: Request, caller: Viewer) -> Response:
+    """Give figures of the ledger and of this process for Prometheus, to keys that reach all apps."""
+    if caller.apps is not None:
+        raise HTTPException(403, "figures are of all apps together, and this key reaches only some")
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,209 @@
+"""``/logs/executions`` and ``/logs/operations``: what programs record themselves, and the audit trail."""
+
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from flowledger.api.access import Operator, Viewer, must_reach
+from flowledger.api.answers import Answer, tagged
+from flowledger.api.asking import InTime, Paged, RecordId, RunWords, SomeApps, Word
+from flowledger.api.backend import Backend, LogRecords, backend_of
+from flowledger.api.cursors import read_cursor, write_cursor
+from flowledger.api.idempotency import IdempotencyKey, once
+from flowledger.api.problems import documented
+from flowledger.api.shapes import FreeShape, OperationShape, Page, operation_row
+from flowledger.domain.access import Caller
+from flowledger.domain.history import OperationQuery, Place, RunKey
+from flowledger.domain.operations import Operation
+from flowledger.domain.recorded import LOG, record_of
+from flowledger.domain.runs import AppKey
+
+router = APIRouter(prefix="/logs", tags=["logs"])
+LOG_EXECUTION = "LOG_EXECUTION"
+
+
+class ExecutionList(RunWords, Paged):
+    """Which logged executions."""
+
+
+class OperationList(InTime, SomeApps, Paged):
+    """Which operations."""
+
+    type: list[Word] = Field(default=[], max_length=50, examples=[["REPORT", "DELETE"]])
+    subject: str = Field(default="", max_length=255, pattern=r"^[^\x00]*$")
+    user: str = Field(default="", max_length=255, pattern=r"^[^\x00]*$")
+
+
+class ExecutionBody(BaseModel):
+    """An execution as its program tells it; further fields are kept as they are."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "execution_id": "nightly-2026-11-22",
+                    "workflow_id": "wf-nightly",
+                    "status": "completed",
+                    "start_time": "2026-11-22T02:00:00+08:00",
+                    "end_time": "2026-11-22T02:03:10+08:00",
+                    "context": {"rows": 120},
+                    "messages": [],
+                }
+            ]
+        },
+    )
+
+    workflow_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    execution_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")] | None = None
+
+
+class ChangeBody(BaseModel):
+    """What becomes of an execution: messages are added at the end, task results put among its own."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"status": "completed", "messages": ["all rows read"]}]},
+    )
+
+    status: Word | None = None
+    messages: list[Any] | None = None
+    task_results: dict[str, Any] | None = None
+
+
+class OperationBody(BaseModel):
+    """An act on a workflow; without a user it is of the key that records it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"operation_type": "PUBLISH", "workflow_id": "wf-nightly", "data": {"version": 7}}]
+        },
+    )
+
+    operation_type: Word
+    workflow_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    data: dict[str, Any] | None = None
+    user: Word | None = None
+
+
+@router.get("/executions", response_model=Page[FreeShape], responses=documented(400))
+def list_executions(request: Request, asked: Annotated[ExecutionList, Query()], caller: Viewer) -> Response:
+    """List the executions that programs have logged, whole as they were given, newest first."""
+    question = asked.question(caller)
+    after = read_cursor(asked.cursor, question)
+    query = asked.query(sources=(LOG,), apps=caller.apps)
+    page = backend_of(request).ledger.history(query, after=after, limit=asked.limit, with_details=True)
+    rows = [record_of(entry.run) for entry in page.entries]
+    return tagged(request, {"items": rows, "next_cursor": write_cursor(page.following, question)})
+
+
+@router.get("/executions/{execution_id}", response_model=FreeShape, responses=documented(404))
+def show_execution(request: Request, execution_id: RecordId, caller: Viewer) -> Response:
+    """Show one logged execution, whole as it was given."""
+    app = _app_of(backend_of(request), execution_id, caller)
+    entry = backend_of(request).ledger.entry(RunKey(app, execution_id))
+    if entry is None:
+        raise _none(execution_id)
+    return tagged(request, record_of(entry.run))
+
+
+@router.post("/executions", response_model=FreeShape, responses=documented(400, 404, 409, 413))
+def log_execution(
+    request: Request, body: ExecutionBody, caller: Operator, key: IdempotencyKey = None
+) -> Response:
+    """Keep an execution; one that is held under its id takes what is given."""
+    backend = backend_of(request)
+    must_reach(caller, AppKey(LOG, body.workflow_id))
+    given = body.model_dump(exclude_unset=True)
+
+    def work() -> Answer:
+        return _told(backend, caller, _logs(backend).log_workflow_execution(given))
+
+    return once(request, key, caller, work)
+
+
+@router.patch(
+    "/executions/{execution_id}", response_model=FreeShape, responses=documented(400, 404, 409, 413)
+)
+def change_execution(
+    request: Request, execution_id: RecordId, body: ChangeBody, caller: Operator, key: IdempotencyKey = None
+) -> Response:
+    """Change a logged execution: its status, more messages, more results of tasks."""
+    backend = backend_of(request)
+    _app_of(backend, execution_id, caller)
+    changes = body.model_dump(exclude_unset=True)
+
+    def work() -> Answer:
+        return _told(backend, caller, _logs(backend).update_workflow_execution(execution_id, **changes))
+
+    return once(request, key, caller, work)
+
+
+@router.get("/operations", response_model=Page[OperationShape], responses=documented(400))
+def list_operations(request: Request, asked: Annotated[OperationList, Query()], caller: Viewer) -> Response:
+    """List who did what, newest first."""
+    question = asked.question(caller)
+    after = read_cursor(asked.cursor, question)
+    apps = asked.apps(caller)
+    if asked.source and apps is None:
+        apps = tuple(summary.app for summary in backend_of(request).ledger.apps())
+    if asked.source and apps is not None:
+        apps = tuple(app for app in apps if app.source in asked.source)
+    query = OperationQuery(apps, tuple(asked.type), asked.subject, asked.user, asked.since, asked.before)
+    found = backend_of(request).ledger.operations(query, after=after, limit=asked.limit + 1)
+    shown = found[: asked.limit]
+    following = Place(shown[-1].at, shown[-1].operation_id) if len(found) > len(shown) else None
+    rows = [operation_row(each) for each in shown]
+    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, question)})
+
+
+@router.post("/operations", response_model=FreeShape, responses=documented(400, 404, 409, 413))
+def log_operation(
+    request: Request, body: OperationBody, caller: Operator, key: IdempotencyKey = None
+) -> Response:
+    """Append an operation to the audit trail."""
+    backend = backend_of(request)
+    must_reach(caller, AppKey(LOG, body.workflow_id))
+
+    def work() -> Answer:
+        user = body.user or caller.name
+        kept = _logs(backend).log_workflow_operation(body.operation_type, body.workflow_id, body.data, user)
+        return Answer(dict(kept))
+
+    return once(request, key, caller, work)
+
+
+def _logs(backend: Backend) -> LogRecords:
+    if backend.logs is None:
+        raise HTTPException(409, "this server records nothing for other programs")
+    return backend.logs
+
+
+def _told(backend: Backend, caller: Caller, kept: dict[str, Any]) -> Answer:
+    """Answer with a kept execution, and leave the operation that says who recorded it."""
+    operation = Operation(
+        operation_id=str(uuid4()),
+        operation_type=LOG_EXECUTION,
+        at=backend.clock(),
+        user=caller.name,
+        app=AppKey(LOG, str(kept.get("workflow_id", ""))),
+        subject=str(kept.get("execution_id", "")),
+        data={"status": kept.get("status")},
+    )
+    backend.ledger.record(operation)
+    return Answer(kept)
+
+
+def _app_of(backend: Backend, execution_id: str, caller: Caller) -> AppKey:
+    app = backend.ledger.locate(LOG, execution_id)
+    if app is None or not caller.reaches(app):
+        raise _none(execution_id)
+    return app
+
+
+def _none(execution_id: str) -> HTTPException:
+    return HTTPException(404, f"there is no execution {execution_id}, or not within this key's reach")
