@@ -1,23 +1,11 @@
 """Cells that a spreadsheet shows and does not run."""
 
-import re
-
-from flowledger.domain.texts import show_controls
+from flowledger.domain.spreadsheets import defuse
 
 EXCEL_LIMIT = 32_767
 """UTF-16 units that a cell of Excel holds."""
 
-_FORMULA = re.compile(r"[\s\ufeff\u200b-\u200f\u2060]*[=+\-@＝＋－＠]|[\t\r]")
-
-
-def defuse(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula.
-
-    That is: one whose first sign, white space and invisible signs apart, is = + - @ or their full-width
-    forms, or which begins with a tab or CR (OWASP, CSV injection).  Control characters are shown as symbols.
-    """
-    shown = show_controls(text)
-    return f"'{shown}" if _FORMULA.match(shown) else shown
+__all__ = ["EXCEL_LIMIT", "cut_cell", "defuse"]
 
 
 def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:

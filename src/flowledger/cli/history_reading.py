@@ -1,0 +1,157 @@
+"""``flowledger history list|show|tail``: runs for people and for pipes."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flowledger.cli.history_options import Desk, asked_of, filters, opened_desk
+from flowledger.domain.run_rows import entry_row, run_row
+from flowledger.domain.runs import Run, missing_reason
+from flowledger.domain.texts import show_controls
+from flowledger.domain.windows import zone
+from flowledger.services.history.asking import key_of
+from flowledger.services.history.exporting import Depth, rows_of, writer_of
+from flowledger.services.history.following import Follower, follow
+from flowledger.services.history.paging import runs_of
+
+FORMATS = ("table", "json", "jsonl", "csv")
+HEADINGS = ("time", "app", "run", "status", "seconds", "tokens", "started by", "error")
+_PIPED_WIDTH = 250
+
+
+@click.command("list")
+@filters
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most so many."
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+def list_runs(limit: int, form: str, **given: Any) -> None:
+    """List runs, newest first."""
+    with opened_desk() as desk:
+        entries = islice(runs_of(desk.ledger, desk.query(asked_of(given))), limit)
+        if form == "table":
+            _show_table(desk, [entry.run for entry in entries])
+        else:
+            writer_of(form, Depth.ROW)(rows_of(entries, Depth.ROW), sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+@click.command()
+@click.argument("key")
+@click.option("--app", metavar="APP", help="The app that has it: name or id in the settings, or source:id.")
+@click.option("--nodes/--no-nodes", default=True, help="With the node executions.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+def show(key: str, app: str | None, nodes: bool, as_json: bool) -> None:
+    """Show one run whole; KEY is its id, or source:app:run."""
+    with opened_desk() as desk:
+        found = key_of(desk.ledger, key, desk.sources, desk.apps.key(app) if app else None)
+        entry = desk.ledger.entry(found)
+        if entry is None:
+            raise click.ClickException(f"the run {found} was deleted just now")
+        row = entry_row(entry)
+    if not nodes:
+        del row["nodes"]
+    if as_json:
+        click.echo(orjson.dumps(row, option=orjson.OPT_INDENT_2, default=str).decode())
+        return
+    _show_run(row, missing_reason(entry.detail))
+
+
+@click.command()
+@filters
+@click.option(
+    "-n", "--lines", "count", type=click.IntRange(0, 1000), default=10, show_default=True, metavar="N"
+)
+@click.option(
+    "-f", "--follow", "follows", is_flag=True, help="Go on with new and changed runs, until Ctrl-C."
+)
+@click.option("--every", type=click.FloatRange(0.05, 3600), default=2.0, show_default=True, metavar="SECONDS")
+@click.option("--json", "as_json", is_flag=True, help="An object on each line.")
+def tail(count: int, follows: bool, every: float, as_json: bool, **given: Any) -> None:
+    """Show the newest runs, newest last; --follow then shows new and changed ones as they come."""
+    with opened_desk() as desk:
+        follower = Follower(desk.ledger, desk.query(asked_of(given)))
+        _print((entry.run for entry in follower.begin(count)), desk, as_json)
+        if not follows:
+            return
+        try:
+            for entries in follow(follower, lambda: time.sleep(every)):
+                _print((entry.run for entry in entries), desk, as_json)
+        except KeyboardInterrupt:
+            return
+
+
+def _print(runs: Iterable[Run], desk: Desk, as_json: bool) -> None:
+    names = _names(desk)
+    for run in runs:
+        if as_json:
+            click.echo(orjson.dumps(run_row(run)).decode())
+        else:
+            cells = _cells(run, names, desk.settings.timezone)
+            click.echo("  ".join(cells).rstrip())
+
+
+def _show_table(desk: Desk, runs: Sequence[Run]) -> None:
+    if not runs:
+        click.echo("no runs match", err=True)
+        return
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    table = Table(*HEADINGS)
+    names = _names(desk)
+    for run in runs:
+        table.add_row(*map(Text, _cells(run, names, desk.settings.timezone)))
+    console.print(table)
+
+
+def _cells(run: Run, names: dict[Any, str], tz: str) -> tuple[str, ...]:
+    creator = run.creator
+    return tuple(
+        _one_line(cell)
+        for cell in (
+            f"{run.listed_at.astimezone(zone(tz)):%Y-%m-%d %H:%M:%S}",
+            names.get(run.app, str(run.app)),
+            run.run_id,
+            run.status.value,
+            f"{run.elapsed_s:.2f}" if run.elapsed_s is not None else "",
+            str(run.total_tokens) if run.total_tokens is not None else "",
+            (creator.name or creator.session_id or creator.id or "") if creator else "",
+            run.error or "",
+        )
+    )
+
+
+def _one_line(text: str, longest: int = 80) -> str:
+    shown = show_controls(text).replace("\n", "␊").replace("\r", "␍").replace("\t", "␉")
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _names(desk: Desk) -> dict[Any, str]:
+    return {app.key: app.name for app in desk.settings.apps}
+
+
+def _show_run(row: dict[str, Any], missing: str | None) -> None:
+    nodes = row.pop("nodes", None)
+    for name, value in row.items():
+        if value is not None and name != "missing":
+            click.echo(f"{name:20} {_value(value)}")
+    if missing:
+        click.echo(f"{'missing':20} {_value(missing)}")
+    for node in nodes or ():
+        seconds = f"{node['elapsed_s']:.2f} s" if node["elapsed_s"] is not None else ""
+        words = f"{node['node_type']:16} {node['status']:10} {seconds:>10}  {node['title']}"
+        click.echo(_one_line(f"  {node['position']:3} {words}", 200))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str | int | float | datetime):
+        return _one_line(str(value), 2000)
+    return orjson.dumps(value, default=str).decode()

@@ -1,0 +1,113 @@
+"""Runs written as JSON lines, JSON or CSV, a page in memory at a time."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, BinaryIO
+
+import orjson
+
+from flowledger.domain.run_documents import document_of
+from flowledger.domain.run_rows import COLUMNS, DETAIL_COLUMNS, Kind, Row, entry_row, flat, run_row
+from flowledger.domain.runs import Entry
+from flowledger.domain.spreadsheets import defuse
+from flowledger.errors import UsageError
+
+BLOCK = 1000
+BOM = b"\xef\xbb\xbf"
+
+
+class Depth(StrEnum):
+    """How much of a run is written."""
+
+    ROW = "row"
+    DETAILS = "details"
+    LOSSLESS = "lossless"
+
+
+def columns_of(depth: Depth) -> Mapping[str, Kind]:
+    """Give the columns of a depth that has any."""
+    return COLUMNS if depth is Depth.ROW else {**COLUMNS, **DETAIL_COLUMNS}
+
+
+def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
+    """Give runs as JSON objects."""
+    if depth is Depth.ROW:
+        return (run_row(entry.run) for entry in entries)
+    return map(entry_row if depth is Depth.DETAILS else document_of, entries)
+
+
+def write_json_lines(rows: Iterable[Row], stream: BinaryIO) -> int:
+    """Write an object on each line, and give how many."""
+    written = 0
+    for block in _blocks(rows):
+        stream.write(b"".join(_line(row) for row in block))
+        written += len(block)
+    return written
+
+
+def write_json(rows: Iterable[Row], stream: BinaryIO) -> int:
+    """Write one list of objects, and give how many."""
+    written, before = 0, b"[\n"
+    for block in _blocks(rows):
+        stream.write(before + b",\n".join(_line(row).rstrip(b"\n") for row in block))
+        written, before = written + len(block), b",\n"
+    stream.write(b"\n]\n" if written else b"[]\n")
+    return written
+
+
+def write_csv(rows: Iterable[Row], columns: Mapping[str, Kind], stream: BinaryIO) -> int:
+    """Write CSV with a line of names, as spreadsheets take it: no text in it runs as a formula."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    stream.write(BOM)
+    written = 0
+    for block in _blocks(rows):
+        writer.writerows([_cell(value) for value in flat(row).values()] for row in block)
+        stream.write(text.getvalue().encode("utf-8", "replace"))
+        text.seek(0)
+        text.truncate()
+        written += len(block)
+    stream.write(text.getvalue().encode())
+    return written
+
+
+def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], int]:
+    """Give what writes a format.
+
+    :raises UsageError: where the format cannot hold the depth.
+    """
+    if name == "jsonl":
+        return write_json_lines
+    if depth is Depth.LOSSLESS:
+        raise UsageError("--lossless is written as JSON lines only: --format jsonl")
+    if name == "json":
+        return write_json
+    columns = columns_of(depth)
+    return lambda rows, stream: write_csv(rows, columns, stream)
+
+
+def _line(row: Row) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # an integer beyond 64 bits or half a surrogate pair, which Python's own writer takes
+        import json
+
+        return json.dumps(row).encode() + b"\n"
+
+
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    block: list[Row] = []
+    for row in rows:
+        block.append(row)
+        if len(block) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _cell(value: Any) -> Any:
+    return defuse(value) if isinstance(value, str) else value

@@ -1,0 +1,177 @@
+"""``flowledger history``: listing, showing, exporting, importing, deleting."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flowledger import wiring
+from flowledger.cli.main import main
+from flowledger.domain.history import RunQuery
+from flowledger.domain.recorded import COZE, KINDS, LOG
+from flowledger.services.history.paging import runs_of
+from flowledger.services.parquet_files import read_rows
+
+End = Callable[..., int]
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def end_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> End:
+    """Run a command over a ledger of six executions, and give its exit status."""
+    (tmp_path / ".env").write_text(f"LEDGER_URL=sqlite:///{tmp_path}/ledger.db\nTIMEZONE=Asia/Shanghai\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
+    with wiring.opened_ledger(wiring.load_settings(need_app=False)) as ledger:
+        for number in range(5):
+            at = NOW - timedelta(hours=number)
+            record = {
+                "execution_id": f"e{number}",
+                "workflow_id": "w",
+                "status": "failed" if number == 2 else "completed",
+                "start_time": at.isoformat(),
+                "end_time": (at + timedelta(seconds=10 * number)).isoformat(),
+                "user": "anna" if number else "=cmd()",
+                "error": "没有 room" if number == 2 else None,
+            }
+            ledger.save_details([KINDS[LOG].kept(record)])
+        coze = {
+            "execute_id": "c0",
+            "workflow_id": "75",
+            "create_time": 1_700_000_000_000,
+            "execute_status": "success",
+        }
+        ledger.save_details([KINDS[COZE].kept(coze)])
+
+    def run(*words: str) -> int:
+        with pytest.raises(SystemExit) as end:
+            main(["history", *words])
+        return int(end.value.code or 0)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ((), "e0 e1 e2 e3 e4 c0"),
+        (("--limit", "2"), "e0 e1"),
+        (("--source", "coze"), "c0"),
+        (("--app", "log:w", "--status", "failed"), "e2"),
+        (("--app", "75"), "c0"),
+        (("--workflow", "w", "--longer", "20s", "--shorter", "0.5m"), "e2 e3"),
+        (("--since", "150m"), "e0 e1 e2"),
+        (("--since", "2026-11-21T18:00", "--until", "2026-11-21T19:00:00"), "e1 e2"),
+        (("--until", "2026-11-20"), "c0"),
+        (("--user", "anna", "--text", "ROOM"), "e2"),
+    ],
+)
+def test_filters(end_of: End, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], ids: str) -> None:
+    """Each filter lets through what it should, newest first; times are in the settings' zone."""
+    assert end_of("list", "--format", "jsonl", *words) == 0
+    assert [json.loads(line)["run_id"] for line in capsys.readouterr().out.splitlines()] == ids.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--status", "nope"), "one of pending, running, paused, success"),
+        (("--app", "nope"), "known are coze:75, log:w"),
+        (("--since", "soon"), "cannot read the time"),
+        (("--longer", "soon"), "cannot read the duration"),
+        (("--longer", "2m", "--shorter", "1s"), "exchange them"),
+        (("--since", "1h", "--until", "2h"), "exchange them"),
+    ],
+)
+def test_refuses_words(
+    end_of: End, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    """Words that cannot be read are refused with what can be."""
+    assert end_of("list", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_shows(end_of: End, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, and one run by its id or whole name; times are the settings' zone's."""
+    assert end_of("list") == 0
+    assert "2026-11-21 20:00:00" in capsys.readouterr().out
+    assert end_of("show", "e2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["error"] == "没有 room"
+    assert end_of("show", "log:w:e2") == 0
+    assert "没有 room" in capsys.readouterr().out
+    assert end_of("show", "nope") == 2
+    assert end_of("tail", "-n", "2", "--json") == 0
+    out = capsys.readouterr().out
+    assert [json.loads(line)["run_id"] for line in out.splitlines()] == ["e1", "e0"]
+
+
+def test_exports(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """CSV runs no formula; JSON, JSON lines and Parquet say the same."""
+    assert end_of("export", "--format", "csv", "--app", "log:w") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out.removeprefix("\ufeff"))))
+    assert [row["creator_name"] for row in rows[:2]] == ["'=cmd()", "anna"]
+    assert end_of("export", "--format", "json", "--details") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert end_of("export", "--out", str(tmp_path / "runs.jsonl"), "--details") == 0
+    assert [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()] == found
+    assert end_of("export", "--format", "parquet", "--out", str(tmp_path / "runs.parquet")) == 0
+    flat = list(read_rows(tmp_path / "runs.parquet"))
+    assert flat == [{name: row[name] for name in flat[0]} for row in found]
+    assert end_of("export", "--format", "parquet") == 2
+    assert end_of("export", "--format", "csv", "--lossless") == 2
+    assert end_of("export", "--out", str(tmp_path / "nowhere/x")) == 1
+
+
+def test_comes_back(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What export --lossless wrote comes back after a clearing, bad lines by number, each act on record."""
+    file = tmp_path / "all.jsonl"
+    assert end_of("export", "--lossless", "--out", str(file)) == 0
+    settings = wiring.load_settings(need_app=False)
+    with wiring.opened_ledger(settings) as ledger:
+        before = list(runs_of(ledger, RunQuery(), with_details=True))
+    assert end_of("clear") == 2
+    assert end_of("clear", "--app", "log:w", "--dry-run") == 0
+    assert "5 runs would be deleted" in capsys.readouterr().out
+    assert end_of("delete", "c0", "--yes") == 0
+    assert end_of("clear", "--all", "--yes") == 0
+    lines = file.read_text().splitlines()
+    torn, rowless = lines[0][:-9], '{"run_id": "r"}'
+    file.write_text("\n".join([*lines[:3], torn, rowless, *lines[3:], '{"execution_id": "../x"}']))
+    assert end_of("import", str(file), "--dry-run") == 1
+    for _ in range(2):
+        assert end_of("import", str(file)) == 1
+    told = capsys.readouterr()
+    assert "6 runs, 0 operations imported, 3 bad lines" in told.out
+    assert [line.partition(":")[0] for line in told.err.splitlines()[-3:]] == ["line 4", "line 5", "line 9"]
+    with wiring.opened_ledger(settings) as ledger:
+        assert list(runs_of(ledger, RunQuery(), with_details=True)) == before
+        acts = sorted(each.operation_type for each in ledger.operations())
+        assert acts == ["CLEANUP", "DELETE", "IMPORT", "IMPORT"]
+
+
+def test_asks_before_deleting(end_of: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --yes and without an answer nothing is deleted."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert end_of("clear", "--app", "log:w") == 130
+    with wiring.opened_ledger(wiring.load_settings(need_app=False)) as ledger:
+        assert ledger.apps()[1].runs == 5
+        assert not ledger.operations()
+
+
+def test_backs_up_and_restores(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A backup goes into another ledger, not over another file nor into what holds something."""
+    file, other = tmp_path / "b.zip", f"sqlite:///{tmp_path}/other.db"
+    assert end_of("backup", str(file)) == 0
+    assert end_of("backup", str(file)) == 2
+    assert end_of("restore", str(file), "--dry-run") == 0
+    assert end_of("restore", str(file)) == 2
+    assert end_of("restore", str(file), "--to", other) == 0
+    ours = f"sqlite:///{tmp_path}/ledger.db"
+    assert end_of("verify", "--from", ours, "--to", other) == 0
+    assert "6 runs in the source, 6 in the target, 0 differences" in capsys.readouterr().out
+    assert end_of("compact") == 0
+    assert "bytes before" in capsys.readouterr().out
