@@ -17,7 +17,7 @@ from flowledger.errors import SettingsError, UsageError
 from flowledger.services.deploying import Act, Change, Deployment, chosen
 from flowledger.settings import Inspection, Settings
 from flowledger.settings.salvage import is_stand_in
-from flowledger.wiring import checks, schedules
+from flowledger.wiring import auditing, checks, schedules
 from flowledger.wiring.probes import probe
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ def deploy(  # the words of the command
     if wish.setup:
         for line in set_up(settings):
             click.echo(line, err=as_json)
+        auditing.record_act("SETUP", settings.prefect_work_pool_name, {}, settings=settings)
+    if not dry_run:
+        auditing.record_settings()
     if not setup_only:
         show(register(settings, planned, wish), as_json=as_json, dry_run=dry_run)
 

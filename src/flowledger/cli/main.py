@@ -29,9 +29,13 @@ COMMANDS: Mapping[str, str] = {
     "secrets": "flowledger.cli.secrets",
     "backfill": "flowledger.cli.backfill",
     "catch-up": "flowledger.cli.catch_up",
+    "history": "flowledger.cli.history",
     "logs": "flowledger.cli.logs",
     "storage": "flowledger.cli.storage",
     "notify": "flowledger.cli.notify",
+    "serve": "flowledger.cli.serve",
+    "keys": "flowledger.cli.keys",
+    "audit": "flowledger.cli.audit",
 }
 """Command → the module that holds it under the same name; imported only when it is called or described."""
 

@@ -10,6 +10,7 @@ from flowledger.errors import UsageError
 from flowledger.settings.encryption import encrypt, new_key
 from flowledger.settings.rotation import rotate
 from flowledger.settings.whole_files import write_secret
+from flowledger.wiring import auditing
 
 
 @click.group(short_help="Make keys; encrypt the secrets of settings.")
@@ -55,6 +56,10 @@ def rotate_all() -> int:
     rotated = rotate(wiring.settings_root(), wiring.secret_keys())
     for each in rotated:
         click.echo(f"{each.file}: {each.secrets} secret(s) encrypted again")
-    if not rotated:
+    if rotated:
+        auditing.record_act(
+            "CONFIG", "secrets", {"rotated": {str(each.file): each.secrets for each in rotated}}
+        )
+    else:
         click.echo("nothing is encrypted: no file has a value that begins with enc:")
     return 0

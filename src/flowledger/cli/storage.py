@@ -14,6 +14,7 @@ from flowledger.errors import StorageError
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
+from flowledger.wiring import auditing
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
@@ -82,6 +83,8 @@ def upload(as_json: bool) -> None:
     settings = wiring.load_settings(need_app=False)
     problems: list[str] = []
     rows = [_uploaded(spool, problems) for spool in _spools(settings)]
+    if any(row["sent"] for row in rows):
+        auditing.record_act("UPLOAD", "storage", {"storages": rows}, settings=settings)
     _show(rows, ("storage", "sent", "waiting"), as_json)
     for folder in wiring.strange_spools(settings):
         click.echo(

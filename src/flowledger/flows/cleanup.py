@@ -1,5 +1,6 @@
 """The cleaning of the storage as a Prefect flow, for a deployment of its own."""
 
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, runtime
@@ -9,6 +10,21 @@ from flowledger import wiring
 from flowledger.flows.hooks import announce_failure
 from flowledger.flows.logs import forwarded_to
 from flowledger.flows.telling import tell_what_waits
+from flowledger.settings import AppSettings, Settings
+
+
+def _archived(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
+    if find_spec("pyarrow") is None and not _limits_runs():
+        return []  # an extra, which nobody needs who keeps everything
+    from flowledger.wiring.archives import archive_nightly
+
+    return archive_nightly(app, dry_run=dry_run)
+
+
+def _limits_runs() -> bool:
+    settings = wiring.load_settings(need_app=False)
+    kept: tuple[Settings | AppSettings, ...] = (settings, *settings.apps)
+    return any(each.run_retention_days or each.run_retention_count or each.run_retention_mb for each in kept)
 
 
 def name_flow_run() -> str:
@@ -30,12 +46,16 @@ def cleanup_storage_flow(
     ] = None,
     dry_run: Annotated[bool, Field(title="Only say what would go")] = False,
 ) -> list[dict[str, Any]]:
-    """Remove reports that are kept long enough, as the settings say; never the newest certified ones."""
+    """Remove reports that are kept long enough, as the settings say, but never the newest certified ones.
+
+    Runs beyond the retention go into archives, and out of the ledger.
+    """
     logger = get_run_logger()
     with forwarded_to(logger):
         results = wiring.clean_storage(app, dry_run=dry_run)
         # Bad news of the night need not wait for the next day's run.
         tell_what_waits()
+        archived = _archived(app, dry_run=dry_run)
     for result in results:
         logger.info(
             "%s: %d reports, %d bytes %sremoved",
@@ -44,4 +64,12 @@ def cleanup_storage_flow(
             result["bytes"],
             "would be " if dry_run else "",
         )
-    return results
+    for result in archived:
+        logger.info(
+            "%s: %d runs %sarchived, %d deleted",
+            result["app"],
+            result["runs"],
+            "would be " if dry_run else "",
+            result["deleted"],
+        )
+    return [*results, *archived]

@@ -64,10 +64,12 @@ class Collector:
     def _known(self, scope: Scope) -> Iterator[Strip]:
         """Earlier certificates inside the window are compared by count before anything is read again.
 
-        Of a filtered scope only its own: the rows of another are no members of this one.
+        Of a filtered scope only its own: the rows of another are no members of this one.  One whose runs were
+        archived or deleted since proves no longer what is held.
         """
         for held in self.ledger.certificates(scope.app, scope.window, scope.query):
-            if held.certified and (not scope.query or held.scope == scope):
+            is_ours = held.certified and (not scope.query or held.scope == scope)
+            if is_ours and self.ledger.count(held.scope) >= held.distinct:
                 yield Strip(held.scope.window, held.distinct)
 
     def _follow_cursor(self, window: Window, keeper: "_Keeper") -> Verdict:

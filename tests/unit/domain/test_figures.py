@@ -116,6 +116,7 @@ def test_quantiles_at_the_edges() -> None:
     assert histogram.quantile(0.5) == 0
 
 
+@pytest.mark.fault(20)
 def test_days_are_cut_in_the_zone() -> None:
     """16:00 UTC begins a new day in Shanghai."""
     late = replace(entry().run, listed_at=datetime(2026, 11, 20, 16, 0, tzinfo=UTC))

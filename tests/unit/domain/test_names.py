@@ -13,6 +13,7 @@ from flowledger.domain.texts import clip, mend, one_line, show_controls
 ANY = st.text(alphabet=st.characters(), max_size=300)
 
 
+@pytest.mark.fault(24)
 @given(ANY)
 def test_safe_names_are_safe(text: str) -> None:
     """A name has no separator, is not hidden, fits, and making it safe again changes nothing."""
@@ -24,6 +25,7 @@ def test_safe_names_are_safe(text: str) -> None:
     assert safe_name(name) == name
 
 
+@pytest.mark.fault(24)
 @given(ANY, ANY)
 def test_different_texts_keep_different_names(one: str, other: str) -> None:
     """Making names safe does not make two texts one."""
@@ -49,6 +51,7 @@ def test_extensions_stay() -> None:
     assert safe_name("长" * 200 + ".csv").endswith(".csv")
 
 
+@pytest.mark.fault(24)
 def test_paths_stay_below_their_root() -> None:
     """No part of a path leads upwards."""
     assert safe_path("reports/csv/a.csv") == "reports/csv/a.csv"

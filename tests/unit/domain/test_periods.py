@@ -40,6 +40,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@pytest.mark.fault(20)
 @given(names, days, zones)
 @example("yesterday", date(2011, 12, 28), "Pacific/Apia")
 @example("yesterday", date(2018, 11, 2), "America/Sao_Paulo")
@@ -81,6 +82,7 @@ def test_the_usual_instant_lies_where_the_period_is_seen(name: str, first: date,
     assert instant.astimezone(tz).hour in (2, 3)
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize(
     ("tz", "first", "hours"),
     [

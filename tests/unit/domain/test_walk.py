@@ -75,6 +75,7 @@ seconds = st.integers(WINDOW.after, WINDOW.before)
 row_sets = st.lists(seconds, max_size=60).map(lambda times: {f"r{i}": t for i, t in enumerate(times)})
 
 
+@pytest.mark.fault(12)
 @given(row_sets, st.integers())
 def test_a_quiet_source_is_certified_with_exactly_its_rows(rows: dict[str, int], seed: int) -> None:
     """For any rows with any ties, nothing is lost and nothing doubled."""
@@ -91,6 +92,7 @@ changes = st.lists(
 )
 
 
+@pytest.mark.fault(10)
 @given(row_sets, changes, st.integers())
 def test_a_moving_source_is_certified_only_with_all_that_stayed(
     rows: dict[str, int], moves: list[tuple[int, str, int, int]], seed: int
@@ -189,6 +191,7 @@ def test_a_walk_costs_about_one_request_a_page() -> None:
     assert len(source.asked) <= 60 / (LIMIT - 1) + 2
 
 
+@pytest.mark.fault(9)
 def test_a_source_that_ignores_the_bounds_is_given_up() -> None:
     """A server that repeats its first page for ever ends the walk, uncertified, with the reason."""
 
@@ -225,6 +228,7 @@ def test_a_total_that_never_agrees_ends_uncertified(phantom: int) -> None:
     assert len(source.asked) < 60 * MAX_ROUNDS * MAX_PASSES
 
 
+@pytest.mark.fault(11)
 def test_a_crowded_second_with_a_hidden_row_ends_uncertified() -> None:
     """A second whose rows can never all be seen is not certified, and it is named."""
 

@@ -184,6 +184,7 @@ def test_a_refused_key_stops_everything() -> None:
         enricher(source, ledger).enrich(SCOPE, Level.NODES)
 
 
+@pytest.mark.fault(18)
 def test_an_open_run_is_polled_until_it_ends_or_is_stuck() -> None:
     """Fresh runs are asked again, those of yesterday are not, and an ended one is read a last time."""
     fresh = int(NOW.timestamp()) - START - 60

@@ -1,0 +1,297 @@
+"""Let runs leave the ledger for archives, and come back: nothing goes that was not read back from one.
+
+An archive is written and its manifest last; it is read back from the storage and checked; it is put on
+record; then its runs are deleted in small batches, each only while it is still what the archive holds.
+A process that is killed loses nothing: an archive without manifest is none, and one whose deletion was not
+finished is gone on with the next time.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from loguru import logger
+
+from flowledger.domain.archives import Cut, Manifest, archive_name, cut_of
+from flowledger.domain.certificates import Scope
+from flowledger.domain.enrichment import UNREAD
+from flowledger.domain.history import RunKey, RunQuery
+from flowledger.domain.operations import Operation
+from flowledger.domain.retention import Retention
+from flowledger.domain.runs import OPEN_FOR, AppKey, Entry, Run
+from flowledger.domain.windows import Window
+from flowledger.errors import LedgerError, StorageError
+from flowledger.ports import Clock, Ledger
+from flowledger.services.archive_files import digest_of, row_of
+from flowledger.services.archives import ArchiveStore, workplace, write_parts
+
+ARCHIVE, CLEANUP, RESTORE = "ARCHIVE", "CLEANUP", "RESTORE"
+ARCHIVE_RUNS = 50_000
+"""Runs in one archive: so many ids are in memory, and so much is done again after a kill."""
+PAGE = 32
+"""Runs read at once with their details, as the ledgers themselves do."""
+BATCH = 500
+NO_COLLECTION = datetime.fromtimestamp(0, UTC)
+_NEXT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An app's runs, how long they are kept, and where they go then."""
+
+    app: AppKey
+    app_name: str
+    retention: Retention
+    store: ArchiveStore
+
+
+@dataclass(slots=True)
+class Tally:
+    """What becomes of the runs of one app; ``changed`` ones were changed meanwhile, and stay."""
+
+    runs: int = 0
+    deleted: int = 0
+    changed: int = 0
+    size_bytes: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    by_status: Counter[str] = field(default_factory=Counter)
+    archives: list[str] = field(default_factory=list)
+
+    def see(self, run: Run) -> None:
+        """Count a run that goes."""
+        self.runs += 1
+        self.by_status[run.status.value] += 1
+        self.oldest = min(self.oldest or run.listed_at, run.listed_at)
+        self.newest = max(self.newest or run.listed_at, run.listed_at)
+
+    def add(self, manifest: Manifest) -> None:
+        """Count an archive."""
+        self.runs += manifest.runs
+        self.size_bytes += manifest.size_bytes
+        self.oldest = min(self.oldest or manifest.oldest, manifest.oldest)
+        self.newest = max(self.newest or manifest.newest, manifest.newest)
+        self.archives.append(manifest.archive)
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """Applies the retention of runs."""
+
+    ledger: Ledger
+    clock: Clock
+    user: str
+    open_for: timedelta = OPEN_FOR
+    archive_runs: int = ARCHIVE_RUNS
+
+    def archive(self, holdings: Iterable[Holding], *, dry_run: bool = False) -> list[dict[str, Any]]:
+        """Archive and delete app by app, and give what went (or would go); one that fails stops no other.
+
+        :raises StorageError, LedgerError: naming all apps that failed, when the others are done.
+        """
+        results, problems = list[dict[str, Any]](), list[StorageError | LedgerError]()
+        for holding in holdings:
+            try:
+                results.append(self._archive(holding, dry_run=dry_run))
+            except (StorageError, LedgerError) as error:
+                problems.append(type(error)(f"{holding.app_name}: {error}"))
+                logger.error("{}: its runs were not all archived: {}", holding.app_name, error)
+        if not dry_run and any(each["deleted"] for each in results):
+            self.ledger.compact()
+        if problems:
+            raise type(problems[0])("\n".join(map(str, problems)))
+        return results
+
+    def _archive(self, holding: Holding, *, dry_run: bool) -> dict[str, Any]:
+        tally, now = Tally(), self.clock()
+        cut = cut_of(self.ledger.sizes(holding.app), holding.retention, now)
+        if cut is not None and dry_run:
+            for entry in self._going(holding.app, cut, now, with_details=False):
+                tally.see(entry.run)
+        elif cut is not None:
+            for archive in self._unfinished(holding):
+                manifest = holding.store.manifest(archive)
+                self._retire(holding, manifest, cut, tally)
+            entries = self._going(holding.app, cut, now, with_details=True)
+            while written := self._write(holding, cut, entries):
+                tally.add(written)
+                self._retire(holding, written, cut, tally)
+        logger.info(
+            "{}: {} runs {}archived, {} deleted",
+            holding.app_name,
+            tally.runs,
+            "would be " if dry_run else "",
+            tally.deleted,
+        )
+        return {
+            "app": holding.app_name,
+            "source": holding.app.source,
+            "app_id": holding.app.app_id,
+            "dry_run": dry_run,
+            "reason": cut.reason if cut else "",
+            "runs": tally.runs,
+            "deleted": tally.deleted,
+            "changed": tally.changed,
+            "bytes": tally.size_bytes,
+            "oldest": tally.oldest.isoformat() if tally.oldest else None,
+            "newest": tally.newest.isoformat() if tally.newest else None,
+            "archives": tally.archives,
+        }
+
+    def _going(self, app: AppKey, cut: Cut, now: datetime, *, with_details: bool) -> Iterator[Entry]:
+        """Stream the runs behind a cut, newest first, but not those that may still change."""
+        query = RunQuery(apps=(app,), listed_before=cut.until)
+        for entry in self._history(query, with_details=with_details):
+            if cut.takes(entry.run) and not self._may_change(entry.run, now):
+                yield entry
+
+    def _may_change(self, run: Run, now: datetime) -> bool:
+        return run.status.is_open and not run.is_stuck(now, self.open_for)
+
+    def _history(self, query: RunQuery, *, with_details: bool) -> Iterator[Entry]:
+        place = None
+        while True:
+            limit = PAGE if with_details else BATCH
+            page = self.ledger.history(query, after=place, limit=limit, with_details=with_details)
+            yield from page.entries
+            place = page.following
+            if place is None:
+                return
+
+    def _unfinished(self, holding: Holding) -> Sequence[str]:
+        """Give the archives whose runs this ledger does not know to be deleted."""
+        return [
+            archive
+            for archive in holding.store.archives(holding.app)
+            if self.ledger.operation(_act_id(CLEANUP, archive)) is None
+        ]
+
+    def _write(self, holding: Holding, cut: Cut, entries: Iterator[Entry]) -> Manifest | None:
+        """Make an archive of the next runs; None where none is left."""
+        tally, at = Tally(), self.clock()
+        with workplace() as folder:
+            parts = write_parts(folder, _seen(entries, tally), self.archive_runs)
+            if tally.oldest is None or tally.newest is None:
+                return None
+            name = archive_name(holding.app, tally.oldest, tally.newest, at, uuid4().hex[:8])
+            manifest = Manifest(
+                archive=name,
+                app=holding.app,
+                app_name=holding.app_name,
+                reason=cut.reason,
+                created_at=at,
+                created_by=self.user,
+                oldest=tally.oldest,
+                newest=tally.newest,
+                runs=tally.runs,
+                by_status=dict(sorted(tally.by_status.items())),
+                parts=tuple(parts),
+            )
+            return holding.store.keep(folder, manifest)
+
+    def _retire(self, holding: Holding, manifest: Manifest, cut: Cut, tally: Tally) -> None:
+        """Delete what an archive holds, once it has been read back and is on record."""
+        digests = holding.store.checked(manifest)
+        told = {"archive": manifest.archive, "runs": manifest.runs, "reason": manifest.reason}
+        parts = {"bytes": manifest.size_bytes, "by_status": dict(manifest.by_status)}
+        made = (manifest.created_by, manifest.created_at)
+        self._record(_act_id(ARCHIVE, manifest.archive), ARCHIVE, manifest, {**told, **parts}, *made)
+        gone, changed = 0, 0
+        batch: list[RunKey] = []
+        for entry, is_same in self._compared(manifest, digests):
+            if not is_same:
+                changed += 1
+            elif cut.takes(entry.run):
+                batch.append(RunKey(manifest.app, entry.run.run_id))
+            if len(batch) >= BATCH:
+                gone += self.ledger.delete_runs(batch)
+                batch = []
+        gone += self.ledger.delete_runs(batch) if batch else 0
+        tally.deleted += gone
+        tally.changed += changed
+        ended = {"archive": manifest.archive, "deleted": gone, "changed": changed}
+        self._record(_act_id(CLEANUP, manifest.archive), CLEANUP, manifest, ended, self.user, self.clock())
+
+    def _compared(self, manifest: Manifest, digests: Mapping[str, bytes]) -> Iterator[tuple[Entry, bool]]:
+        """Stream what the ledger holds of an archive's runs, and whether it is the same, to the last byte."""
+        for entry in self._history(_within(manifest), with_details=True):
+            if entry.run.run_id in digests:
+                yield entry, digest_of(row_of(entry)) == digests[entry.run.run_id]
+
+    def restore(self, store: ArchiveStore, archive: str, *, dry_run: bool = False) -> dict[str, Any]:
+        """Bring the runs of an archive back that the ledger does not hold, and give what was done.
+
+        A run that is held stays as it is.  The archive is read and checked whole before anything is written.
+
+        :raises UsageError: when there is no such archive; StorageError: when it is not what was kept.
+        """
+        manifest = store.manifest(archive)
+        digests = store.checked(manifest)
+        listed = self._history(_within(manifest), with_details=False)
+        held = {entry.run.run_id for entry in listed if entry.run.run_id in digests}
+        told = {
+            "archive": manifest.archive,
+            "runs": manifest.runs,
+            "restored": manifest.runs - len(held),
+            "held": len(held),
+        }
+        differing = 0
+        if not dry_run:
+            # On record first: a killed restoring has then brought nothing back that is not on record.
+            operation_id = f"restore-{uuid4().hex}"
+            self._record(operation_id, RESTORE, manifest, told, self.user, self.clock())
+            self._bring_back(store.entries(manifest), held)
+            differing = sum(not is_same for _, is_same in self._compared(manifest, digests))
+        return {**told, "app": manifest.app_name, "differing": differing, "dry_run": dry_run}
+
+    def _bring_back(self, entries: Iterable[Entry], held: Collection[str]) -> None:
+        batch: list[Entry] = []
+        for entry in entries:
+            if entry.run.run_id not in held:
+                batch.append(entry)
+            if len(batch) >= PAGE:
+                self._save(batch)
+                batch = []
+        self._save(batch)
+
+    def _save(self, batch: Sequence[Entry]) -> None:
+        """Write runs as they were: no collection has seen them, and a detail never asked for stays that."""
+        unread = [entry.run for entry in batch if entry.detail == UNREAD]
+        if unread:
+            self.ledger.save_runs(unread, scope=Scope(unread[0].app, Window(0, 0)), at=NO_COLLECTION)
+        read = [(entry.run, entry.detail) for entry in batch if entry.detail != UNREAD]
+        if read:
+            self.ledger.save_details(read)
+
+    def _record(
+        self,
+        operation_id: str,
+        operation_type: str,
+        manifest: Manifest,
+        data: Mapping[str, Any],
+        user: str,
+        at: datetime,
+    ) -> None:
+        subject = manifest.app_name
+        self.ledger.record(
+            Operation(operation_id, operation_type, at, user, manifest.app, subject, dict(data))
+        )
+
+
+def _within(manifest: Manifest) -> RunQuery:
+    """Ask for all runs of an app in the time that an archive covers."""
+    return RunQuery(apps=(manifest.app,), listed_from=manifest.oldest, listed_before=manifest.newest + _NEXT)
+
+
+def _act_id(operation_type: str, archive: str) -> str:
+    """Name an act on an archive, so that doing it twice is on record once."""
+    return f"{operation_type.lower()}-{archive.rpartition('/')[2]}"
+
+
+def _seen(entries: Iterator[Entry], tally: Tally) -> Iterator[Entry]:
+    for entry in entries:
+        tally.see(entry.run)
+        yield entry
