@@ -2,8 +2,8 @@
 
 Contenders: the bound (bare GETs of the least set of addresses, known beforehand, at the best concurrency),
 dlt with 5 and 16 workers, the old sequential way, and Flowledger adapting by itself and at dlt's concurrency.
-Each is a process of its own; told are seconds of work (imports not counted), processor seconds, peak memory in
-MB, requests, and runs lost.  Prints a table or JSON; asserts nothing.
+Each is a process of its own; told are seconds of work (imports not counted), processor seconds, peak memory
+in MB, requests, and runs lost.  Prints a table or JSON; asserts nothing.
 """
 
 import argparse

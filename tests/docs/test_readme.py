@@ -58,7 +58,8 @@ def understand(group: click.Group, words: list[str]) -> None:
     """Read the words of an example as the command line does, down to the last command in a command."""
     parent = click.Context(group, **group.context_settings)
     name, *options = words
-    command = group.commands[name]
+    command = group.get_command(parent, name)
+    assert command is not None, f"{group.name} has no command {name}"
     if isinstance(command, click.Group):
         understand(command, options)
     else:

@@ -92,6 +92,7 @@ def simulated(place: Place, faults: str = "", runs: int = 30, **values: str) -> 
         yield server
 
 
+@pytest.mark.fault(35)
 def test_every_wrong_setting_is_named_at_once_with_its_place(place: Place) -> None:
     """One start tells all that has to be mended, and where; no secret is quoted."""
     (place.folder / ".env").write_text(
@@ -161,6 +162,7 @@ def test_a_wrong_key_ends_with_status_one_and_says_what_to_do(place: Place) -> N
     assert not place.files()
 
 
+@pytest.mark.fault(8)
 def test_a_host_that_does_not_listen_is_named(place: Place) -> None:
     """Exit status 1 after bounded tries, and no report."""
     place.patch.setattr(RetryPolicy, "_wait", lambda *_: 0.0)
@@ -174,6 +176,7 @@ def test_a_host_that_does_not_listen_is_named(place: Place) -> None:
     assert not place.files()
 
 
+@pytest.mark.fault(4)
 def test_a_page_in_the_place_of_data_is_named_as_such(place: Place) -> None:
     """A log-in page of a proxy ends the run; it is never an empty report."""
     place.patch.setattr(RetryPolicy, "_wait", lambda *_: 0.0)

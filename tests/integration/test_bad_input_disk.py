@@ -61,6 +61,7 @@ def visible(folder: Path) -> list[str]:
     ]
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("most_kb", [20, 260, 800])
 def test_a_disk_that_fills_up_leaves_an_intact_ledger_and_no_partial_report(
     most_kb: int, tmp_path: Path
@@ -80,6 +81,7 @@ def test_a_disk_that_fills_up_leaves_an_intact_ledger_and_no_partial_report(
     assert len(visible(tmp_path)) > 3
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_report_that_cannot_be_kept_is_named_and_stays_invisible(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

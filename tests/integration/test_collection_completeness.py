@@ -55,6 +55,7 @@ def for_pages(pages: int, hook: PageHook) -> PageHook:
     return act
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("version", RELEASES)
 def test_nothing_is_lost_or_doubled_while_five_runs_arrive_per_page(version: str, tmp_path: Path) -> None:
     """The ledger holds exactly the log rows of the window, and the certificate says so."""
@@ -75,6 +76,7 @@ def test_nothing_is_lost_or_doubled_while_five_runs_arrive_per_page(version: str
     assert server.requests.count(LOGS) < 1.1 * len(wanted) / 100
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize(
     "hook",
     [
@@ -99,6 +101,7 @@ def test_a_window_that_moves_while_it_is_read_is_complete_once_it_rests(
     assert set(wanted) <= set(log_ids(held(tmp_path)))
 
 
+@pytest.mark.fault(10)
 def test_a_window_that_never_rests_ends_without_a_certificate(tmp_path: Path) -> None:
     """Rows that arrive in the window before every answer leave it unproved, and nothing seen is dropped."""
     world = make_day(1_000)
@@ -115,6 +118,7 @@ def test_a_window_that_never_rests_ends_without_a_certificate(tmp_path: Path) ->
     assert server.requests.total < 100
 
 
+@pytest.mark.fault(10)
 def test_vanished_runs_stay_in_the_ledger_and_are_told(tmp_path: Path) -> None:
     """What the source has deleted is kept, and the certificate counts what the source still lists."""
     world = make_day(120, mix=FINAL_MIX)
@@ -127,6 +131,7 @@ def test_vanished_runs_stay_in_the_ledger_and_are_told(tmp_path: Path) -> None:
     assert (result["logs_count"], result["missing"]) == (120, 0)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("version", RELEASES)
 def test_a_second_with_more_rows_than_a_page_is_complete(version: str, tmp_path: Path) -> None:
     """350 rows of one second are all found, although their order changes with every answer."""
@@ -157,6 +162,7 @@ def test_an_unchanged_window_costs_at_most_three_requests(version: str, tmp_path
         assert second[name] == first[name]
 
 
+@pytest.mark.fault(18)
 def test_stuck_runs_do_not_cost_requests_for_ever(tmp_path: Path) -> None:
     """Two days later the runs that never ended are stuck, shown and no longer asked for."""
     world = make_day(80, mix={"succeeded": 0.9, "running": 0.1})
@@ -172,6 +178,7 @@ def test_stuck_runs_do_not_cost_requests_for_ever(tmp_path: Path) -> None:
     assert result["stuck"] == result["open"] > 0
 
 
+@pytest.mark.fault(18)
 def test_open_runs_are_asked_again_until_they_have_ended(tmp_path: Path) -> None:
     """A run that was open at the first report is whole at the second, although its row did not move."""
     world = make_day(80, mix={"succeeded": 0.8, "running": 0.2})

@@ -113,6 +113,7 @@ def test_an_open_run_is_read_with_its_state(version: str, tmp_path: Path) -> Non
     assert server.requests.count(RUN_DETAIL) == server.requests.count(ending=NODES) == 40
 
 
+@pytest.mark.fault(18)
 def test_a_zombie_is_stuck_after_a_day_and_shown_with_its_nodes(tmp_path: Path) -> None:
     """A stopped run that says running for ever is read once, counted as stuck and left alone."""
     world = make_day(30, mix={"running": 1.0})
@@ -129,6 +130,7 @@ def test_a_zombie_is_stuck_after_a_day_and_shown_with_its_nodes(tmp_path: Path) 
     assert len(whole(held(tmp_path))) == 30
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("version", RELEASES)
 def test_orphan_rows_are_kept_counted_and_explained(version: str, tmp_path: Path) -> None:
     """A log row whose run is gone is a run that no request can detail, and none is tried."""
@@ -164,6 +166,7 @@ def test_a_run_deleted_after_it_was_listed_is_missing_for_good(version: str, tmp
     assert again.asked == 0
 
 
+@pytest.mark.fault(19)
 def test_truncated_outputs_are_fetched_whole_from_the_run_detail(tmp_path: Path) -> None:
     """The server cuts what a node keeps, but not what the run keeps."""
     world = make_day(12, mix={"succeeded": 1.0})
@@ -263,6 +266,7 @@ def test_a_console_token_is_not_enough_for_a_new_release(tmp_path: Path) -> None
     assert result["missing_reasons"] == {"console login refused": 20}
 
 
+@pytest.mark.fault(14)
 def test_host_cookies_work_over_plain_http(tmp_path: Path) -> None:
     """Secure cookies named __Host- are sent by hand, where a cookie jar would drop them."""
     world = make_day(20, mix=FINAL_MIX)

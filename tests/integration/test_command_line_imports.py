@@ -49,6 +49,7 @@ def test_only_what_a_command_needs_is_imported(statement: str, allowed: set[str]
     assert set(json.loads(done.stdout)) & set(HEAVY) <= allowed
 
 
+@pytest.mark.fault(33)
 def test_direct_runs_need_no_prefect(tmp_path: Path) -> None:
     """From settings to reports, Prefect is never imported."""
     with simulator.serve(simulator.load_dataset(DATASET), version="1.9.1", options=legacy_server()) as server:

@@ -55,6 +55,7 @@ def signing_in(
         yield ConsoleLogin(session, known), server
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("version", RELEASES)
 @pytest.mark.parametrize("secure", [False, True])
 def test_login_and_refresh_of_each_release(version: str, secure: bool) -> None:
@@ -69,6 +70,7 @@ def test_login_and_refresh_of_each_release(version: str, secure: bool) -> None:
         assert (server.requests.count(LOGIN), server.requests.count(REFRESH)) == (1, 1)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("version", RELEASES)
 def test_threads_share_refresh_and_login(version: str) -> None:
     """Threads whose token has expired need one refresh; where that is refused, one login."""

@@ -171,6 +171,7 @@ def test_what_is_no_longer_configured_goes_only_when_asked(site: Site) -> None:
         }
 
 
+@pytest.mark.fault(35)
 def test_everything_wrong_is_said_before_anything_is_registered(site: Site) -> None:
     """A bad cron, a bad zone, a template, a missing pool and a mail server that is away, together."""
     site.apps({"id": "a-1", "name": "sales", "timezone": "Mars/Base"})
@@ -204,6 +205,7 @@ def test_wrong_words_are_refused(site: Site, words: tuple[str, ...], part: str) 
     assert (done.returncode, part in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.fault(33)
 def test_a_server_that_does_not_answer_is_named(site: Site) -> None:
     """With how to start one."""
     done = site.run(*FLOWLEDGER, "deploy", PREFECT_API_URL="http://127.0.0.1:9/api")

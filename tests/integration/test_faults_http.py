@@ -40,6 +40,7 @@ def nodes_of(world: simulator.World, place: int) -> str:
     return f"{CONSOLE_APPS}{world.app.id}/workflow-runs/{world.runs()[place].id}{NODES}"
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize(
     ("kind", "shortest_s", "longest_s"),
     [
@@ -68,6 +69,7 @@ def test_too_many_requests_are_answered_with_patience(
     assert all(shortest_s <= wait <= longest_s for wait in access.waits), access.waits
 
 
+@pytest.mark.fault(1)
 def test_too_many_requests_slow_the_limiter(tmp_path: Path) -> None:
     """After refusals fewer requests are let through at once than before."""
     world = make_day(60, mix=FINAL_MIX)
@@ -84,6 +86,7 @@ def test_too_many_requests_slow_the_limiter(tmp_path: Path) -> None:
     assert len(whole(held(tmp_path))) == 60
 
 
+@pytest.mark.fault(3, 5)
 @pytest.mark.parametrize(
     "mixture",
     [
@@ -110,6 +113,7 @@ def test_bursts_of_broken_answers_cost_time_and_nothing_else(mixture: str, tmp_p
     assert len(whole(entries)) == 80
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("kind", ["503", "html", "error-object", "cut-json", "short-body", "reset", "drop"])
 def test_a_run_whose_detail_stays_broken_is_missing_alone_and_repaired_later(
     kind: str, tmp_path: Path
@@ -131,6 +135,7 @@ def test_a_run_whose_detail_stays_broken_is_missing_alone_and_repaired_later(
     assert (second["detailed"], second["missing"], asked) == (30, 0, 1)
 
 
+@pytest.mark.fault(4, 5)
 @pytest.mark.parametrize(
     ("kind", "error"),
     [
@@ -165,6 +170,7 @@ def test_a_list_that_stays_broken_is_an_error_and_never_an_empty_day(
     assert faults.struck[kind] == 3
 
 
+@pytest.mark.fault(6)
 def test_connections_that_the_server_closes_at_once_are_invisible(tmp_path: Path) -> None:
     """Every request finds its pooled connection closed, and none of them is told to anybody."""
     world = make_day(60, mix=FINAL_MIX)
@@ -176,6 +182,7 @@ def test_connections_that_the_server_closes_at_once_are_invisible(tmp_path: Path
     assert (result["detailed"], result["missing"]) == (60, 0)
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("kind", ["slow", "hang"])
 def test_a_server_that_holds_its_answer_back_meets_the_deadline(kind: str, tmp_path: Path) -> None:
     """A byte now and then does not buy more time, and the next try succeeds."""
@@ -190,6 +197,7 @@ def test_a_server_that_holds_its_answer_back_meets_the_deadline(kind: str, tmp_p
     assert (result["detailed"], result["certificate"]["certified"]) == (10, True)
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("kind", ["slow", "hang"])
 def test_a_server_that_never_answers_is_named_with_the_setting(kind: str, tmp_path: Path) -> None:
     """The message says which host hangs and which setting gives it longer."""
@@ -202,6 +210,7 @@ def test_a_server_that_never_answers_is_named_with_the_setting(kind: str, tmp_pa
         pipeline.collect(order())
 
 
+@pytest.mark.fault(8)
 def test_a_host_that_is_not_there_is_named(tmp_path: Path) -> None:
     """Nothing is written but an empty ledger."""
     with simulator.serve(make_day(1), options=at()) as server:
@@ -214,6 +223,7 @@ def test_a_host_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert held(tmp_path) == []
 
 
+@pytest.mark.fault(3)
 def test_a_server_that_dies_while_details_are_read_is_not_asked_for_each_run(tmp_path: Path) -> None:
     """After many failures in a row the rest waits for the next run, which reads it."""
     world = make_day(250, mix=FINAL_MIX)
@@ -233,6 +243,7 @@ def test_a_server_that_dies_while_details_are_read_is_not_asked_for_each_run(tmp
     assert (second["detailed"], second["missing"]) == (250, 0)
 
 
+@pytest.mark.fault(9, 12)
 @pytest.mark.parametrize("kind", ["endless", "duplicate"])
 def test_promises_of_more_and_doubled_rows_do_not_mislead(kind: str, tmp_path: Path) -> None:
     """The total decides, and an id counts once."""
@@ -247,6 +258,7 @@ def test_promises_of_more_and_doubled_rows_do_not_mislead(kind: str, tmp_path: P
     assert server.requests.count(LOGS) < 20
 
 
+@pytest.mark.fault(9)
 def test_the_first_page_again_and_again_ends_without_a_certificate(tmp_path: Path) -> None:
     """A proxy that caches one page is seen through at its second answer."""
     faults = simulator.parse_faults(f"repeat:1.0@{LOGS}")
@@ -260,6 +272,7 @@ def test_the_first_page_again_and_again_ends_without_a_certificate(tmp_path: Pat
     assert server.requests.count(LOGS) < 10
 
 
+@pytest.mark.fault(16)
 def test_a_refused_key_says_where_to_get_another(tmp_path: Path) -> None:
     """One request, no second offer, and the setting's name."""
     with (
@@ -272,6 +285,7 @@ def test_a_refused_key_says_where_to_get_another(tmp_path: Path) -> None:
     assert "app-of-another-server" not in str(refusal.value)
 
 
+@pytest.mark.fault(16)
 def test_a_key_revoked_while_details_are_read_stops_the_run_and_keeps_what_is_read(tmp_path: Path) -> None:
     """Without console access every detail needs the key, so nothing more can be had."""
     world = make_day(60, mix=FINAL_MIX)
@@ -287,6 +301,7 @@ def test_a_key_revoked_while_details_are_read_stops_the_run_and_keeps_what_is_re
     assert len(held(tmp_path)) == 60
 
 
+@pytest.mark.fault(17)
 def test_odd_values_are_kept_shown_and_counted(tmp_path: Path) -> None:
     """NaN, numbers as text, nulls, unknown node types and fields never stop a report."""
     world = make_day(4, ties=0.0, mix={"succeeded": 1.0})
@@ -319,6 +334,7 @@ def test_odd_values_are_kept_shown_and_counted(tmp_path: Path) -> None:
     assert detail.nodes[1].node_type == "quantum"
 
 
+@pytest.mark.fault(19)
 def test_an_output_of_megabytes_is_kept_whole(tmp_path: Path) -> None:
     """Every character of a long answer comes back out of the ledger."""
     world = make_day(2, ties=0.0, mix={"succeeded": 1.0})
@@ -334,6 +350,7 @@ def test_an_output_of_megabytes_is_kept_whole(tmp_path: Path) -> None:
     assert detail.outputs == answer
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("skew", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_server_clock_an_hour_off_cuts_the_window_by_the_server_s_clock(
     skew: timedelta, tmp_path: Path

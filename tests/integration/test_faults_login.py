@@ -45,6 +45,7 @@ class AgingClock:
         return NOW.timestamp() + (4_000 if late else 0)
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("version", RELEASES)
 def test_a_locked_login_is_tried_once_and_the_report_is_written(version: str, tmp_path: Path) -> None:
     """Every run is reported with inputs and outputs, its nodes missing for that reason."""
@@ -64,6 +65,7 @@ def test_a_locked_login_is_tried_once_and_the_report_is_written(version: str, tm
     assert result["report_paths"]
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("version", RELEASES)
 def test_a_wrong_password_is_offered_once(version: str, tmp_path: Path) -> None:
     """Six would lock the account for a day."""
@@ -99,6 +101,7 @@ def test_a_refused_admin_key_is_a_reason_too(tmp_path: Path) -> None:
     assert server.requests.count(ending=NODES) <= access.at_once
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("version", RELEASES)
 def test_a_token_that_expires_under_many_threads_is_refreshed_once(version: str, tmp_path: Path) -> None:
     """All threads go on with the new token, and nobody logs in again."""
@@ -114,6 +117,7 @@ def test_a_token_that_expires_under_many_threads_is_refreshed_once(version: str,
     assert (result["detailed"], result["missing"]) == (result["logs_count"], 0)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("version", RELEASES)
 def test_a_refused_refresh_becomes_one_login(version: str, tmp_path: Path) -> None:
     """The refresh token is used up, so the person's password is offered once more, for all threads."""
@@ -130,6 +134,7 @@ def test_a_refused_refresh_becomes_one_login(version: str, tmp_path: Path) -> No
     assert (result["detailed"], result["missing"]) == (result["logs_count"], 0)
 
 
+@pytest.mark.fault(13)
 def test_tokens_that_are_never_good_do_not_cause_a_storm_of_logins(tmp_path: Path) -> None:
     """Where every new token is refused as well, each thread notices once and the report is written."""
     faults = simulator.parse_faults("expired:1.0")
@@ -157,6 +162,7 @@ def test_a_login_that_is_not_answered_is_tried_three_times_at_most(tmp_path: Pat
     assert all(isinstance(entry.detail, Detailed) and entry.detail.inputs for entry in held(tmp_path))
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("kind", ["repeat", "endless"])
 def test_a_chatflow_whose_list_does_not_move_ends_without_a_certificate(kind: str, tmp_path: Path) -> None:
     """The cursor list that gives its first page for ever is seen through."""

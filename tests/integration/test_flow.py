@@ -246,6 +246,7 @@ def test_the_command_line_runs_on_a_server(
     assert not (tmp_path / "outputs" / ".prefect").exists()
 
 
+@pytest.mark.fault(33)
 def test_the_command_line_runs_without_a_server(
     tmp_path: Path, server: simulator.SimulatedServer, prefect: PrefectServer
 ) -> None:

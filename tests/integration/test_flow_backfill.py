@@ -30,8 +30,8 @@ from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to,
 
 from flowledger import simulator, wiring
 from flowledger.cli.main import cli
-from flowledger.domain.history import OperationQuery
 from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
@@ -146,7 +146,9 @@ def certify(app: AppKey, *days: str) -> None:
 def operations(app: AppKey, kind: str) -> list[Operation]:
     """Give the operations of a type."""
     with wiring.opened_ledger(wiring.load_settings()) as ledger:
-        return [each for each in ledger.operations(OperationQuery(apps=(app,))) if each.operation_type == kind]
+        return [
+            each for each in ledger.operations(OperationQuery(apps=(app,))) if each.operation_type == kind
+        ]
 
 
 BACKFILL = ("backfill", "--from", "2026-11-18", "--to", "2026-11-20")
@@ -188,6 +190,7 @@ def test_a_past_dated_run_reports_its_own_day(app: AppKey, deployment: UUID) -> 
     assert "already there: certified" in again.output
 
 
+@pytest.mark.fault(34)
 def test_an_outage_of_three_days_is_caught_up_once(app: AppKey, deployment: UUID) -> None:
     """Exactly three runs are created, and the next look finds them on their way."""
     certify(app, "2026-11-17", "2026-11-18")
@@ -236,6 +239,7 @@ def test_nothing_missing_asks_nobody(app: AppKey, deployment: UUID) -> None:
     assert flowledger("catch-up").output == "nothing is missing\n"
 
 
+@pytest.mark.fault(34)
 def test_a_scheduled_run_catches_up_what_was_missed(
     app: AppKey, deployment: UUID, prefect: PrefectServer
 ) -> None:
@@ -258,6 +262,7 @@ def test_a_past_dated_run_catches_up_nothing(app: AppKey, deployment: UUID) -> N
     assert len(planned(deployment)) == 1
 
 
+@pytest.mark.fault(33)
 def test_a_failed_catch_up_never_fails_the_run(app: AppKey, deployment: UUID, prefect: PrefectServer) -> None:
     """The report is written; that the schedule is no longer in the settings is a warning."""
     certify(app, "2026-11-18")
@@ -295,6 +300,7 @@ def test_directly_missed_days_are_caught_up(app: AppKey) -> None:
     assert flowledger("catch-up", "--direct").output == "nothing is missing\n"
 
 
+@pytest.mark.fault(16)
 def test_a_day_that_fails_is_told_and_the_others_go_on(app: AppKey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers: every day says so, and the exit status is 1."""
     monkeypatch.setenv("DIFY_BASE_URL", "http://127.0.0.1:9")
@@ -327,6 +333,7 @@ def test_wrong_words_are_refused(app: AppKey, words: tuple[str, ...], says: str)
         raise flowledger(*words).exception or AssertionError("not refused")
 
 
+@pytest.mark.fault(33)
 def test_without_a_server_past_dated_runs_are_refused(
     app: AppKey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -337,6 +344,7 @@ def test_without_a_server_past_dated_runs_are_refused(
         raise flowledger(*BACKFILL).exception or AssertionError("not refused")
 
 
+@pytest.mark.fault(27)
 def test_two_at_once_create_each_run_once(app: AppKey, deployment: UUID) -> None:
     """Prefect itself keeps one run for each key, whoever asks first."""
     key = f"backfill-{app.app_id}-daily_report-2026-11-18"

@@ -97,6 +97,7 @@ def test_good_news_can_be_left_out(run: Run, robot: Receiver) -> None:
     assert robot.asked == 0
 
 
+@pytest.mark.fault(33)
 def test_figures_that_the_ui_does_not_take_keep_nobody_from_hearing(
     run: Run, robot: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def line_of(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(f"| {name}"))
 
 
+@pytest.mark.fault(34)
 def test_a_killed_process_is_a_crash_that_is_announced(day: Day) -> None:
     """The worker notices, marks the run Crashed, and people are told."""
     in_state(day.crashing, "Running", 120)
@@ -188,6 +189,7 @@ def test_a_cron_fires(day: Day) -> None:
     assert (done.auto_scheduled, done.parameters["period"]) == (True, "last_week")
 
 
+@pytest.mark.fault(34)
 def test_a_run_whose_worker_died_is_found_and_announced(day: Day) -> None:
     """Its heartbeats stop; the automation marks it Crashed and has it announced."""
     run = ended(day.dead, 200)

@@ -51,6 +51,9 @@ APP_DEFAULTS = {
     "report_retention_days": "report_retention_days",
     "report_retention_count": "report_retention_count",
     "report_retention_mb": "report_retention_mb",
+    "run_retention_days": "run_retention_days",
+    "run_retention_count": "run_retention_count",
+    "run_retention_mb": "run_retention_mb",
 }
 """Field of ``AppSettings`` → field of ``Settings`` that it takes when the app says nothing itself."""
 
@@ -89,6 +92,9 @@ class AppSettings(Frozen):
     report_retention_days: AtLeastOne | None = None
     report_retention_count: AtLeastOne | None = None
     report_retention_mb: AtLeastOne | None = None
+    run_retention_days: AtLeastOne | None = None
+    run_retention_count: AtLeastOne | None = None
+    run_retention_mb: AtLeastOne | None = None
 
     @property
     def key(self) -> AppKey:

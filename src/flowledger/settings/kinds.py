@@ -12,6 +12,7 @@ from flowledger.settings.rules import (
     check_http,
     check_id,
     check_log_level,
+    check_origin,
     check_placeholder,
     check_prefix,
     check_rotation,
@@ -62,6 +63,11 @@ ChannelTypes = Annotated[
     BeforeValidator(split_words),
     AfterValidator(distinct),
 ]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(check_origin)], ...],
+    BeforeValidator(split_words),
+    AfterValidator(distinct),
+]
 LogTargets = Annotated[
     tuple[Literal["file", "stderr"], ...],
     BeforeValidator(split_words),
@@ -73,6 +79,8 @@ Rotation = Annotated[str, AfterValidator(check_rotation)]
 TaskRunner = Annotated[str, AfterValidator(check_task_runner)]
 StorageType = Annotated[str, AfterValidator(check_storage)]
 Prefix = Annotated[str, AfterValidator(check_prefix)]
+FolderName = Annotated[str, AfterValidator(check_id), AfterValidator(check_prefix)]
+RecordStorage = Literal["ledger", "file", "database"]
 Folder = Annotated[Path, AfterValidator(rooted)]
 CaBundle = Annotated[Path, AfterValidator(rooted), AfterValidator(existing_file)]
 Concurrency = Annotated[int, Field(ge=1, le=128)]

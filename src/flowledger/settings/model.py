@@ -14,11 +14,13 @@ from flowledger.settings.channels import ChannelSettings, with_those_of_variable
 from flowledger.settings.kinds import (
     AddressingStyle,
     AtLeastOne,
+    BaseUrl,
     CaBundle,
     ChannelTypes,
     Concurrency,
     EnvironmentName,
     Folder,
+    FolderName,
     Formats,
     Frozen,
     Given,
@@ -28,14 +30,17 @@ from flowledger.settings.kinds import (
     LogTargets,
     MailSecurity,
     NotEmpty,
+    Origins,
     Password,
     Port,
     Prefix,
+    RecordStorage,
     Rotation,
     Seconds,
     SecretAddress,
     StorageType,
     TaskRunner,
+    Token,
     Words,
     ZoneName,
 )
@@ -50,6 +55,10 @@ def _ledger_beside(given: dict[str, Any]) -> SecretStr:
 
 def _logs_beside(given: dict[str, Any]) -> Path:
     return Path(given["output_base_dir"]) / "logs"
+
+
+def _records_beside(given: dict[str, Any]) -> Path:
+    return Path(given["output_base_dir"]) / "data/logs"
 
 
 class Settings(Frozen, BaseSettings):
@@ -80,6 +89,8 @@ class Settings(Frozen, BaseSettings):
     dify_ca_bundle: CaBundle | None = None
     dify_max_concurrency: Concurrency = 32
     dify_request_deadline_s: Seconds = 60
+    coze_base_url: BaseUrl = "https://api.coze.cn"
+    coze_api_token: Token | None = None
     output_base_dir: Folder = Path("outputs")
     ledger_url: Annotated[SecretStr, AfterValidator(check_ledger_url)] = Field(default_factory=_ledger_beside)
     timezone: ZoneName = "Asia/Shanghai"
@@ -88,6 +99,9 @@ class Settings(Frozen, BaseSettings):
     report_retention_days: AtLeastOne | None = None
     report_retention_count: AtLeastOne | None = None
     report_retention_mb: AtLeastOne | None = None
+    run_retention_days: AtLeastOne | None = None
+    run_retention_count: AtLeastOne | None = None
+    run_retention_mb: AtLeastOne | None = None
     stuck_after_hours: AtLeastOne = 24
     catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7
     storage_type: StorageType = "local"
@@ -130,6 +144,21 @@ class Settings(Frozen, BaseSettings):
     log_dir: Folder = Field(default_factory=_logs_beside)
     log_rotation: Rotation = "00:00"
     log_retention_days: AtLeastOne = 30
+    records_storage_type: RecordStorage = "ledger"
+    records_log_dir: Folder = Field(default_factory=_records_beside)
+    records_execution_dir: FolderName = "workflow_executions"
+    records_operation_dir: FolderName = "workflow_operations"
+    records_max_entries: AtLeastOne = 1000
+    records_execution_logging: bool = True
+    records_operation_logging: bool = True
+    records_retention_days: AtLeastOne = 90
+    records_max_mb: Annotated[int, Field(ge=1, le=1024)] = 16
+    records_legacy_dir: Folder | None = None
+    api_host: NotEmpty = "127.0.0.1"
+    api_port: Port = 8001
+    api_cors_origins: Origins = ()
+    api_max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
+    api_requests_per_minute: AtLeastOne = 6000
     task_runner: TaskRunner = "threads"
     prefect_api_url: HttpUrl | None = None
     prefect_ui_url: HttpUrl | None = None

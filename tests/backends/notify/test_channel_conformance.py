@@ -199,6 +199,7 @@ def test_takes_files_or_says_that_it_does_not(name: str) -> None:
         assert "second line" in told()
 
 
+@pytest.mark.fault(32)
 @every_channel
 @pytest.mark.parametrize("urgent", [True, False])
 def test_survives_a_long_message(name: str, urgent: bool) -> None:
@@ -212,6 +213,7 @@ def test_survives_a_long_message(name: str, urgent: bool) -> None:
         assert name in ("email", "webhook") or "\n…" in told()
 
 
+@pytest.mark.fault(32)
 @every_channel
 def test_a_refusal_is_final(name: str) -> None:
     """What will never be taken raises MessageRefusedError, with a remedy."""
@@ -222,6 +224,7 @@ def test_a_refusal_is_final(name: str) -> None:
     assert shows_nothing(error)
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("name", "fault"),
     [

@@ -58,6 +58,7 @@ def test_a_wrong_secret_is_refused() -> None:
         channel_of(bot, secret="another").send(CALM)
 
 
+@pytest.mark.fault(32)
 def test_too_many_wait_ten_minutes_and_are_not_asked_meanwhile() -> None:
     """After errcode 130101 the robot is left alone for the ten minutes of its mute."""
     with running(DingTalkBot()) as bot:
@@ -73,6 +74,7 @@ def test_too_many_wait_ten_minutes_and_are_not_asked_meanwhile() -> None:
         assert len(bot.asked) == 21
 
 
+@pytest.mark.fault(32)
 def test_fills_the_limit_and_no_more() -> None:
     """A long body is cut so that the whole request just fits."""
     with running(DingTalkBot()) as bot:
@@ -100,6 +102,7 @@ def test_a_calm_message_mentions_nobody() -> None:
         assert bot.accepted[0]["markdown"] == {"title": "Daily report", "text": "- 12 runs"}
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     "answer",
     [

@@ -118,6 +118,7 @@ def test_an_unreadable_ca_bundle_is_named(tmp_path: Path) -> None:
         channel(9, security="tls", ca_bundle=str(bundle)).send(MESSAGE)
 
 
+@pytest.mark.fault(31)
 def test_a_server_without_starttls_gets_nothing() -> None:
     """Where STARTTLS is wanted and not offered, neither password nor mail is sent."""
     mailbox = Mailbox()
@@ -129,6 +130,7 @@ def test_a_server_without_starttls_gets_nothing() -> None:
     assert (mailbox.logins, mailbox.raw) == ([], [])
 
 
+@pytest.mark.fault(31)
 def test_an_open_login_is_refused_unless_it_is_meant() -> None:
     """Without encryption the password goes out only with insecure_login."""
     mailbox = Mailbox()
@@ -227,6 +229,7 @@ def test_carries_files_under_their_names() -> None:
     assert not any("X-Injected" in part for part in parts)
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize(
     "subject", ["a\r\nBcc: x@example.com", "a\nBcc: x@example.com\n\nbody", "a\x0bBcc: x", "x" * 5000]
 )
@@ -292,6 +295,7 @@ def test_all_recipients_refused(answers: tuple[str, str], kind: type[Exception])
         channel(port, to=("a@example.com", "b@example.com")).send(MESSAGE)
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize(
     ("script", "kind"),
     [

@@ -80,6 +80,7 @@ def test_too_many_in_a_second_are_busy() -> None:
         assert caught.value.retry_after_s == 60
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("words", "kind"),
     [("too many request", ChannelBusyError), ("Bad Request", MessageRefusedError)],

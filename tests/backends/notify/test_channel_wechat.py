@@ -27,6 +27,7 @@ def channel_of(bot: WeChatBot, at: tuple[str, ...] = ()) -> WeChatChannel:
     return WeChatChannel(SecretStr(bot.address), at)
 
 
+@pytest.mark.fault(32)
 def test_a_long_message_is_cut_at_the_end_of_a_line() -> None:
     """4,096 bytes of Chinese are kept as whole lines."""
     with running(WeChatBot()) as bot:

@@ -58,6 +58,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("code", REFUSALS)
 def test_refusals_say_what_to_do(bucket: BucketStorage, kind: str, source: Path, code: str) -> None:
     """A refusal names bucket and key, says what to mend, shows no secret, and is not tried again."""
@@ -76,6 +77,7 @@ def test_refusals_say_what_to_do(bucket: BucketStorage, kind: str, source: Path,
     assert len(gate_of(kind).requests) == 1
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("fault", ["reset", "SlowDown", "InternalError"])
 def test_passing_trouble_is_outlasted(bucket: BucketStorage, kind: str, source: Path, fault: str) -> None:
     """What passes within a few tries is not noticed."""
@@ -84,6 +86,7 @@ def test_passing_trouble_is_outlasted(bucket: BucketStorage, kind: str, source: 
     assert bucket.read("x") == b"content"
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("fault", ["reset", "SlowDown"])
 def test_lasting_trouble_is_away(bucket: BucketStorage, kind: str, source: Path, fault: str) -> None:
     """What does not pass is an error that says the storage is away, after a bounded number of tries."""
@@ -118,6 +121,7 @@ def test_large_files_go_in_parts(bucket: BucketStorage, kind: str, tmp_path: Pat
     assert any("partNumber=5" in path for _, path in gate_of(kind).requests)
 
 
+@pytest.mark.fault(30)
 def test_a_failed_part_leaves_nothing(bucket: BucketStorage, kind: str, tmp_path: Path) -> None:
     """When one part fails for good, no object, no part and no upload stays."""
     gate_of(kind).fail("AccessDenied", 403, wanted=lambda method, path: "partNumber=2" in path)

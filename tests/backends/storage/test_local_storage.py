@@ -42,6 +42,7 @@ def no_space(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("broken", ["os.fsync", "shutil.copyfileobj", "pathlib.Path.replace"])
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_a_full_disk_shows_nothing(
@@ -62,6 +63,7 @@ def test_a_full_disk_shows_nothing(
     assert list((tmp_path / "store" / FOLDER).iterdir()) == []
 
 
+@pytest.mark.fault(25)
 def test_a_directory_comes_back_when_its_successor_fails(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_directory_comes_back_when_its_successor_fails(
     assert seen(storage) == ["set/a.csv", "set/inner/b.csv"]
 
 
+@pytest.mark.fault(26)
 def test_leftovers_go_and_living_work_stays(tmp_path: Path, source: Path) -> None:
     """What a killed process left is removed at the next start; what is being written is not."""
     folder = tmp_path / FOLDER

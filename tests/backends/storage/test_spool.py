@@ -65,6 +65,7 @@ def names(bucket: BucketStorage) -> list[str]:
     return sorted(each.name for each in bucket.names(""))
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("code", "status", "word"), [("SlowDown", 503, "away"), ("NoSuchBucket", 404, "refuses")]
 )
@@ -94,6 +95,7 @@ def test_a_report_waits_and_the_next_run_sends_it(
     assert ranks[-8:] == [Rank.CONTENT, Rank.CONTENT, Rank.ENTRY, Rank.POINTER] * 2
 
 
+@pytest.mark.fault(30)
 def test_trouble_in_the_middle_leaves_nothing_half(
     bucket: BucketStorage, kind: str, folder: Path, files: list[Path]
 ) -> None:
@@ -161,6 +163,7 @@ def test_a_backfill_that_waited_does_not_go_back(
     assert (StorageService(bucket, lambda: NOW).latest("csv", "shop") or {})["stem"] == "d20"
 
 
+@pytest.mark.fault(27)
 def test_two_processes_do_not_send_at_once(
     bucket: BucketStorage, kind: str, folder: Path, files: list[Path]
 ) -> None:

@@ -75,6 +75,7 @@ def test_prefixes(backend: StorageBackend, source: Path) -> None:
     assert list(backend.names("c/")) == []
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "name", ["../out", "a/../../out", "/abs", "CON", "x" * 255, "é" * 200, ".hidden", ""]
 )

@@ -142,6 +142,7 @@ def test_a_broken_pointer_stops_the_cleanup(service: StorageService, tmp_path: P
         service.cleanup_old_files(0)
 
 
+@pytest.mark.fault(27)
 def test_nothing_is_overwritten(service: StorageService, files: Sequence[Path]) -> None:
     """A name that is taken gets a number, for reports of one file and for data alike."""
     first = service.save_report(b"1", "daily.md", "daily")

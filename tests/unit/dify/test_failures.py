@@ -45,6 +45,7 @@ def test_no_library_error_is_missed(kind: type[BaseException]) -> None:
     assert isinstance(translate(kind.__new__(kind), ATTEMPT), FlowledgerError)
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     ("error", "expected", "words"),
     [

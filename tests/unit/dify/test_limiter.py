@@ -98,6 +98,7 @@ def test_errors_that_tell_of_strain(error: BaseException, after: int) -> None:
     assert limiter.try_acquire() is not None
 
 
+@pytest.mark.fault(1)
 def test_a_refused_request_sets_the_ceiling() -> None:
     """A 429 says that the number then in flight was too much."""
     limiter = AdaptiveLimiter(Course(limit=8))

@@ -21,6 +21,7 @@ LOCKED = reply({"code": "email_code_login_limit", "message": "Too many", "status
 VERSIONS = ["1.9.1", "1.10.0", "1.12.1", "1.13.3", "nightly"]
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("prefix", ["", "__Host-"])
 def test_each_release_is_logged_into_in_its_form(version: str, prefix: str) -> None:
@@ -55,6 +56,7 @@ def test_a_refused_refresh_leads_to_one_login() -> None:
     assert console.counted == {"setup": 1, "login": 2, "refresh-token": 1, "apps": 3}
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(("refreshes", "logins"), [(True, 1), (False, 2)])
 def test_threads_renew_once_together(refreshes: bool, logins: int) -> None:
     """Eight threads that all got a 401 share one refresh, or one login, and all go on."""
@@ -76,6 +78,7 @@ def test_threads_log_in_once_together() -> None:
     assert console.counted == {"setup": 1, "login": 1, "apps": 8}
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_refused_password_is_offered_once(version: str) -> None:
     """The same error comes back at once, without a request, and names what to check, never the password."""
@@ -90,6 +93,7 @@ def test_a_refused_password_is_offered_once(version: str) -> None:
     assert console.counted == {"setup": 1, "login": 1}
 
 
+@pytest.mark.fault(15)
 def test_threads_offer_a_refused_password_once() -> None:
     """Eight threads at once make one try between them."""
     console = ScriptedConsole()
@@ -112,6 +116,7 @@ def test_a_password_changed_meanwhile_is_offered_once() -> None:
     assert console.counted == {"setup": 1, "login": 2, "refresh-token": 1, "apps": 2}
 
 
+@pytest.mark.fault(2)
 def test_a_locked_account_is_left_alone() -> None:
     """429 on login is a lock of 24 hours: said so, remembered, not retried."""
     console = ScriptedConsole(login_answers=[LOCKED])

@@ -108,6 +108,7 @@ def test_the_truncated_run_is_not_self_contained() -> None:
     assert is_self_contained(run, executions) == (not any("outputs" in end.truncated for end in ends))
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize(
     ("word", "ended", "status"),
     [
@@ -127,6 +128,7 @@ def test_unknown_statuses_are_open_until_they_have_an_end(
     assert run_status(word, ended=ended) is status
 
 
+@pytest.mark.fault(17)
 def test_nodes_keep_whatever_a_newer_release_may_say() -> None:
     """Unknown types and statuses, null payloads, NaN and numbers as text are kept."""
     raw = b"""{"data": [{"id": "n", "node_type": "quantum", "status": "entangled", "title": null, "new": 1,
@@ -148,6 +150,7 @@ def test_times_of_old_releases_are_rfc_822_text() -> None:
     assert (run.status, run.elapsed_s) == (RunStatus.SUCCESS, Decimal("0.5"))
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     "answer", [None, [], {}, {"data": None}, {"data": [1]}, {"code": "unauthorized", "message": "no"}]
 )

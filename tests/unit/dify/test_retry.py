@@ -48,6 +48,7 @@ def call(policy: RetryPolicy, errors: list[FlowledgerError]) -> str:
     return policy.call(request)
 
 
+@pytest.mark.fault(3)
 def test_retriable_errors_are_retried_with_growing_waits() -> None:
     """Three failures cost three waits, each twice the one before."""
     time = FakeTime()
@@ -63,6 +64,7 @@ def test_fatal_errors_are_not_retried() -> None:
     assert (time.slept, len(errors)) == ([], 1)
 
 
+@pytest.mark.fault(3)
 def test_tries_are_bounded() -> None:
     """After the last try its own error comes out."""
     errors: list[FlowledgerError] = [SourceUnreachableError(str(number)) for number in range(9)]
@@ -79,6 +81,7 @@ def test_total_time_is_bounded() -> None:
     assert time.slept == [45.5, 45.5]
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -107,6 +110,7 @@ def test_any_retry_after_text_is_survived(text: str) -> None:
     assert wait is None or 0 <= wait <= 60
 
 
+@pytest.mark.fault(1)
 @settings(max_examples=50)
 @given(
     attempt=st.integers(1, 10_000),

@@ -96,6 +96,7 @@ def test_what_a_status_means(status: int, expected: type[FlowledgerError], sent:
     assert getattr(caught.value, "status", status) == status
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -94,6 +94,7 @@ def fetch(script: Script, **options: object) -> bytes:
             sender.close()
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize(
     "drip",
     [
@@ -111,6 +112,7 @@ def test_a_slow_server_meets_the_deadline(drip: Drip) -> None:
     assert monotonic() - began < 2
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("before", [b"HTTP/1.1 200 OK\r\nX-Slow: ", HEAD])
 def test_a_slow_server_meets_the_deadline_over_tls(
     before: bytes, authority: Path, context: ssl.SSLContext
@@ -123,6 +125,7 @@ def test_a_slow_server_meets_the_deadline_over_tls(
         sender.close()
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -160,6 +163,7 @@ def test_an_answer_may_be_too_large() -> None:
         fetch(lambda _: bomb, max_bytes=99_999)
 
 
+@pytest.mark.fault(6)
 def test_connections_are_kept_and_dropped_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests share a connection, unless it was idle for too long."""
     with serving(lambda _: reply({})) as server:
@@ -173,6 +177,7 @@ def test_connections_are_kept_and_dropped_when_idle(monkeypatch: pytest.MonkeyPa
         sender.close()
 
 
+@pytest.mark.fault(6)
 def test_a_connection_closed_by_the_server_is_noticed() -> None:
     """A server that closes after each answer, and says so, costs no error."""
     last = reply({}, headers={"Connection": "close"})
@@ -233,6 +238,7 @@ def test_an_unreadable_bundle_is_a_bad_setting(tmp_path: Path, content: str | No
         Transport("https://127.0.0.1", TransportOptions(ca_bundle=str(bundle)))
 
 
+@pytest.mark.fault(8)
 def test_nobody_listens() -> None:
     """A refused connection names the host and what to check."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -254,6 +260,7 @@ def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None
         sender.close()
 
 
+@pytest.mark.fault(8)
 def test_a_refusing_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that wants a password is named; what stands before its @ is not."""
     with serving(lambda _: reply(b"", status=407)) as proxy:

@@ -12,6 +12,7 @@ MEASURES = [utf8_size, json_size]
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 
 
+@pytest.mark.fault(32)
 @given(text=ANY_TEXT, limit=st.integers(20, 300), which=st.sampled_from(MEASURES))
 def test_cut_never_exceeds_and_never_breaks_a_character(text: str, limit: int, which: object) -> None:
     """Whatever the text, what is kept is short enough, valid UTF-8, and all of it where it fits."""
@@ -57,6 +58,7 @@ def test_measures_what_json_makes_of_a_text() -> None:
     assert json_size(text) == len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("name", list(ESCAPES))
 @pytest.mark.parametrize(
     "text",

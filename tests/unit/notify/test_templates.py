@@ -160,6 +160,7 @@ def test_a_message_fits_the_smallest_robot() -> None:
 HOSTILE = '<at user_id="all"></at> [x](javascript:alert) **b** `c` <b>h</b> @all\n# title\n> quote'
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("channel", ROBOTS)
 def test_hostile_texts_mention_nobody(channel: str) -> None:
     """A run's error can neither mention people, nor link, nor begin a heading."""
@@ -186,6 +187,7 @@ class Tags(HTMLParser):
         self.addresses += [value for name, value in attrs if name == "href"]
 
 
+@pytest.mark.fault(23)
 def test_html_stays_text_in_mail() -> None:
     """Tags in an error or a name are shown; an address that is none is no link."""
     links = {"<script>": "javascript:alert(1)", "a": 'https://files.example.com/"><script>'}

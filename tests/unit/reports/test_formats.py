@@ -71,6 +71,7 @@ def test_conforms(name: str, heading: Heading, tmp_path: Path, make_entry: Any) 
     assert b"no console access" in b"".join(path.read_bytes() for path in paths)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_odd_runs(name: str, language: str, heading: Heading, tmp_path: Path, make_entry: Any) -> None:
@@ -90,6 +91,7 @@ def test_odd_runs(name: str, language: str, heading: Heading, tmp_path: Path, ma
     assert render(name, plain, tmp_path / "empty", [])
 
 
+@pytest.mark.fault(21, 22)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(question=TEXTS, answer=TEXTS)
 def test_csv_cells_come_back(
@@ -106,6 +108,7 @@ def test_csv_cells_come_back(
     assert not [cell for row in table for cell in row if re.match(r"\s*[=+\-@＝＋－＠]", cell)]
 
 
+@pytest.mark.fault(21)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(question=TEXTS, answer=TEXTS)
 def test_json_is_strict(
@@ -124,6 +127,7 @@ def test_json_is_strict(
     assert shown == answer.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+@pytest.mark.fault(21, 23)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(question=TEXTS, answer=TEXTS)
 def test_markdown_is_inert(
@@ -195,6 +199,7 @@ def test_turns_count_down(heading: Heading, make_entry: Any, tmp_path: Path) -> 
     assert chat.conversation_turns == {"a": 3, "b": 1}
 
 
+@pytest.mark.fault(19)
 def test_long_cells_are_cut_and_said(heading: Heading, make_entry: Any, tmp_path: Path) -> None:
     """A cell holds what Excel holds, ends with a note, and the notes count it; JSON holds the whole text."""
     paths = render("csv", heading, tmp_path / "csv", [make_entry(1, answer="😀" * 40_000)])
@@ -251,6 +256,7 @@ def measured() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("name", FORMATS)
 def test_memory_is_flat(name: str, heading: Heading, make_entry: Any, tmp_path: Path) -> None:
     """Three times the runs take no more memory, once every buffer is full."""
@@ -287,6 +293,7 @@ def disk_of(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("runs", [1, 40])
 def test_a_full_disk_is_named(
@@ -298,6 +305,7 @@ def test_a_full_disk_is_named(
         render(name, heading, tmp_path, entries)
 
 
+@pytest.mark.fault(19)
 def test_truncation_is_shown(heading: Heading, make_entry: Any, tmp_path: Path) -> None:
     """What the source itself has cut is flagged in Markdown and JSON."""
     entry = make_entry()
