@@ -225,11 +225,11 @@ def test_a_failure_is_kept_once_for_each_run(
     assert len(caplog.records) == 4
 
 
-def test_an_end_is_kept_where_the_error_was_not(
-    tmp_path: Path, task_log: PrefectLogAdapter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("task_log")
+def test_an_end_is_kept_where_the_error_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may be read only after a run failed: then its state is all that the file has."""
     monkeypatch.setattr(log_lines, "_kept", log_lines._Kept())
+    task_log = adapted("t-3")
     task_log.error("Encountered exception during execution: Boom('why')")
     with kept(LogPlan(tmp_path)):
         task_log.info("Finished in state Failed('Boom: why')")
