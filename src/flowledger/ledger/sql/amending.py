@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from flowledger.domain.history import RunKey
-from flowledger.domain.runs import Entry
+from flowledger.domain.runs import Detailed, Entry
+from flowledger.ledger.details import rebuild, summarise
 from flowledger.ledger.merging import check_amended
 from flowledger.ledger.sql.database import Database
 from flowledger.ledger.sql.history import read_run
 from flowledger.ledger.sql.rebuilding import entry_of, read_parts
 from flowledger.ledger.sql.writing import write_amended
+from flowledger.ledger.storable import storable
 from flowledger.ports import Change, Decoder
 
 
@@ -28,9 +30,13 @@ def amend_run(
     kept = change(held)
     if kept is None:
         return held
-    check_amended(key, kept[0])
-    write_amended(connection, database, *kept, row)
-    return read_entry(connection, key, decoders)
+    run, detail = kept
+    check_amended(key, run)
+    write_amended(connection, database, run, detail, row)
+    # As it would be read again, without asking the database for it.
+    as_kept = storable(run)
+    raws = detail.raw if isinstance(detail, Detailed) else {}
+    return Entry(as_kept, rebuild(as_kept, summarise(run, detail), raws, decoders))
 
 
 def read_entry(connection: Connection, key: RunKey, decoders: Mapping[str, Decoder]) -> Entry | None:

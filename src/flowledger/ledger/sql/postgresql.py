@@ -198,14 +198,18 @@ def _begin(connection: Connection) -> None:
     raw.read_only = True if writes is None else None  # None: as the server, or LEDGER_URL, has it
     raw.isolation_level = IsolationLevel.REPEATABLE_READ if writes is None else IsolationLevel.READ_COMMITTED
     among = options.get("writes_among", ())
-    if among:
-        _lock(connection, "pg_advisory_xact_lock_shared", NAMESPACE, among)
-    _lock(connection, "pg_advisory_xact_lock", AMONG if among else NAMESPACE, writes or ())
+    shared = [("pg_advisory_xact_lock_shared", NAMESPACE, key) for key in _lock_keys(among)]
+    alone = [
+        ("pg_advisory_xact_lock", AMONG if among else NAMESPACE, key) for key in _lock_keys(writes or ())
+    ]
+    if locks := shared + alone:
+        calls = ", ".join(f"{function}(%s, %s)" for function, _, _ in locks)
+        places = tuple(number for _, *numbers in locks for number in numbers)
+        connection.exec_driver_sql(f"SELECT {calls}", places)  # from left to right
 
 
-def _lock(connection: Connection, function: str, namespace: int, names: Iterable[str]) -> None:
-    for key in sorted({_lock_key(name) for name in names}):
-        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (namespace, key))
+def _lock_keys(names: Iterable[str]) -> Sequence[int]:
+    return sorted({_lock_key(name) for name in names})
 
 
 def _lock_key(name: str) -> int:
