@@ -129,6 +129,18 @@ def told_about(day: Day, run_id: UUID) -> list[dict[str, Any]]:
     return [message for message in day.told.messages if str(run_id) in str(message)]
 
 
+@pytest.mark.fault(34)
+def test_a_killed_process_is_a_crash_that_is_announced(day: Day) -> None:
+    """The worker notices, marks the run Crashed, and people are told.
+
+    The first test, since the run is slow but not endless.
+    """
+    in_state(day.crashing, "Running", 120)
+    os.kill(process_of(day.crashing), signal.SIGKILL)
+    assert ended(day.crashing, 60).state_name == "Crashed"
+    wait_for(lambda _: told_about(day, day.crashing), bool, 60)
+
+
 def test_a_triggered_run_completes(day: Day) -> None:
     """A worker takes it, and it has the app and period of its deployment."""
     run = ended(day.plain, 120)
@@ -166,15 +178,6 @@ def test_a_retry_from_the_api_does_not_repeat_finished_work(day: Day) -> None:
 def line_of(text: str, name: str) -> str:
     """Give one row of the figures."""
     return next(line for line in text.splitlines() if line.startswith(f"| {name}"))
-
-
-@pytest.mark.fault(34)
-def test_a_killed_process_is_a_crash_that_is_announced(day: Day) -> None:
-    """The worker notices, marks the run Crashed, and people are told."""
-    in_state(day.crashing, "Running", 120)
-    os.kill(process_of(day.crashing), signal.SIGKILL)
-    assert ended(day.crashing, 60).state_name == "Crashed"
-    wait_for(lambda _: told_about(day, day.crashing), bool, 60)
 
 
 def test_a_cron_fires(day: Day) -> None:

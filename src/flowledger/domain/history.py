@@ -1,9 +1,10 @@
 """What can be asked of the history of runs and operations, and what comes back: one rule for all ledgers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 from flowledger.domain.operations import Operation
@@ -115,8 +116,7 @@ class HistoryPage(NamedTuple):
     following: Place | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunFacts(NamedTuple):
     """What statistics count of one run; ``cost`` is by currency, empty where no prices are known."""
 
     app: AppKey
@@ -124,7 +124,7 @@ class RunFacts:
     status: RunStatus
     elapsed_s: Decimal | None
     total_tokens: int | None
-    cost: Mapping[str, Decimal] = field(default_factory=dict)
+    cost: Mapping[str, Decimal] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ def money_text(amounts: Mapping[str, Decimal]) -> str:
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def money_from(text: str | None) -> Mapping[str, Decimal]:
     """Read amounts by currency; most runs of an app cost one of few sums."""
     amounts: Mapping[str, str] = orjson.loads(text or "{}")
