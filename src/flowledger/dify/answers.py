@@ -1,9 +1,9 @@
 """One HTTP answer, and what its status means."""
 
+import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from urllib3 import HTTPHeaderDict
@@ -21,28 +21,52 @@ from flowledger.errors import (
 SAID_CHARACTERS = 300
 BODY_CHARACTERS = 2000
 BUSY_STATUSES = frozenset({408, 425, 429})
+SECRET_HEADERS = frozenset({"authorization", "cookie", "x-csrf-token"})
+SHORTEST_SECRET = 6
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was said to the server and must not come back in a message, should it echo that."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    strings: Collection[str] = field(default=(), repr=False)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Collect them, longest first: keys, cookies, the strings of a login, each also as JSON writes it."""
+        found = set(self.strings)
+        for name, value in self.headers.items():
+            if name.lower() in SECRET_HEADERS:
+                for piece in value.split("; "):
+                    found |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
+        found |= {json.dumps(text)[1:-1] for text in found}
+        return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One complete HTTP answer; ``headers`` ignore case, ``body`` is decompressed.
-
-    ``secrets`` are what was sent and must not come back in a message, should the server echo it.
-    """
+    """One complete HTTP answer; ``headers`` ignore case, ``body`` is decompressed."""
 
     status: int
     headers: HTTPHeaderDict = field(repr=False)
     body: bytes = field(repr=False)
     url: str
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    sent: Sent = field(default_factory=Sent, repr=False)
 
-    @cached_property
+    @property
     def document(self) -> Any:
         """The body as JSON, parsed once.
 
         :raises SourceGarbledError: when it is not JSON: a proxy's page, a cut text.
         """
+        # cached_property of Python 3.11 would let all threads wait for one lock.
+        held = self.__dict__
+        if "parsed" not in held:
+            held["parsed"] = self._parse()
+        return held["parsed"]
+
+    def _parse(self) -> Any:
         try:
             return json_text.loads(self.body)
         except (ValueError, RecursionError) as error:
@@ -90,7 +114,7 @@ def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) 
         return None
     words = said(answer)
     place = f"{method} {answer.place}"
-    body = _redact(answer.body.decode(errors="replace"), answer.secrets)[:BODY_CHARACTERS]
+    body = _redact(answer.body.decode(errors="replace"), answer.sent)[:BODY_CHARACTERS]
     if status == 401:
         text = f"{place}: the credentials were refused (401): {words}"
         return AuthenticationError(text, status=status, body=body)
@@ -104,7 +128,7 @@ def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) 
 
 def said(answer: Answer) -> str:
     """Give the server's own words on one line, at most 300 characters, without the secrets."""
-    text = _redact(_words(answer.body), answer.secrets)
+    text = _redact(_words(answer.body), answer.sent)
     line = " ".join(text.split())
     return line if len(line) <= SAID_CHARACTERS else line[:SAID_CHARACTERS] + "…"
 
@@ -124,8 +148,8 @@ def _words(body: bytes) -> str:
     return ": ".join(words) or start
 
 
-def _redact(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
+def _redact(text: str, sent: Sent) -> str:
+    for secret in sent.secrets():
         text = text.replace(secret, "***")
     return text
 

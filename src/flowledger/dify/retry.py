@@ -38,6 +38,16 @@ class RetryPolicy:
         :raises RetriableError: the last one; any other error at once.
         """
         ends = self.clock() + self.total_s
+        try:
+            return request()  # what usually succeeds; the machinery below costs more than a request
+        except RetriableError as error:
+            failed: list[RetriableError] = [error]
+
+        def again() -> T:
+            if failed:
+                raise failed.pop()
+            return request()
+
         attempts = Retrying(
             retry=retry_if_exception_type(RetriableError),
             wait=self._wait,
@@ -46,7 +56,7 @@ class RetryPolicy:
             before_sleep=_note,
             reraise=True,
         )
-        return attempts(request)
+        return attempts(again)
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure(state)

@@ -1,8 +1,7 @@
 """``DifySession``: everything said to one Dify server goes through here, and only here is it said again."""
 
-import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from types import TracebackType
@@ -12,7 +11,7 @@ from urllib.parse import urljoin
 import orjson
 
 from flowledger.dify.addresses import host_of, join, normalise, origin, path_of
-from flowledger.dify.answers import Answer, refusal
+from flowledger.dify.answers import Answer, Sent, refusal
 from flowledger.dify.limiter import AdaptiveLimiter
 from flowledger.dify.releases import Release
 from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s
@@ -22,8 +21,6 @@ from flowledger.ports import Clock
 
 MOST_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-SECRET_HEADERS = frozenset({"authorization", "cookie", "x-csrf-token"})
-SHORTEST_SECRET = 6
 NOTHING: Mapping[str, str] = {}
 
 
@@ -114,10 +111,10 @@ class DifySession:
             RetriableError: when tries or time are used up.
         """
         url = join(self.base_url, path, dict(params))
-        secrets = _secrets(headers, ())
+        sent = Sent(headers)
 
         def ask() -> Answer:
-            answer = self._follow(url, headers, secrets)
+            answer = self._follow(url, sent)
             answer.require(fields)
             return answer
 
@@ -139,10 +136,10 @@ class DifySession:
             RetriableError: when no usable answer came.
         """
         url = f"{self.base_url}{path}"
-        sent = [value for value in document.values() if isinstance(value, str)]
-        hidden = _secrets(headers, [*sent, *secrets])
-        body = orjson.dumps(dict(document))
-        answer = self._exchange(lambda: self._transport.send("POST", url, headers, body), "POST", hidden)
+        strings = [value for value in document.values() if isinstance(value, str)]
+        answer = self._exchange(
+            "POST", url, Sent(headers, [*strings, *secrets]), orjson.dumps(dict(document))
+        )
         if answer.status in REDIRECTS:
             raise _misdirected(answer, self._target(answer))
         answer.require(())
@@ -160,9 +157,9 @@ class DifySession:
     ) -> None:
         self.close()
 
-    def _follow(self, url: str, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Answer:
+    def _follow(self, url: str, sent: Sent) -> Answer:
         for _ in range(MOST_REDIRECTS + 1):
-            answer = self._send_get(url, headers, secrets)
+            answer = self._exchange("GET", url, sent)
             if answer.status not in REDIRECTS:
                 return answer
             url = self._target(answer)
@@ -170,15 +167,12 @@ class DifySession:
                 raise _misdirected(answer, url)
         raise SourceGarbledError(f"{answer.place}: redirected more than {MOST_REDIRECTS} times")
 
-    def _send_get(self, url: str, headers: Mapping[str, str], secrets: tuple[str, ...]) -> Answer:
-        return self._exchange(lambda: self._transport.send("GET", url, headers), "GET", secrets)
-
-    def _exchange(self, send: Callable[[], Answer], method: str, secrets: tuple[str, ...]) -> Answer:
+    def _exchange(self, method: str, url: str, sent: Sent, body: bytes | None = None) -> Answer:
         # The status is judged while the slot is held, so that the limiter sees a server that is too busy.
         with self.limiter.slot():
             with self._lock:
                 self._requests += 1
-            answer = replace(send(), secrets=secrets)
+            answer = self._transport.send(method, url, sent, body)
             self._learn(answer)
             if answer.status in REDIRECTS:
                 return answer
@@ -210,14 +204,3 @@ def _misdirected(answer: Answer, url: str) -> SourceRefusedError:
         "if that is your Dify, put its address into DIFY_BASE_URL",
         status=answer.status,
     )
-
-
-def _secrets(headers: Mapping[str, str], sent: Collection[str]) -> tuple[str, ...]:
-    """Collect what an answer might echo, longest first: keys, cookies, the strings of a login."""
-    found = set(sent)
-    for name, value in headers.items():
-        if name.lower() in SECRET_HEADERS:
-            for piece in value.split("; "):
-                found |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
-    found |= {json.dumps(text)[1:-1] for text in found}
-    return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))

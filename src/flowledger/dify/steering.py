@@ -71,7 +71,9 @@ class Course:
 def is_telling(course: Course, seen: Window) -> bool:
     """Decide whether a window has enough answers to steer by."""
     wanted = CERTAINTY * seen.scatter / log(1 + course.step) ** 2
-    return seen.completed >= max(FEWEST, 2 * course.limit, min(MOST, wanted))
+    # Answers come in rounds: what twice as many bring shows in one, a smaller step in two.
+    rounds = 1 if course.step >= 1 else 2
+    return seen.completed >= max(FEWEST, rounds * course.limit, min(MOST, wanted))
 
 
 def steer(course: Course, seen: Window) -> Course:

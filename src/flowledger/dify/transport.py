@@ -8,20 +8,20 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import certifi
 import requests
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPResponse, Timeout
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
 from flowledger import __version__
 from flowledger.dify.addresses import host_of, is_loopback
-from flowledger.dify.answers import Answer
+from flowledger.dify.answers import Answer, Sent
 from flowledger.dify.failures import Attempt, translate
 from flowledger.dify.pools import POOLS
-from flowledger.errors import AuthenticationError, SettingsError, SourceGarbledError
+from flowledger.errors import AuthenticationError, SettingsError, SourceGarbledError, SourceRefusedError
 
 STANDING_HEADERS = {
     "User-Agent": f"flowledger/{__version__}",
@@ -36,7 +36,7 @@ class TransportOptions:
 
     deadline_s: float = 60.0
     connect_s: float = 10.0
-    max_bytes: int = 256 * 2**20
+    max_bytes: int = 64 * 2**20
     ca_bundle: str | None = None
     pool_size: int = 64
     use_environment_proxies: bool = True
@@ -54,51 +54,80 @@ class Transport:
         self._options = options
         self._proxies = proxies
         self._adapter = _PoolingAdapter(_trust(base_url, bundle), options.pool_size)
+        self._timeout = Timeout(connect=options.connect_s, total=options.deadline_s)
+        self._server = base_url.removesuffix(urlsplit(base_url).path)
         proxy = requests.utils.select_proxy(base_url, proxies) or ""
+        # A proxy of plain HTTP is told the whole address; through all others we speak with the server itself.
+        self._names_whole = proxy.lower().startswith("http") and self._server.startswith("http:")
         self._attempt = Attempt(host_of(base_url), host_of(proxy), options.connect_s, options.deadline_s)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    def send(self, method: str, url: str, sent: Sent, body: bytes | None = None) -> Answer:
         """Send one request and read its whole answer, whatever the status.
 
-        :raises RetriableError: when no complete answer came; SettingsError: for a bad address or certificate.
+        ``url`` is one of this server's.
+
+        :raises RetriableError: when no complete answer came; SourceRefusedError: for too large a one;
+            SettingsError: for a bad address or certificate.
         """
-        request = _compose(method, url, headers, body)
-        timeout = Timeout(connect=self._options.connect_s, total=self._options.deadline_s)
+        headers = _headers(sent.headers, body)
         try:
-            response = self._adapter.send(
-                request,
-                stream=True,
-                timeout=timeout,  # type: ignore[arg-type]  # requests passes it on, but does not say so
-                verify=True,
-                proxies=self._proxies,
+            # What requests' own sending adds to this takes longer than the exchange itself (measured).
+            response = self._adapter.pool_of(self._server, self._proxies).urlopen(
+                method,
+                self._target(url),
+                body,
+                headers,
+                retries=self._adapter.max_retries,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+                decode_content=False,
             )
-            content = self._read(response.raw)
-        except (requests.RequestException, HTTPError) as error:
+            content = self._read(response)
+        except (HTTPError, OSError) as error:
             raise translate(error, self._attempt) from error
-        return Answer(response.status_code, response.raw.headers, content, url)
+        return Answer(response.status, response.headers, content, url, sent)
 
     def close(self) -> None:
         """Close all connections."""
         self._adapter.close()
 
-    def _read(self, raw: HTTPResponse) -> bytes:
+    def _target(self, url: str) -> str:
+        if self._names_whole:
+            return url
+        if url.startswith(f"{self._server}/"):
+            return url.removeprefix(self._server)
+        parts = urlsplit(url)  # where a redirect writes the same server differently
+        return urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+    def _read(self, raw: BaseHTTPResponse) -> bytes:
         most = self._options.max_bytes
         content = raw.read(most + 1, decode_content=True)
         if len(content) > most:
             raw.close()
-            raise SourceGarbledError(
-                f"{self._attempt.host}: an answer of more than {most:,} bytes was cut off"
-            )
+            host = self._attempt.host
+            text = f"{host}: an answer of more than {most:,} bytes was cut off (DIFY_MAX_ANSWER_MB)"
+            # Data will be as large again; a broken server's page may not.
+            raise SourceRefusedError(text, status=200) if raw.status == 200 else SourceGarbledError(text)
         return content
 
 
 class _PoolingAdapter(HTTPAdapter):
-    """requests' adapter over our pools, one TLS context, and the one pool a single server needs."""
+    """requests' adapter over our pools and one TLS context: it knows proxies; it does not send."""
 
     def __init__(self, context: ssl.SSLContext | None, pool_size: int) -> None:
         self._context = context
         self._pool: Any = None
         super().__init__(pool_connections=2, pool_maxsize=pool_size, pool_block=False)
+
+    def pool_of(self, server: str, proxies: dict[str, str]) -> Any:
+        """Give the one pool that a single server needs."""
+        if self._pool is None:
+            request = requests.PreparedRequest()
+            request.url = server
+            self._pool = self.get_connection_with_tls_context(request, verify=True, proxies=proxies)
+        return self._pool
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
@@ -110,30 +139,15 @@ class _PoolingAdapter(HTTPAdapter):
             manager.pool_classes_by_scheme = dict(POOLS)
         return manager
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        if self._pool is None:
-            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
-        return self._pool
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave trust to the one context; requests would load the authorities for each connection."""
-
-
-def _compose(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None
-) -> requests.PreparedRequest:
-    for name, value in headers.items():
+def _headers(wanted: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+    for name, value in wanted.items():
         if not (value.isascii() and value.isprintable()):
             raise AuthenticationError(
                 f"the {name} header would hold a line break or a character outside ASCII: copy the key anew"
             )
-    request = requests.PreparedRequest()
-    request.method, request.url, request.body = method, url, body
-    request.headers = CaseInsensitiveDict(STANDING_HEADERS | dict(headers))
-    if body is not None:
-        request.headers["Content-Type"] = "application/json"
-        request.headers["Content-Length"] = str(len(body))
-    return request
+    kind = {} if body is None else {"Content-Type": "application/json"}
+    return {**STANDING_HEADERS, **wanted, **kind}
 
 
 def _surroundings(base_url: str, options: TransportOptions) -> tuple[dict[str, str], str | None]:

@@ -8,17 +8,22 @@ until as many different rows were seen as the source counts.  At the end the sou
 window must equal the rows held; where it does not, the window is halved down to the strips that differ,
 and only those are read again.
 
-``plan(walk)`` gives the next ``Ask`` or the ``Verdict``; ``observe(walk, ask, reply)`` gives the next walk.
-Both are pure.  The state grows by one strip a page, never by rows.
+Strips do not depend on each other, so a long window can be cut into parts that are read side by side.
+``plan(walk)`` gives all that may be asked now, in any order or at once, or the ``Verdict``;
+``observe(walk, ask, reply)`` takes in one answer.  Both are pure.  The state grows by one strip a page, never
+by rows.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from flowledger.domain.windows import Window, iso
 
 PAGE_ROWS = 100
 """The most a source gives at once (contract.md §1)."""
+LEAST_PART_PAGES = 4
+"""A part of a window has at least so many pages: each part costs about half a page more than one walk."""
 MAX_PASSES = 12
 """How often in a row a crowded second is paged through without anything new: a pass over pages in random
 order misses a given row with probability below 0.37, twelve in a row with less than 1e-5."""
@@ -93,22 +98,31 @@ class CrowdedSecond:
     total: int = 0
     seen: frozenset[str] = frozenset()
 
+    @property
+    def window(self) -> Window:
+        """The second as a window."""
+        return Window(self.second, self.second)
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The state of a walk: what is left to read (newest last), what was read, what is being compared."""
+    """The state of a walk: what is left to read (newest last), what was read, what is being compared.
+
+    ``parts`` is how many stretches it may have open at once.
+    """
 
     window: Window
     left: tuple[Window, ...]
     strips: tuple[Strip, ...] = ()
-    crowded: CrowdedSecond | None = None
+    crowded: tuple[CrowdedSecond, ...] = ()
     compare: tuple[Window, ...] = ()
     rounds: int = 0
     verdict: Verdict | None = None
-    limit: int = field(default=PAGE_ROWS)
+    limit: int = PAGE_ROWS
+    parts: int = 1
 
 
-def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS) -> Walk:
+def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS, parts: int = 1) -> Walk:
     """Start a walk; ``known`` strips (from earlier certificates) are compared, not read.
 
     Strips that overlap an earlier one, or reach out of the window, are not used.
@@ -125,33 +139,35 @@ def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS
         start = strip.window.before + 1
     if start <= window.before:
         left.append(Window(start, window.before))
-    return _settle(Walk(window, tuple(left), tuple(strips), limit=limit))
+    return _settle(Walk(window, tuple(left), tuple(strips), limit=limit, parts=parts))
 
 
-def plan(walk: Walk) -> Ask | Verdict:
-    """Say what to ask next, or what the walk came to."""
+def plan(walk: Walk) -> Sequence[Ask] | Verdict:
+    """Say what may be asked now, what matters most first, or what the walk came to.
+
+    What has been asked stays in the plan until its answer was observed.
+    """
     if walk.verdict:
         return walk.verdict
-    if walk.crowded:
-        second = walk.crowded.second
-        return Ask(Window(second, second), walk.crowded.page, walk.limit)
-    if walk.left:
-        return Ask(walk.left[-1], 1, walk.limit)
+    crowded = [Ask(each.window, each.page, walk.limit) for each in walk.crowded]
+    if crowded or walk.left:
+        return [*crowded, *(Ask(window, 1, walk.limit) for window in reversed(walk.left))]
     target = walk.compare[-1]
     # A count alone is ten times cheaper for the source than a page of rows (contract.md §9).
-    return Ask(target, 1, 1 if _held(walk, target) > walk.limit else walk.limit)
+    return [Ask(target, 1, 1 if _held(walk, target) > walk.limit else walk.limit)]
 
 
 def observe(walk: Walk, ask: Ask, reply: Reply) -> Walk:
-    """Take in the answer to what ``plan`` asked."""
+    """Take in the answer to one question of the plan."""
     if any(not ask.window.after <= row.second <= ask.window.before for row in reply.rows):
         return _give_up(
             walk, f"the source answered with rows outside {ask.window}, as if it ignored the bounds"
         )
-    if walk.crowded:
-        return _settle(_observe_crowded(walk, walk.crowded, reply))
-    if walk.left:
-        return _settle(_observe_page(walk, walk.left[-1], reply))
+    for crowded in walk.crowded:
+        if crowded.window == ask.window:
+            return _settle(_observe_crowded(walk, crowded, reply))
+    if ask.window in walk.left:
+        return _settle(_observe_page(walk, ask.window, reply))
     return _settle(_observe_comparison(walk, walk.compare[-1], reply))
 
 
@@ -168,7 +184,7 @@ def _settle(walk: Walk) -> Walk:
 
 
 def _observe_page(walk: Walk, asked: Window, reply: Reply) -> Walk:
-    rest = walk.left[:-1]
+    rest = tuple(window for window in walk.left if window != asked)
     distinct = _distinct(reply.rows)
     if distinct == reply.total:
         return _read_whole(replace(walk, left=rest), asked, reply.total)
@@ -178,11 +194,20 @@ def _observe_page(walk: Walk, asked: Window, reply: Reply) -> Walk:
     if oldest < asked.before:
         newer = Window(oldest + 1, asked.before)
         count = _distinct(row for row in reply.rows if row.second > oldest)
-        return replace(
-            walk, left=(*rest, Window(asked.after, oldest)), strips=(*walk.strips, Strip(newer, count))
-        )
+        pieces = min(walk.parts - len(rest), (reply.total - count) // (LEAST_PART_PAGES * walk.limit))
+        left = sorted((*rest, *_cut(Window(asked.after, oldest), pieces)), key=lambda window: window.after)
+        return replace(walk, left=tuple(left), strips=(*walk.strips, Strip(newer, count)))
     older = (Window(asked.after, oldest - 1),) if oldest > asked.after else ()
-    return replace(walk, left=(*rest, *older), crowded=CrowdedSecond(oldest))
+    return replace(walk, left=(*rest, *older), crowded=(*walk.crowded, CrowdedSecond(oldest)))
+
+
+def _cut(window: Window, pieces: int) -> Iterator[Window]:
+    """Cut a window into equally long pieces, at least one."""
+    seconds = window.before - window.after + 1
+    pieces = max(1, min(pieces, seconds))
+    starts = [window.after + number * seconds // pieces for number in range(pieces + 1)]
+    for start, following in pairwise(starts):
+        yield Window(start, following - 1)
 
 
 def _read_whole(walk: Walk, asked: Window, count: int) -> Walk:
@@ -200,21 +225,26 @@ def _observe_crowded(walk: Walk, crowded: CrowdedSecond, reply: Reply) -> Walk:
     fresh = crowded.fresh or not ids <= crowded.seen
     seen |= ids
     if len(seen) == reply.total:
-        return _read_crowded(walk, Strip(Window(crowded.second, crowded.second), len(seen)))
+        return _read_crowded(walk, Strip(crowded.window, len(seen)))
     at_end = not reply.rows or crowded.page * walk.limit >= reply.total
     if not at_end:
         onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, seen=seen)
-        return replace(walk, crowded=onward)
+        return _go_on(walk, onward)
     idle = 0 if fresh else crowded.idle + 1
     passes = crowded.passes + 1
     if idle >= MAX_PASSES or passes >= MAX_PASSES_IN_ALL:
-        strip = Strip(Window(crowded.second, crowded.second), len(seen), sound=False)
-        return _read_crowded(walk, strip)
-    return replace(walk, crowded=CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, seen))
+        return _read_crowded(walk, Strip(crowded.window, len(seen), sound=False))
+    return _go_on(walk, CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, seen))
+
+
+def _go_on(walk: Walk, onward: CrowdedSecond) -> Walk:
+    crowded = (onward if each.second == onward.second else each for each in walk.crowded)
+    return replace(walk, crowded=tuple(crowded))
 
 
 def _read_crowded(walk: Walk, strip: Strip) -> Walk:
-    walk = replace(walk, crowded=None, strips=(*walk.strips, strip))
+    crowded = tuple(each for each in walk.crowded if each.window != strip.window)
+    walk = replace(walk, crowded=crowded, strips=(*walk.strips, strip))
     if sum(not strip.sound for strip in walk.strips) >= MAX_UNSOUND:
         return _give_up(
             walk, "several seconds hold more rows than the source would show: its totals are wrong"

@@ -1,6 +1,8 @@
 """Collect a scope's runs into the ledger, with a certificate."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,7 +11,7 @@ from flowledger.domain import walk as walks
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.filters import FilterSplit
 from flowledger.domain.runs import Run
-from flowledger.domain.walk import Reply, Row, Strip, Verdict
+from flowledger.domain.walk import Ask, Reply, Row, Strip, Verdict
 from flowledger.domain.windows import Window
 from flowledger.errors import FatalError, RetriableError
 from flowledger.ports import Clock, Ledger, LogPage, Progress, RunSource
@@ -20,12 +22,16 @@ BATCH_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Walks a source's list into the ledger."""
+    """Walks a source's list into the ledger, in at most so many places of the window at once.
+
+    How many pages are really asked for at the same moment is the source's own limiter's business.
+    """
 
     source: RunSource
     ledger: Ledger
     clock: Clock
     progress: Progress
+    at_once: int = 8
 
     def collect(self, window: Window, split: FilterSplit) -> Certificate:
         """Bring a window's runs into the ledger and prove it complete, or say why not.
@@ -53,13 +59,23 @@ class Collector:
         return certificate
 
     def _walk(self, window: Window, split: FilterSplit, keeper: "_Keeper") -> Verdict:
-        walk = walks.begin(window, self._known(keeper.scope))
-        while not isinstance(step := walks.plan(walk), Verdict):
-            page = self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
-            keeper.keep(page.rows)
-            walk = walks.observe(walk, step, _reply(page))
-            self.progress.advance(len(page.rows))
-        return step
+        walk = walks.begin(window, self._known(keeper.scope), parts=self.at_once)
+        with ThreadPoolExecutor(self.at_once, thread_name_prefix="collect") as pool:
+            asked: dict[Ask, Future[LogPage]] = {}
+            while not isinstance(steps := walks.plan(walk), Verdict):
+                for step in steps[: self.at_once]:
+                    if step not in asked:
+                        asked[step] = pool.submit(copy_context().run, self._page, step, split)
+                answered, _ = wait(asked.values(), return_when=FIRST_COMPLETED)
+                for step in [step for step, future in asked.items() if future in answered]:
+                    page = asked.pop(step).result()
+                    keeper.keep(page.rows)
+                    walk = walks.observe(walk, step, _reply(page))
+                    self.progress.advance(len(page.rows))
+        return steps
+
+    def _page(self, step: Ask, split: FilterSplit) -> LogPage:
+        return self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
 
     def _known(self, scope: Scope) -> Iterator[Strip]:
         """Earlier certificates inside the window are compared by count before anything is read again.

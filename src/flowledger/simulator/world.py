@@ -140,7 +140,7 @@ class _Shelf:
         run = self.runs.pop(run_id)
         for order, ordered in self.orders.items():
             if _MEMBERS[order](run):
-                ordered.remove(run)
+                ordered.pop(ordered.index(run, bisect_left(ordered, order(run), key=order)))
         return run
 
 

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from loopback import Asked, Drip, Loopback, Script, reply, serving
 
 from flowledger.dify import pools
+from flowledger.dify.answers import Sent
 from flowledger.dify.transport import Transport, TransportOptions
 from flowledger.errors import (
     AuthenticationError,
@@ -25,6 +26,7 @@ from flowledger.errors import (
     FlowledgerError,
     SettingsError,
     SourceGarbledError,
+    SourceRefusedError,
     SourceUnreachableError,
 )
 
@@ -89,7 +91,7 @@ def fetch(script: Script, **options: object) -> bytes:
     with serving(script) as server:
         sender = transport(server, **options)
         try:
-            return sender.send("GET", server.url + "/", {}).body
+            return sender.send("GET", server.url + "/", Sent()).body
         finally:
             sender.close()
 
@@ -121,7 +123,7 @@ def test_a_slow_server_meets_the_deadline_over_tls(
     with serving(lambda _: dripping(before, b"x"), context) as server:
         sender = transport(server, deadline_s=0.2, ca_bundle=str(authority))
         with pytest.raises(DeadlineExceededError):
-            sender.send("GET", server.url + "/", {})
+            sender.send("GET", server.url + "/", Sent())
         sender.close()
 
 
@@ -159,7 +161,7 @@ def test_an_answer_may_be_too_large() -> None:
     """The limit counts the bytes after decompression."""
     bomb = reply(gzip.compress(b"0" * 100_000), headers={"Content-Encoding": "gzip"})
     assert len(fetch(lambda _: bomb, max_bytes=100_000)) == 100_000
-    with pytest.raises(SourceGarbledError, match="more than 99,999 bytes"):
+    with pytest.raises(SourceRefusedError, match=r"more than 99,999 bytes .*DIFY_MAX_ANSWER_MB"):
         fetch(lambda _: bomb, max_bytes=99_999)
 
 
@@ -169,10 +171,10 @@ def test_connections_are_kept_and_dropped_when_idle(monkeypatch: pytest.MonkeyPa
     with serving(lambda _: reply({})) as server:
         sender = transport(server)
         for _ in range(3):
-            sender.send("GET", server.url + "/", {})
+            sender.send("GET", server.url + "/", Sent())
         assert {asked.connection for asked in server.asked} == {1}
         monkeypatch.setattr(pools, "IDLE_S", -1.0)
-        sender.send("GET", server.url + "/", {})
+        sender.send("GET", server.url + "/", Sent())
         assert server.asked[-1].connection == 2
         sender.close()
 
@@ -183,7 +185,7 @@ def test_a_connection_closed_by_the_server_is_noticed() -> None:
     last = reply({}, headers={"Connection": "close"})
     with serving(lambda _: lambda conn, _: conn.sendall(last)) as server:
         sender = transport(server)
-        assert [sender.send("GET", server.url + "/", {}).status for _ in range(3)] == [200] * 3
+        assert [sender.send("GET", server.url + "/", Sent()).status for _ in range(3)] == [200] * 3
         sender.close()
 
 
@@ -192,7 +194,9 @@ def test_threads_share_it() -> None:
     with serving(lambda asked: reply(asked.target)) as server:
         sender = transport(server)
         with ThreadPoolExecutor(32) as pool:
-            bodies = list(pool.map(lambda n: sender.send("GET", f"{server.url}/{n}", {}).body, range(200)))
+            bodies = list(
+                pool.map(lambda n: sender.send("GET", f"{server.url}/{n}", Sent()).body, range(200))
+            )
         assert bodies == [f'"/{n}"'.encode() for n in range(200)]
         assert len(server.connections) <= 32
         sender.close()
@@ -203,8 +207,8 @@ def test_certificates_are_verified(authority: Path, context: ssl.SSLContext) -> 
     with serving(lambda _: reply({}), context) as server:
         stranger, friend = transport(server), transport(server, ca_bundle=str(authority))
         with pytest.raises(SettingsError, match=r"DIFY_CA_BUNDLE.*127\.0\.0\.1.*not trusted"):
-            stranger.send("GET", server.url + "/", {})
-        assert [friend.send("GET", server.url + "/", {}).status for _ in range(2)] == [200, 200]
+            stranger.send("GET", server.url + "/", Sent())
+        assert [friend.send("GET", server.url + "/", Sent()).status for _ in range(2)] == [200, 200]
         stranger.close()
         friend.close()
 
@@ -216,7 +220,7 @@ def test_plain_http_on_a_tls_address() -> None:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         sender = Transport(url, TransportOptions())
         with pytest.raises(SourceUnreachableError, match="speaks https"):
-            sender.send("GET", url + "/", {})
+            sender.send("GET", url + "/", Sent())
         sender.close()
 
 
@@ -245,7 +249,7 @@ def test_nobody_listens() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     sender = Transport(url, TransportOptions())
     with pytest.raises(SourceUnreachableError, match=r"127\.0\.0\.1:\d+: no connection \(.*refused\)"):
-        sender.send("GET", url + "/", {})
+        sender.send("GET", url + "/", Sent())
     sender.close()
 
 
@@ -256,7 +260,7 @@ def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("no_proxy", "")
         sender = Transport("http://dify.example.com", TransportOptions())
         monkeypatch.delenv("http_proxy")
-        assert sender.send("GET", "http://dify.example.com/x", {}).body == b'"http://dify.example.com/x"'
+        assert sender.send("GET", "http://dify.example.com/x", Sent()).body == b'"http://dify.example.com/x"'
         sender.close()
 
 
@@ -268,7 +272,7 @@ def test_a_refusing_proxy_is_named_without_its_password(monkeypatch: pytest.Monk
         monkeypatch.setenv("no_proxy", "")
         sender = Transport("https://dify.example.com", TransportOptions())
         with pytest.raises(SourceUnreachableError, match=rf"127\.0\.0\.1:{proxy.port}.*NO_PROXY") as caught:
-            sender.send("GET", "https://dify.example.com/", {})
+            sender.send("GET", "https://dify.example.com/", Sent())
         assert "open-sesame" not in str(caught.value)
         sender.close()
 
@@ -278,6 +282,6 @@ def test_a_key_that_cannot_be_a_header(token: str) -> None:
     """A key with a line break or foreign letters is refused before sending, and not shown."""
     sender = Transport("http://127.0.0.1:9", TransportOptions())
     with pytest.raises(AuthenticationError, match="Authorization") as caught:
-        sender.send("GET", "http://127.0.0.1:9/", {"Authorization": f"Bearer {token}"})
+        sender.send("GET", "http://127.0.0.1:9/", Sent({"Authorization": f"Bearer {token}"}))
     assert "app-" not in str(caught.value)
     sender.close()

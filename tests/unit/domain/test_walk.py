@@ -59,28 +59,39 @@ class Source:
 
 
 def walk_through(
-    source: Source, known: list[Strip] | None = None, at_most: int = 3000
+    source: Source, known: list[Strip] | None = None, at_most: int = 3000, parts: int = 1
 ) -> tuple[Verdict, set[str]]:
-    """Walk to the end; give the verdict and the ids seen."""
-    walk, seen = begin(WINDOW, known or [], limit=LIMIT), set[str]()
-    while not isinstance(step := plan(walk), Verdict):
+    """Walk to the end, with up to so many questions under way, whose answers come in any order.
+
+    Give the verdict and the ids seen.
+    """
+    walk, seen = begin(WINDOW, known or [], limit=LIMIT, parts=parts), set[str]()
+    under_way: dict[Ask, Reply] = {}
+    while not isinstance(steps := plan(walk), Verdict):
         assert len(source.asked) < at_most, "the walk must end"
-        reply = source.answer(step)
+        for step in [step for step in steps[:parts] if step not in under_way]:
+            if not under_way or source.random.random() < 0.7:
+                under_way[step] = source.answer(step)
+        step = source.random.choice(list(under_way))
+        reply = under_way.pop(step)
         seen |= {row.log_id for row in reply.rows}
         walk = observe(walk, step, reply)
-    return step, seen
+    return steps, seen
 
 
+at_once = st.sampled_from([1, 2, 4])
 seconds = st.integers(WINDOW.after, WINDOW.before)
 row_sets = st.lists(seconds, max_size=60).map(lambda times: {f"r{i}": t for i, t in enumerate(times)})
 
 
 @pytest.mark.fault(12)
-@given(row_sets, st.integers())
-def test_a_quiet_source_is_certified_with_exactly_its_rows(rows: dict[str, int], seed: int) -> None:
+@given(row_sets, st.integers(), at_once)
+def test_a_quiet_source_is_certified_with_exactly_its_rows(
+    rows: dict[str, int], seed: int, parts: int
+) -> None:
     """For any rows with any ties, nothing is lost and nothing doubled."""
     source = Source(rows, Random(seed))
-    verdict, seen = walk_through(source)
+    verdict, seen = walk_through(source, parts=parts)
     assert verdict.certified
     assert seen == set(rows)
     assert (verdict.expected, verdict.distinct) == (len(rows), len(rows))
@@ -93,9 +104,9 @@ changes = st.lists(
 
 
 @pytest.mark.fault(10)
-@given(row_sets, changes, st.integers())
+@given(row_sets, changes, st.integers(), at_once)
 def test_a_moving_source_is_certified_only_with_all_that_stayed(
-    rows: dict[str, int], moves: list[tuple[int, str, int, int]], seed: int
+    rows: dict[str, int], moves: list[tuple[int, str, int, int]], seed: int, parts: int
 ) -> None:
     """Rows arrive and vanish between requests: a certified window holds every row that was there throughout,
     and no row that never was."""
@@ -122,15 +133,15 @@ def test_a_moving_source_is_certified_only_with_all_that_stayed(
                 del source.rows[victim]
 
     source = Source(dict(rows), Random(seed), between)
-    verdict, seen = walk_through(source)
+    verdict, seen = walk_through(source, parts=parts)
     assert seen <= source.ever
     if verdict.certified:
         assert source.throughout <= seen
         assert verdict.expected == verdict.distinct
 
 
-@given(row_sets, st.integers())
-def test_a_source_at_rest_again_is_certified(rows: dict[str, int], seed: int) -> None:
+@given(row_sets, st.integers(), at_once)
+def test_a_source_at_rest_again_is_certified(rows: dict[str, int], seed: int, parts: int) -> None:
     """Changes that stop after a few requests do not keep the window from its certificate."""
 
     def between(source: Source, turn: int) -> None:
@@ -139,7 +150,7 @@ def test_a_source_at_rest_again_is_certified(rows: dict[str, int], seed: int) ->
         if turn == 2:
             source.rows.pop("r0", None)
 
-    verdict, _ = walk_through(Source(dict(rows), Random(seed), between))
+    verdict, _ = walk_through(Source(dict(rows), Random(seed), between), parts=parts)
     assert verdict.certified
 
 
@@ -156,13 +167,13 @@ def test_known_strips_are_compared_not_read(rows: dict[str, int], cuts: list[int
     assert len(source.asked) == 1
 
 
-@given(row_sets, st.lists(st.tuples(seconds, seconds, st.integers(0, 9)), max_size=5), st.integers())
+@given(row_sets, st.lists(st.tuples(seconds, seconds, st.integers(0, 9)), max_size=5), st.integers(), at_once)
 def test_wrong_known_strips_do_no_harm(
-    rows: dict[str, int], strips: list[tuple[int, int, int]], seed: int
+    rows: dict[str, int], strips: list[tuple[int, int, int]], seed: int, parts: int
 ) -> None:
     """Whatever was believed before, the end is right."""
     known = [Strip(Window(min(a, b), max(a, b)), count) for a, b, count in strips]
-    verdict, _ = walk_through(Source(rows, Random(seed)), known)
+    verdict, _ = walk_through(Source(rows, Random(seed)), known, parts=parts)
     assert verdict.certified
     assert verdict.distinct == len(rows)
 
@@ -189,6 +200,33 @@ def test_a_walk_costs_about_one_request_a_page() -> None:
     source = Source({f"r{i}": 1000 + i for i in range(60)})
     assert walk_through(source)[0].certified
     assert len(source.asked) <= 60 / (LIMIT - 1) + 2
+
+
+def test_a_long_window_is_read_side_by_side_for_few_requests_more() -> None:
+    """After the first page there is something to ask in each part at once."""
+    rows = [Row(1000 + i // 4, f"r{i}") for i in range(240)]
+    walk = observe(
+        begin(WINDOW, limit=LIMIT, parts=4), Ask(WINDOW, 1, LIMIT), Reply(rows[-1 : -LIMIT - 1 : -1], 240)
+    )
+    steps = plan(walk)
+    assert not isinstance(steps, Verdict)
+    assert [step.window for step in reversed(steps)] == [
+        *(Window(1000, 1013), Window(1014, 1028), Window(1029, 1043), Window(1044, 1058))
+    ]
+    alone, together = (Source({f"r{i}": 1000 + i for i in range(60)}) for _ in range(2))
+    walk_through(alone)
+    verdict, _ = walk_through(together, parts=2)
+    assert verdict.certified
+    assert len(together.asked) <= len(alone.asked) + 2
+
+
+def test_several_crowded_seconds_are_paged_through_side_by_side() -> None:
+    """Each has its own passes; none is lost among the others."""
+    rows = {f"{second}-{i}": second for second in (1005, 1025, 1045) for i in range(30)}
+    for seed in range(20):
+        verdict, seen = walk_through(Source(dict(rows), Random(seed)), parts=4)
+        assert verdict.certified
+        assert seen == set(rows)
 
 
 @pytest.mark.fault(9)
