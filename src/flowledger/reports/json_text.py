@@ -16,9 +16,13 @@ DEEPEST = 200
 
 _TOO_DEEP = "[nested too deeply to show]"
 _LITERALS = frozenset({"true", "false", "null", "NaN", "Infinity", "-Infinity"})
-_STRUCTURED = re.compile(r'[ \t\r\n]*[\[{"\-0-9]')
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|-Infinity"
+_STRUCTURED = re.compile(rf'[ \t\r\n]*(?:[\[{{"]|(?:{_NUMBER})[ \t\r\n]*\Z)')
+"""What may be JSON; an id that begins with a digit is told apart here, since a parser's refusal is dear."""
 _SAME_FLOATS = (1e-4, 1e16)  # between them orjson and json write a float alike
 _INT64, _UINT64 = -(2**63), 2**64
+_AS_IS = frozenset({bool, type(None)})
+_TEXTS_AS_IS = _AS_IS | {str}
 
 
 class InexactNumberError(ValueError):
@@ -53,12 +57,16 @@ class JsonStyle:
         kind = type(value)
         if kind is str:
             return self._unfolded(value, depth) if self.nested else value
+        as_is = _AS_IS if self.nested else _TEXTS_AS_IS  # most are, and a call for each is what takes time
         if kind is dict:
             return self._nested_in(depth, value) or {
-                key: self._prepared(item, depth + 1) for key, item in value.items()
+                key: item if type(item) in as_is else self._prepared(item, depth + 1)
+                for key, item in value.items()
             }
         if kind is list:
-            return self._nested_in(depth, value) or [self._prepared(item, depth + 1) for item in value]
+            return self._nested_in(depth, value) or [
+                item if type(item) in as_is else self._prepared(item, depth + 1) for item in value
+            ]
         if kind is float:
             return self._float(value)
         if kind is int:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 import sqlalchemy as sa
-from ledger_samples import AT, DECODERS, FAILED, OTHER_APP, SCOPE, SECOND, certificate, detailed, run
+from ledger_samples import APP, AT, DECODERS, FAILED, OTHER_APP, SCOPE, SECOND, certificate, detailed, run
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
@@ -368,6 +368,31 @@ def test_questions_about_a_scope_can_go_along_an_index(
     assert index in text
     assert "Index Cond: ((source = " in text
     assert "Sort" not in text
+
+
+def test_one_run_of_many_just_written_is_found_by_its_own_index(pg: SqlLedger) -> None:
+    """From the first thousand on the planner knows that an index on the app alone leads to many runs."""
+    question = "EXPLAIN SELECT id FROM runs WHERE source = %s AND app_id = %s AND run_id = %s"
+    plans: list[str] = []
+    first = 0
+    # Where the server counts the table by itself just then, it is the next doubling that tells.
+    while first < 8 * postgresql.COUNTED and not any("using uq_runs_source" in plan for plan in plans):
+        last = 2 * first or postgresql.COUNTED + 500
+        pg.save_runs([run(each) for each in range(first, last)], scope=SCOPE, at=AT)
+        first = last
+        with pg.engine.connect() as connection:
+            wanted = (APP.source, APP.app_id, run(1).run_id)
+            plans.append(connection.exec_driver_sql(question, wanted).scalars().all()[0])
+    assert any("using uq_runs_source" in plan for plan in plans), plans
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "grown"),
+    [(1, 500, False), (1023, 1023, False), (1024, 1024, True), (1025, 2047, False), (1, 4096, True)],
+)
+def test_runs_are_counted_anew_when_their_number_has_doubled(first: int, last: int, *, grown: bool) -> None:
+    """Few are not worth it, and of many each doubling is."""
+    assert postgresql.have_doubled(first, last) is grown
 
 
 @pytest.mark.usefixtures("short_pages")

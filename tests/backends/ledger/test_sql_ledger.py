@@ -13,13 +13,26 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, node, run
+from ledger_samples import (
+    APP,
+    AT,
+    DECODERS,
+    FAILED,
+    SCOPE,
+    SECOND,
+    START,
+    certificate,
+    detailed,
+    node,
+    run,
+)
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.errors import LedgerError
 from flowledger.ledger.sql.bodies import LARGE, pack
+from flowledger.ledger.sql.history import read_page
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.schema import metadata, node_executions
 
@@ -200,6 +213,27 @@ def test_pages_of_the_history_go_along_an_index(
         steps = [step[3] for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", values)]
     assert re.search(f"INDEX {index}", steps[0])
     assert not any("TEMP B-TREE FOR ORDER BY" in step for step in steps)
+
+
+def test_a_deep_page_of_a_bounded_stretch_costs_what_the_first_one_does(sql_ledger: SqlLedger) -> None:
+    """The place of a page is nearer than the stretch's end: nothing between the two is looked at again."""
+    sql_ledger.save_runs([run(number) for number in range(2000)], scope=SCOPE, at=AT)
+    query = RunQuery(apps=(APP,), listed_from=START, listed_before=START + 2000 * SECOND)
+    first, deep = (steps_of(sql_ledger, query, after) for after in (None, Place(START + 20 * SECOND, "0")))
+    assert deep < 2 * first
+
+
+def steps_of(ledger: SqlLedger, query: RunQuery, after: Place | None) -> int:
+    """How many tens of instructions SQLite takes for a page."""
+    counted: list[int] = []
+    with ledger.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.set_progress_handler(lambda: counted.append(1), 10)
+        found, _ = read_page(connection, ledger.place, query, after, 20)
+        raw.set_progress_handler(None, 0)
+    assert len(found) == 20
+    return len(counted)
 
 
 def test_a_full_disk_leaves_the_ledger_intact(sql_ledger: SqlLedger) -> None:

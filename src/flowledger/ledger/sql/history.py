@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -21,6 +22,7 @@ from flowledger.ledger.texts import clean
 MERGED = 50
 """So many apps are asked one by one, each along its index; of more, all runs are gone through."""
 STREAMED = 5000
+EVERY_RUN = RunQuery()
 
 _sizes = sa.select(
     *(runs.c.id, runs.c.listed_at, runs.c.run_id),
@@ -40,7 +42,8 @@ _sizes = sa.select(
         )
     ).label("size_bytes"),
 )
-_this = sa.select(runs).where(
+_whole = sa.select(runs)
+_this = _whole.where(
     runs.c.source == sa.bindparam("source"),
     runs.c.app_id == sa.bindparam("app_id"),
     runs.c.run_id == sa.bindparam("run_id"),
@@ -79,11 +82,10 @@ def read_page(
     connection: Connection, database: Database, query: RunQuery, after: Place | None, limit: int
 ) -> tuple[Sequence[Run], Place | None]:
     """Read the next runs after a place, newest first, those of one instant by falling key."""
-    statement = listed.where(*admitted(query, database))
     rows = [
         row
         for part in _ranges(connection, query)
-        for row in fetch(connection, _next(statement.where(*part), after, limit + 1))
+        for row in fetch(connection, _next(listed.where(*part), query, database, after, limit + 1))
     ]
     rows.sort(key=itemgetter(4, 0), reverse=True)
     shown = rows[:limit]
@@ -95,11 +97,10 @@ def read_whole_page(
     connection: Connection, database: Database, query: RunQuery, after: Place | None, limit: int
 ) -> tuple[Sequence[Row[Any]], Place | None]:
     """Read the same as rows of ``runs``, with all their columns."""
-    statement = sa.select(runs).where(*admitted(query, database))
     rows = [
         row
         for part in _ranges(connection, query)
-        for row in connection.execute(_next(statement.where(*part), after, limit + 1))
+        for row in connection.execute(_next(_whole.where(*part), query, database, after, limit + 1))
     ]
     rows.sort(key=attrgetter("listed_at", "id"), reverse=True)
     shown = rows[:limit]
@@ -130,35 +131,43 @@ def read_summaries(connection: Connection) -> Sequence[AppSummary]:
 
 def stream_facts(transactions: Transactions, query: RunQuery) -> Iterator[RunFacts]:
     """Read what statistics count, a page at a time, each in a transaction of its own."""
-    statement = counted.where(*admitted(query, transactions.place))
     with transactions.reading() as connection:
         parts = _ranges(connection, query)
     for part in parts:
-        for rows in _stream(transactions, statement.where(*part)):
+        for rows in _stream(transactions, counted.where(*part), query):
             yield from counted_facts(rows)
 
 
 def stream_sizes(transactions: Transactions, app: AppKey) -> Iterator[RunSize]:
     """Read what each run of an app takes, newest first, a page at a time."""
-    for rows in _stream(transactions, _sizes.where(*in_app(app))):
+    for rows in _stream(transactions, _sizes.where(*in_app(app)), EVERY_RUN):
         for _, listed_at, run_id, size in rows:
             yield RunSize(run_id, instant(listed_at), int(size))
 
 
-def _stream(transactions: Transactions, statement: Select[Any]) -> Iterator[Sequence[Values]]:
+def _stream(
+    transactions: Transactions, statement: Select[Any], query: RunQuery
+) -> Iterator[Sequence[Values]]:
     """Read pages of rows that begin with key and place."""
     after: Place | None = None
     while True:
         with transactions.reading() as connection:
-            rows = fetch(connection, _next(statement, after, STREAMED))
+            rows = fetch(connection, _next(statement, query, transactions.place, after, STREAMED))
         yield rows
         if len(rows) < STREAMED:
             return
         after = Place(instant(rows[-1][1]), str(rows[-1][0]))
 
 
-def _next(statement: Select[Any], after: Place | None, limit: int) -> Select[Any]:
-    following = statement.order_by(runs.c.listed_at.desc(), runs.c.id.desc()).limit(limit)
+def _next(
+    statement: Select[Any], query: RunQuery, database: Database, after: Place | None, limit: int
+) -> Select[Any]:
+    """Add the conditions of a query to the statement, and the order and size of a page after a place."""
+    if after is not None and query.listed_before is not None and after.at < query.listed_before:
+        # Of two bounds SQLite begins at either: here at the wider one, and goes through all pages before.
+        query = replace(query, listed_before=None)
+    following = statement.where(*admitted(query, database))
+    following = following.order_by(runs.c.listed_at.desc(), runs.c.id.desc()).limit(limit)
     if after is None:
         return following
     earlier, lower = runs.c.listed_at < after.at, runs.c.id < _key(after)

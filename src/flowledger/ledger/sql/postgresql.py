@@ -28,6 +28,8 @@ NAMESPACE = 0x666C6F77
 """First half of every advisory lock's key: other programs in the same database use other ones."""
 AMONG = NAMESPACE + 1
 """First half of the keys of what is written among others."""
+COUNTED = 1024
+"""Runs from which on it matters by which index one is found."""
 PLAIN_NUMBER = r"^-?[0-9]{1,200}([.][0-9]{1,200})?(E[+-]?[0-9]{1,4})?$"
 """A decimal's text that surely fits a numeric; an absurd one lies within no bound."""
 TABLES = (
@@ -105,9 +107,12 @@ class PostgresqlDatabase:
         return getattr(error.orig, "sqlstate", None) in CONFLICTS
 
     def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
-        """Take keys from the sequence, with one question."""
+        """Take keys from the sequence, with one question; at times the table is counted anew before."""
         wanted = "SELECT nextval(pg_get_serial_sequence('runs', 'id')) FROM generate_series(1, %s)"
-        return list(connection.exec_driver_sql(wanted, (count,)).scalars())
+        keys = list(connection.exec_driver_sql(wanted, (count,)).scalars())
+        if have_doubled(min(keys), max(keys)):
+            connection.exec_driver_sql("ANALYZE (SKIP_LOCKED) runs")
+        return keys
 
     def lasted(
         self, seconds: ColumnElement[Any], least: Decimal | None, most: Decimal | None
@@ -184,6 +189,15 @@ def copy_rows(
         raise DBAPIError.instance(
             f"COPY {table}", None, error, Error, hide_parameters=True, dialect=connection.dialect
         ) from error
+
+
+def have_doubled(first: int, last: int) -> bool:
+    """Whether keys, now given out, double the number of all, from ``COUNTED`` on.
+
+    A planner that was never told how many runs an app has goes through all of them to find one, and the
+    server's own counting comes a minute too late for an import and for what is recorded right after it.
+    """
+    return last >= COUNTED and (first - 1).bit_length() < last.bit_length()
 
 
 def _begin(connection: Connection) -> None:

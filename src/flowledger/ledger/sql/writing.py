@@ -62,14 +62,10 @@ def write_details(connection: Connection, database: Database, details: Sequence[
     One that is less deep takes no held detail's place (``ledger.details.replaces``).
     """
     for app, places in _batches([run for run, _ in details]):
-        batch = [details[place] for place in places]
-        with packing([body for saved in batch for body in _bodies(saved).values()]) as packed:
-            _write_batch(connection, database, app, batch, packed)
+        _write_batch(connection, database, app, [details[place] for place in places])
 
 
-def _write_batch(
-    connection: Connection, database: Database, app: AppKey, batch: Sequence[Saved], packed: Packing
-) -> None:
+def _write_batch(connection: Connection, database: Database, app: AppKey, batch: Sequence[Saved]) -> None:
     changes = Changes(None)
     keys = _plan(connection, database, app, [run for run, _ in batch], changes)
     newest = _deepest(keys, batch, changes.levels)
@@ -79,10 +75,12 @@ def _write_batch(
             changes.inserted[key].update(detail_row(*batch[place]))
         else:
             replaced.append({"id_": key, **detail_row(*batch[place])})
-    changes.apply(connection)
-    forget_parts(connection, [row["id_"] for row in replaced if changes.levels[row["id_"]]])
-    execute_many(connection, _keep_detail, replaced)
-    _insert_parts(connection, newest, batch, packed)
+    # Only now: two threads that compress many small rows keep each other waiting.
+    with packing([body for saved in batch for body in _bodies(saved).values()]) as packed:
+        changes.apply(connection)
+        forget_parts(connection, [row["id_"] for row in replaced if changes.levels[row["id_"]]])
+        execute_many(connection, _keep_detail, replaced)
+        _insert_parts(connection, newest, batch, packed)
 
 
 def write_amended(

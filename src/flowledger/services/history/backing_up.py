@@ -34,6 +34,8 @@ from flowledger.services.history.whole_file import whole_file
 
 FORMAT = "flowledger-backup/1"
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 1 << 20
+"""Bytes of the largest manifest that is read: ours have a few hundred, whatever a ledger holds."""
 PARTS = ("runs", "certificates", "members", "operations", "letters", "keys")
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -44,6 +46,7 @@ _DAMAGED = (
     TypeError,
     ValueError,
     NotImplementedError,
+    RecursionError,
 )
 
 
@@ -159,6 +162,8 @@ def _written(archive: zipfile.ZipFile, name: str, documents: Iterable[Any]) -> d
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if MANIFEST not in archive.namelist():
         raise UsageError(f"{path} is no backup of a ledger: it has no {MANIFEST}")
+    if archive.getinfo(MANIFEST).file_size > MOST_MANIFEST:
+        raise ValueError(f"its manifest has more than {MOST_MANIFEST:,} bytes")
     manifest: dict[str, Any] = json.loads(archive.read(MANIFEST))
     if manifest["format"] != FORMAT:
         raise UsageError(f"{path} has the format {manifest['format']!r:.80}, this program reads {FORMAT}")

@@ -3,7 +3,9 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import Any, BinaryIO
 
 import orjson
@@ -38,20 +40,20 @@ def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
     return map(entry_row if depth is Depth.DETAILS else document_of, entries)
 
 
-def write_json_lines(rows: Iterable[Row], stream: BinaryIO) -> int:
-    """Write an object on each line, and give how many."""
+def write_json_lines(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
+    """Write an object on each line, and give how many; they may hold objects where they are ``nested``."""
     written = 0
     for block in _blocks(rows):
-        stream.write(b"".join(_line(row) for row in block))
+        stream.write(_objects(block, b"\n", nested=nested) + b"\n")
         written += len(block)
     return written
 
 
-def write_json(rows: Iterable[Row], stream: BinaryIO) -> int:
-    """Write one list of objects, and give how many."""
+def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
+    """Write one list of objects, and give how many; they may hold objects where they are ``nested``."""
     written, before = 0, b"[\n"
     for block in _blocks(rows):
-        stream.write(before + b",\n".join(_line(row).rstrip(b"\n") for row in block))
+        stream.write(before + _objects(block, b",\n", nested=nested))
         written, before = written + len(block), b",\n"
     stream.write(b"\n]\n" if written else b"[]\n")
     return written
@@ -79,23 +81,33 @@ def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], in
 
     :raises UsageError: where the format cannot hold the depth.
     """
+    nested = depth is not Depth.ROW
     if name == "jsonl":
-        return write_json_lines
+        return partial(write_json_lines, nested=nested)
     if depth is Depth.LOSSLESS:
         raise UsageError("--lossless is written as JSON lines only: --format jsonl")
     if name == "json":
-        return write_json
+        return partial(write_json, nested=nested)
     columns = columns_of(depth)
     return lambda rows, stream: write_csv(rows, columns, stream)
 
 
-def _line(row: Row) -> bytes:
+def _objects(block: list[Row], between: bytes, *, nested: bool) -> bytes:
+    """Write objects with something between; flat ones all at once, which takes a fraction of the time."""
+    if not nested:
+        with suppress(TypeError):  # where one of them needs Python's own writer
+            # A quote inside of a text follows a backslash: this is where one object ends and another begins.
+            return orjson.dumps(block)[1:-1].replace(b'},{"', b"}" + between + b'{"')
+    return between.join(map(_object, block))
+
+
+def _object(row: Row) -> bytes:
     try:
-        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(row)
     except TypeError:  # an integer beyond 64 bits or half a surrogate pair, which Python's own writer takes
         import json
 
-        return json.dumps(row).encode() + b"\n"
+        return json.dumps(row).encode()
 
 
 def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
