@@ -11,6 +11,7 @@ LOCK = ROOT / "requirements.lock"
 EXTRAS_LOCK = ROOT / "requirements-extras.lock"
 DEV_LOCK = ROOT / "requirements-dev.lock"
 BENCH_LOCK = ROOT / "requirements-bench.lock"
+AUDIT_LOCK = ROOT / "requirements-audit.lock"
 PIN = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+)( ; [^\\]+)? \\$")
 
 
@@ -24,7 +25,9 @@ def wanted(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in requirements}
 
 
-@pytest.mark.parametrize("lock", [LOCK, EXTRAS_LOCK, DEV_LOCK, BENCH_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "lock", [LOCK, EXTRAS_LOCK, DEV_LOCK, BENCH_LOCK, AUDIT_LOCK], ids=lambda path: path.name
+)
 def test_a_lock_holds_only_pins_hashes_and_reasons(lock: Path) -> None:
     """No index address, file address or option can slip into a lock."""
     other = [

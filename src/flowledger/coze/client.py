@@ -186,6 +186,7 @@ class CozeRun:
         if isinstance(error, lost.SSLError):
             return SourceUnreachableError(
                 f"{host}: no secure connection; see that the port speaks https and its certificate is trusted"
+                " (REQUESTS_CA_BUNDLE names the file of another authority)"
             )
         if isinstance(error, lost.ProxyError):
             return SourceUnreachableError(f"{host}: the proxy does not let us through; check HTTPS_PROXY")

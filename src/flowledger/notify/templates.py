@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateNotFound
-from jinja2.sandbox import SandboxedEnvironment
 from loguru import logger
 
 from flowledger.domain.messages import Message, Notice
 from flowledger.domain.texts import one_line
 from flowledger.errors import SettingsError
+from flowledger.notify.sandbox import BoundedEnvironment, limited_steps
 from flowledger.notify.template_filters import HTML, filters_for, markup_of
 from flowledger.notify.views import data_of, view_of
 
@@ -75,7 +75,8 @@ class Templates:
         extension = name.removesuffix(SUFFIX).rpartition(".")[2]
         environment = _environment(self._folders, markup_of(channel, extension))
         try:
-            return environment.get_template(name).render(view_of(notice)).strip()
+            with limited_steps():
+                return environment.get_template(name).render(view_of(notice)).strip()
         except Exception as error:  # named boundary: a template is somebody's program
             raise SettingsError([f"{_place(error, name, self)}: {_reason(error)}"]) from error
 
@@ -88,10 +89,10 @@ class Templates:
 
 
 @lru_cache(maxsize=32)
-def _environment(folders: tuple[Path, ...], markup: str) -> SandboxedEnvironment:
+def _environment(folders: tuple[Path, ...], markup: str) -> BoundedEnvironment:
     """Make the surroundings of templates: their markup's filters, and no way out of the sandbox."""
     loaders: list[BaseLoader] = [FileSystemLoader(folder) for folder in folders]
-    environment = SandboxedEnvironment(
+    environment = BoundedEnvironment(
         loader=ChoiceLoader(loaders),
         undefined=StrictUndefined,
         autoescape=markup == HTML,

@@ -166,7 +166,7 @@ def line_of(record: "Record", tz: ZoneInfo = UTC_ZONE) -> dict[str, Any]:
         "level": record["level"].name,
         "task_id": task_id,
         "flow_run_id": flow_run_id,
-        "message": redacted(clip(record["message"], LONGEST)),
+        "message": clip(redacted(record["message"]), LONGEST),
         "metadata": {"module": record["name"], **_clipped(redacted_value(extra)), **_error_of(record)},
     }
 
@@ -181,6 +181,6 @@ def _error_of(record: "Record") -> dict[str, str]:
         return {}
     trace = "".join(traceback.format_exception(error.type, error.value, error.traceback))
     return {
-        "error": redacted(clip(f"{error.type.__name__}: {error.value}", LONGEST)),
-        "traceback": redacted(trace[-LONGEST:]),
+        "error": clip(redacted(f"{error.type.__name__}: {error.value}"), LONGEST),
+        "traceback": redacted(trace)[-LONGEST:],
     }

@@ -18,6 +18,7 @@ from flowledger.settings.kinds import (
     Formats,
     Frozen,
     Language,
+    Megabytes,
     NotEmpty,
     Password,
     Prefix,
@@ -47,6 +48,7 @@ APP_DEFAULTS = {
     "ca_bundle": "dify_ca_bundle",
     "max_concurrency": "dify_max_concurrency",
     "request_deadline_s": "dify_request_deadline_s",
+    "max_answer_mb": "dify_max_answer_mb",
     "storage_prefix": "storage_prefix",
     "report_retention_days": "report_retention_days",
     "report_retention_count": "report_retention_count",
@@ -84,6 +86,7 @@ class AppSettings(Frozen):
     formats: Formats = ("csv",)
     max_concurrency: Concurrency = 32
     request_deadline_s: Seconds = 60
+    max_answer_mb: Megabytes = 64
     schedules: Schedules | None = None
     storage_prefix: Prefix = ""
     channels: Words | None = None

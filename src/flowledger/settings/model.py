@@ -29,6 +29,7 @@ from flowledger.settings.kinds import (
     LogLevel,
     LogTargets,
     MailSecurity,
+    Megabytes,
     NotEmpty,
     Origins,
     Password,
@@ -89,6 +90,7 @@ class Settings(Frozen, BaseSettings):
     dify_ca_bundle: CaBundle | None = None
     dify_max_concurrency: Concurrency = 32
     dify_request_deadline_s: Seconds = 60
+    dify_max_answer_mb: Megabytes = 64
     coze_base_url: BaseUrl = "https://api.coze.cn"
     coze_api_token: Token | None = None
     output_base_dir: Folder = Path("outputs")
@@ -152,7 +154,7 @@ class Settings(Frozen, BaseSettings):
     records_execution_logging: bool = True
     records_operation_logging: bool = True
     records_retention_days: AtLeastOne = 90
-    records_max_mb: Annotated[int, Field(ge=1, le=1024)] = 16
+    records_max_mb: Megabytes = 16
     records_legacy_dir: Folder | None = None
     api_host: NotEmpty = "127.0.0.1"
     api_port: Port = 8001

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -15,6 +14,7 @@ from flowledger.errors import SettingsError
 from flowledger.settings.guesses import similar, stray
 from flowledger.settings.kinds import Formats, Frozen, NotEmpty, Tags
 from flowledger.settings.report_periods import AFTER, BEFORE, period_of_bounds
+from flowledger.settings.yaml_files import read_yaml
 
 FILE = "config/deployments.yaml"
 CRON_FIELDS = 5
@@ -149,12 +149,7 @@ def load_schedules(root: Path) -> Mapping[str, ScheduleSettings]:
         raise SettingsError(
             [f"{FILE}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})"]
         ) from None
-    try:
-        return read_schedules(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1} of " if mark else ""
-        raise SettingsError([f"{line}{FILE}: is not valid YAML"]) from None
+    return read_schedules(read_yaml(text, FILE))
 
 
 def read_schedules(document: Any) -> Mapping[str, ScheduleSettings]:

@@ -6,7 +6,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from dotenv.parser import parse_stream
 from pydantic_settings import (
     DotEnvSettingsSource,
@@ -15,10 +14,12 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from flowledger.errors import SettingsError
 from flowledger.settings.guesses import similar, stray
 from flowledger.settings.kinds import EnvironmentName
 from flowledger.settings.model import Settings
 from flowledger.settings.variables import VARIABLES
+from flowledger.settings.yaml_files import read_yaml
 
 SELECTOR = "FLOWLEDGER_ENV"
 ENV_FILE = ".env"
@@ -107,12 +108,9 @@ class YamlFile(YamlConfigSettingsSource):
 
     def _parse(self, text: str) -> dict[object, Any]:
         try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            # The error's own text quotes the file, which may hold secrets.
-            mark = getattr(error, "problem_mark", None)
-            line = f"line {mark.line + 1} of " if mark else ""
-            self.problems.append(f"{line}{self.place}: is not valid YAML")
+            document = read_yaml(text, self.place)
+        except SettingsError as error:
+            self.problems += error.problems
             return {}
         if isinstance(document, dict):
             return document

@@ -1,9 +1,12 @@
 """What buckets answer when they refuse or are away, said once for all vendors."""
 
+import re
+
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import StorageError, StorageRefusedError, StorageUnavailableError
 
 _LONGEST = 200
+_UNTRUSTED = re.compile(r"(?:certificate verify failed:? |(?=hostname '[^']*' doesn't match))([^(\n]*)")
 _RIGHTS = "let this key put, get, list and delete objects in the bucket"
 _BUCKET = "make the bucket or mend {vendor}_BUCKET_NAME, {vendor}_ENDPOINT"
 _CLOCK = "check the secret key, and set this machine's clock by NTP"
@@ -65,6 +68,11 @@ def refusal(
 
 def away(act: str, place: str, reason: str) -> StorageUnavailableError:
     """Make the error of a storage that cannot be reached or takes nothing for now."""
+    if found := _UNTRUSTED.search(reason):
+        return StorageUnavailableError(
+            f"cannot {act} {place}: its certificate is not trusted ({found[1].strip(' .')}); check the"
+            " endpoint, or name the file of its authority in AWS_CA_BUNDLE (S3) or REQUESTS_CA_BUNDLE (OSS)"
+        )
     return StorageUnavailableError(
         f"cannot {act} {place}: {clip(one_line(reason), _LONGEST)}; the storage is away for now: "
         "try again later; if it stays so, check its address, the network and its status page"
