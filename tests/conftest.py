@@ -13,7 +13,7 @@ settings.load_profile("everyday")
 pytest_plugins = ["postgresql_server"]
 
 
-SLOW_FIRST = ("test_worker_", "test_deployments", "test_flow")
+SLOW_FIRST = ("test_worker_", "test_deployments", "test_flow", "test_secrets_in_prefect")
 """Files that start Prefect servers and wait for them: begun last, they would keep all others waiting."""
 
 

@@ -235,14 +235,16 @@ def test_doctor_asks_the_server(site: Site, variables: dict[str, str], line: str
 
 
 def test_setting_up_again_changes_nothing(site: Site) -> None:
-    """Profile, pool and automation are as they should be; there is one automation."""
+    """Profile, pool and automations are as they should be; there is one of each."""
     done = site.run(*FLOWLEDGER, "deploy", "--setup-only")
-    assert done.stdout.count(": unchanged") == 3
+    assert done.stdout.count(": unchanged") == 4
     profiles = (site.folder / "home/profiles.toml").read_text("utf-8")
     assert 'active = "flowledger"' in profiles
     assert 'PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED = "events,flow_runs"' in profiles
+    assert "lease_storage.filesystem" in profiles
     with get_client(sync_client=True) as client:
-        assert [each.name for each in client.read_automations()] == ["flowledger: dead runs"]
+        names = sorted(each.name for each in client.read_automations())
+    assert names == ["flowledger: crashed runs", "flowledger: dead runs"]
 
 
 def test_who_registered_what_is_in_the_ledger(site: Site) -> None:

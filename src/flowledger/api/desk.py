@@ -1,6 +1,7 @@
 """Reports that this process makes itself, one after another, where no Prefect is configured."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread
@@ -17,6 +18,8 @@ from flowledger.services.redaction import redacted
 from flowledger.services.requests import ReportRequest, RunOrder
 
 ORDER_ENDED = "ORDER_ENDED"
+ENDED = ("done", "failed")
+CUT_SHORT = {"state": "failed", "reason": "the server was stopped: order it again"}
 
 
 def checked(order: RunOrder, clock: Clock) -> ReportRequest:
@@ -25,6 +28,16 @@ def checked(order: RunOrder, clock: Clock) -> ReportRequest:
     :raises UsageError: for words that cannot be read.
     """
     return wiring.check(order, clock())
+
+
+def run_order(order: RunOrder, order_id: str) -> dict[str, Any]:
+    """Run all stages of an order in this thread and give the result object."""
+    started = time.monotonic()
+    with wiring.open_pipeline(order, wiring.clock.utc_now()) as (pipeline, request):
+        collected = pipeline.collect(request)
+        enriched = pipeline.enrich(collected, request)
+        report = pipeline.report(collected, request, level=enriched.level, run_id=order_id[:8])
+        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)
 
 
 @dataclass(slots=True)
@@ -38,8 +51,10 @@ class DirectDesk:
     ledger: Ledger
     clock: Clock
     user: str
+    run: Callable[[RunOrder, str], dict[str, Any]] = field(default=run_order, repr=False)
     waiting: SimpleQueue[tuple[RunOrder, str]] = field(default_factory=SimpleQueue, repr=False)
-    states: dict[str, str] = field(default_factory=dict, repr=False)
+    states: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    """What is known of the orders whose end the ledger does not hold."""
     thread: Thread | None = None
 
     def check(self, order: RunOrder) -> ReportRequest:
@@ -48,7 +63,7 @@ class DirectDesk:
 
     def place(self, order: RunOrder, order_id: str) -> str:
         """Put an order behind those that wait."""
-        self.states[order_id] = "waiting"
+        self.states[order_id] = {"state": "waiting"}
         self.waiting.put((order, order_id))
         if self.thread is None:
             self.thread = Thread(target=self._work, name="reports", daemon=True)
@@ -56,21 +71,20 @@ class DirectDesk:
         return ""
 
     def state(self, reference: str) -> dict[str, Any] | None:
-        """Say whether an order of this process waits or runs."""
-        state = self.states.get(reference)
-        return None if state is None else {"state": state}
+        """Say whether an order of this process waits or runs, or its end that the ledger did not take."""
+        return self.states.get(reference)
 
     def close(self) -> None:
-        """Say of what has not ended that it will not."""
-        for order_id in list(self.states):
-            self._end(order_id, {"state": "failed", "reason": "the server was stopped: order it again"})
+        """Say of what has not ended that it will not; say once more what the ledger did not take."""
+        for order_id, known in list(self.states.items()):
+            self._end(order_id, known if known["state"] in ENDED else CUT_SHORT)
 
     def _work(self) -> None:
         while True:
             order, order_id = self.waiting.get()
-            self.states[order_id] = "running"
+            self.states[order_id] = {"state": "running"}
             try:
-                ended = {"state": "done", "result": run_order(order, order_id)}
+                ended = {"state": "done", "result": self.run(order, order_id)}
             except FlowledgerError as error:
                 logger.error("the report {} failed: {}", order_id, error)
                 ended = {"state": "failed", "reason": redacted(str(error))}
@@ -81,15 +95,11 @@ class DirectDesk:
 
     def _end(self, order_id: str, ended: dict[str, Any]) -> None:
         operation_id = f"order-{order_id}-end"
-        self.ledger.record(Operation(operation_id, ORDER_ENDED, self.clock(), self.user, data=ended))
-        self.states.pop(order_id, None)
-
-
-def run_order(order: RunOrder, order_id: str) -> dict[str, Any]:
-    """Run all stages of an order in this thread and give the result object."""
-    started = time.monotonic()
-    with wiring.open_pipeline(order, wiring.clock.utc_now()) as (pipeline, request):
-        collected = pipeline.collect(request)
-        enriched = pipeline.enrich(collected, request)
-        report = pipeline.report(collected, request, level=enriched.level, run_id=order_id[:8])
-        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)
+        try:
+            self.ledger.record(Operation(operation_id, ORDER_ENDED, self.clock(), self.user, data=ended))
+        except FlowledgerError as error:
+            # Those who ask this process are told still; and the orders that wait shall not wait for this one.
+            logger.error("how the report {} ended is not in the ledger: {}", order_id, error)
+            self.states[order_id] = ended
+        else:
+            self.states.pop(order_id, None)

@@ -1,4 +1,4 @@
-"""The flow that an automation starts for a run whose worker died: nobody else is left to tell."""
+"""The flow that an automation starts for a run that crashed: there may be nobody else left to tell."""
 
 from typing import Annotated
 from uuid import UUID
@@ -14,7 +14,6 @@ from flowledger.flows.logs import forwarded_to
 from flowledger.flows.telling import tell_trouble
 
 FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.PENDING)
-SILENT = "no heartbeat came any more: the worker or its machine ended while the run was under way"
 
 
 @flow(name="announce-dead-run", flow_run_name="dead run {flow_run_id}", log_prints=False)
@@ -30,7 +29,6 @@ def announce_dead_run_flow(
         logger.info("%s is %s: nothing to tell", flow_run.name, flow_run.state_name)
         return True
     with forwarded_to(logger):
-        reason = f"{SILENT} ({reason_of(flow_run.state)})"
-        told = tell_trouble(Occasion.CRASH, flow_name, flow_run, reason)
+        told = tell_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
     logger.info("%s: %s", flow_run.name, "told" if told else "not told to everyone; what can waits")
     return told

@@ -1,7 +1,10 @@
-"""What a Prefect server needs besides deployments: pool, queues, and the automation that finds dead runs.
+"""What a Prefect server needs besides deployments: pool, queues, and automations for dead and crashed runs.
 
 A run whose worker or machine has died stays Running for ever, and no hook is called.  Its heartbeats stop,
-though: the automation then marks it Crashed, which frees its slot, and starts the flow that announces it.
+though: one automation then marks it Crashed, which frees its slot, and has it announced.  The other has every
+crash announced:
+no hook is called either where the server was away when a process ended.  What a hook has told is not told
+again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,7 @@ from flowledger.services.deploying import MARK
 ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
 ANNOUNCEMENT = "announce-dead-run"
 DEAD_RUNS = "flowledger: dead runs"
+CRASHED_RUNS = "flowledger: crashed runs"
 SILENT_FOR = timedelta(seconds=3 * HEARTBEAT_S)
 HEARTBEAT = "prefect.flow-run.heartbeat"
 FINAL_OR_WAITING = (
@@ -37,6 +41,10 @@ FINAL_OR_WAITING = (
     "Suspended",
     "AwaitingRetry",
 )
+FLOW_RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
+OURS = ResourceSpecification(
+    {"prefect.resource.id": [f"prefect.tag.{MARK}"], "prefect.resource.role": ["tag"]}
+)
 FLOW_RUN_ID = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
 
 
@@ -47,7 +55,8 @@ def set_up(client: SyncPrefectClient, place: Place, queues: Sequence[str]) -> It
         yield f"work queue {queue}: {_make_queue(client, place.pool, queue)}"
     announcer = _register_announcer(client, place)
     yield f"deployment {ANNOUNCEMENT}: registered"
-    yield f"automation {DEAD_RUNS!r}: {_make_automation(client, dead_runs(announcer))}"
+    for wanted in (dead_runs(announcer), crashed_runs(announcer)):
+        yield f"automation {wanted.name!r}: {_make_automation(client, wanted)}"
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> str:
@@ -76,7 +85,7 @@ def _register_announcer(client: SyncPrefectClient, place: Place) -> UUID:
         flow_id=client.create_flow_from_name(flow.name),
         name=ANNOUNCEMENT,
         tags=[ANNOUNCEMENT],
-        description="Started by the automation that finds dead runs.",
+        description="Started by the automation for crashed runs.",
         work_pool_name=place.pool,
         entrypoint=ANNOUNCER,
         job_variables={"working_dir": place.directory, "env": {**QUIET, **place.variables}},
@@ -95,10 +104,8 @@ def dead_runs(announcer: UUID) -> AutomationCore:
             # A run may die before its first heartbeat has reached the server.
             after={HEARTBEAT, "prefect.flow-run.Running"},
             expect={HEARTBEAT, *(f"prefect.flow-run.{end}" for end in FINAL_OR_WAITING)},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.id": [f"prefect.tag.{MARK}"], "prefect.resource.role": ["tag"]}
-            ),
+            match=FLOW_RUNS,
+            match_related=OURS,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -110,11 +117,31 @@ def dead_runs(announcer: UUID) -> AutomationCore:
                 name="Crashed",
                 message=f"No heartbeat for {SILENT_FOR.seconds} s: its worker or machine has died.",
             ),
-            RunDeployment(
-                source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID}
-            ),
+            # At once: after a restart of the server it may hold the event of the crash back for 15 minutes.
+            _announcement(announcer),
         ],
     )
+
+
+def crashed_runs(announcer: UUID) -> AutomationCore:
+    """Give the automation that starts the announcement of each run that has crashed."""
+    return AutomationCore(
+        name=CRASHED_RUNS,
+        description="Announces runs that have crashed, unless their hooks have done so.",
+        trigger=EventTrigger(
+            expect={"prefect.flow-run.Crashed"},
+            match=FLOW_RUNS,
+            match_related=OURS,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[_announcement(announcer)],
+    )
+
+
+def _announcement(announcer: UUID) -> RunDeployment:
+    return RunDeployment(source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID})
 
 
 def _make_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:

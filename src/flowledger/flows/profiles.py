@@ -13,7 +13,11 @@ VACUUM: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEPT_S),
 }
 """Prefect deletes old flow runs only when it is told to."""
-SERVER_SETTINGS: Mapping[str, str] = {**VACUUM, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+LEASES: Mapping[str, str] = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+}
+"""In memory, Prefect's own choice, a restart forgets them, and cancels runs that are about to begin."""
+SERVER_SETTINGS: Mapping[str, str] = {**VACUUM, **LEASES, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 """What a server reads when it starts, under this profile or from its own environment."""
 
 

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from flowledger.domain.certificates import Certificate
+from flowledger.domain.history import OperationQuery, Place
+from flowledger.domain.operations import Operation
 from flowledger.domain.periods import FIRST_DAY, HOLDING, CalendarPeriod, periods_between
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import LATEST, Window
@@ -19,6 +21,7 @@ EVER = Window(0, LATEST)
 LONGEST = timedelta(days=31)
 """No period of a calendar is longer."""
 A_MINUTE = timedelta(minutes=1)
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,11 @@ def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime |
 def missing(
     ledger: Ledger, app: AppKey, cadence: Cadence, *, tz: ZoneInfo, now: datetime, most: int
 ) -> Sequence[Due]:
-    """Give what a schedule owes and the ledger cannot prove, oldest first; one query to the ledger.
+    """Give what a schedule owes and the ledger cannot prove, oldest first; a few queries to the ledger.
 
     Looked at are the newest ``most`` reports that are due by now, back to the app's oldest certificate:
     what has never been begun is not missing.  One is held when its window, or a wider one, is certified
-    whole; a filtered certificate proves nothing about the day.
+    whole and was reported then: a run may die between the two.  What is filtered proves nothing of a day.
     """
     if most < 1 or not cadence.proves_periods:
         return ()
@@ -101,13 +104,13 @@ def missing(
     today = now.astimezone(tz).date()
     earliest = max(_day(begun, tz), today - LONGEST * (most + 1), FIRST_DAY)
     periods = reversed(list(periods_between(cadence.period, earliest, today, tz)))
-    owed = islice(_due_by(now, cadence, periods, tz), most)
-    newest_first = [
-        due
-        for due in owed
-        if due.period.window.before >= begun and not _is_held(due.period.window, certificates)
+    owed = [
+        due for due in islice(_due_by(now, cadence, periods, tz), most) if due.period.window.before >= begun
     ]
-    return newest_first[::-1]
+    if not owed:
+        return ()
+    held = _reported(ledger, app, certificates, since=owed[-1])
+    return [due for due in owed[::-1] if not _is_held(due, held)]
 
 
 def _due_by(
@@ -119,13 +122,36 @@ def _due_by(
             yield Due(instant, period)
 
 
-def is_certified(ledger: Ledger, app: AppKey, due: Due) -> bool:
-    """Whether a report's whole window is certified in the ledger."""
-    return _is_held(due.period.window, ledger.certificates(app, EVER))
+def is_held(ledger: Ledger, app: AppKey, due: Due) -> bool:
+    """Whether a report's whole window is certified in the ledger, and was reported as such."""
+    return _is_held(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
 
 
-def _is_held(window: Window, certificates: Iterable[Certificate]) -> bool:
-    return any(known.certified and known.scope.window.covers(window) for known in certificates)
+def _is_held(due: Due, held: Iterable[Window]) -> bool:
+    return any(window.covers(due.period.window) for window in held)
+
+
+def _reported(
+    ledger: Ledger, app: AppKey, certificates: Iterable[Certificate], *, since: Due
+) -> Sequence[Window]:
+    """Give the certified windows that a whole report was written of, after a due report's period."""
+    written = {
+        str(each.data.get("window"))
+        for each in _reports(ledger, app, since.period.window.before_at)
+        # What a filter left has no figures to compare with.
+        if each.data.get("certified") and each.data.get("figures", ()) is not None
+    }
+    windows = [known.scope.window for known in certificates if known.certified]
+    return [window for window in windows if str(window) in written]
+
+
+def _reports(ledger: Ledger, app: AppKey, since: datetime) -> Iterator[Operation]:
+    query = OperationQuery(apps=(app,), types=("REPORT",), since=since)
+    found = ledger.operations(query, limit=AT_ONCE)
+    yield from found
+    while len(found) == AT_ONCE:
+        found = ledger.operations(query, after=Place(found[-1].at, found[-1].operation_id), limit=AT_ONCE)
+        yield from found
 
 
 def _day(second: int, tz: ZoneInfo) -> date:

@@ -12,7 +12,8 @@ from flowledger.ports import RunSource
 def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], most: int) -> Iterator[Run]:
     """Stream at most so many runs, newest first, each once, without turning pages."""
     walk, seen = walks.begin(window), set[str]()
-    while len(seen) < most and not isinstance(step := walks.plan(walk), Verdict) and walk.rounds == 0:
+    while len(seen) < most and not isinstance(steps := walks.plan(walk), Verdict) and walk.rounds == 0:
+        step = steps[0]
         page = source.page(step.window, remote, page=step.page, limit=step.limit)
         for run in page.rows:
             log_id = run.log_id or run.run_id

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.windows import zone
 from flowledger.services import redaction
+from flowledger.services.file_modes import let_no_other_write
 from flowledger.services.log_files import rotation_of
 from flowledger.services.log_lines import LogPlan, kept, said_of
 from flowledger.settings import AppSettings, ConfigManager, Inspection, Settings
@@ -104,6 +105,7 @@ def kept_logs(settings: Settings, app: AppSettings | None = None) -> Iterator[No
         rotation_of(settings.log_rotation),
         zone(settings.timezone),
     )
+    let_no_other_write()  # here too: a scheduled run does not begin at the command line
     names = {"app": app.name, "app_id": app.id} if app else {}
     with redaction.clean_errors(), kept(plan), said_of(**names):
         yield

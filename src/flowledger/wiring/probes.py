@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
-from flowledger.dify.transport import TransportOptions
 from flowledger.errors import FlowledgerError, RetriableError
 from flowledger.ports import Probed
+from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.salvage import is_stand_in
 from flowledger.wiring import clock
 from flowledger.wiring.configuration import rescued
 from flowledger.wiring.ledgers import opened_ledger
 from flowledger.wiring.notifications import addressees
-from flowledger.wiring.sources import open_source, shared_servers
+from flowledger.wiring.sources import open_source, shared_servers, transport_options
 from flowledger.wiring.stores import check_storage
 
 PATIENCE_S = 10.0
@@ -34,7 +34,7 @@ class Findings:
         try:
             look()
         except FlowledgerError as error:
-            self.problems += [f"{what}: {line}" for line in str(error).splitlines()]
+            self.problems += [f"{what}: {line}" for line in redacted(str(error)).splitlines()]
 
 
 def probe(inspection: Inspection) -> Findings:
@@ -89,9 +89,10 @@ def _probe_apps(settings: Settings, found: Findings) -> None:
                 _probe_app(app)
             except RetriableError as error:
                 away.add(app.base_url)
-                found.notes.append(f"the keys of apps at {app.base_url} could not be checked: {error}")
+                said = redacted(str(error))
+                found.notes.append(f"the keys of apps at {app.base_url} could not be checked: {said}")
             except FlowledgerError as error:
-                found.problems.append(f"app {app.name}: {error}")
+                found.problems.append(redacted(f"app {app.name}: {error}"))
 
 
 def _whole_apps(settings: Settings) -> Iterator[AppSettings]:
@@ -103,9 +104,8 @@ def _probe_app(app: AppSettings) -> None:
 
     :raises AuthenticationError: for a refused key or log-in; UsageError: for the id of another app.
     """
-    bundle = str(app.ca_bundle) if app.ca_bundle else None
     options = SessionOptions(
-        transport=TransportOptions(deadline_s=min(PATIENCE_S, app.request_deadline_s), ca_bundle=bundle),
+        transport=transport_options(app, min(PATIENCE_S, app.request_deadline_s)),
         retry=RetryPolicy(tries=1),
         now=clock.utc_now,
     )

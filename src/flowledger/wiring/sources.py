@@ -29,13 +29,17 @@ def open_source(
         api_token=app.api_token,
         credentials=console_credentials(app),
         options=options
-        or SessionOptions(
-            transport=TransportOptions(
-                deadline_s=app.request_deadline_s, ca_bundle=str(app.ca_bundle) if app.ca_bundle else None
-            ),
-            now=clock.utc_now,
-        ),
+        or SessionOptions(transport=transport_options(app, app.request_deadline_s), now=clock.utc_now),
         most_at_once=app.max_concurrency,
+    )
+
+
+def transport_options(app: AppSettings, deadline_s: float) -> TransportOptions:
+    """Give the limits of one exchange with an app's server."""
+    return TransportOptions(
+        deadline_s=deadline_s,
+        max_bytes=app.max_answer_mb * 2**20,
+        ca_bundle=str(app.ca_bundle) if app.ca_bundle else None,
     )
 
 

@@ -1,0 +1,74 @@
+"""The desk that makes reports in the server's own process, and a ledger that does not take how one ended."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from typing import Any
+
+from flowledger.api.desk import DirectDesk
+from flowledger.domain.operations import Operation
+from flowledger.errors import LedgerError, UsageError
+from flowledger.ledger.memory import MemoryLedger
+from flowledger.services.requests import RunOrder
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ForgetfulLedger(MemoryLedger):
+    """Refuses to record for each of its reasons once, and says of every operation that it came."""
+
+    reasons: list[str] = field(default_factory=list)
+    heard: SimpleQueue[str] = field(default_factory=SimpleQueue)
+
+    def record(self, operation: Operation) -> bool:
+        """Refuse, or record."""
+        try:
+            if self.reasons:
+                raise LedgerError(self.reasons.pop())
+            return super().record(operation)
+        finally:
+            self.heard.put(operation.operation_id)
+
+
+def run(order: RunOrder, order_id: str) -> dict[str, Any]:
+    """Make a report of nothing; refuse one that is called bad."""
+    if order_id == "bad":
+        raise UsageError("there is no app 'bad'")
+    return {"order": order_id}
+
+
+def test_orders_that_wait_are_made_although_the_ledger_does_not_take_how_the_first_ended() -> None:
+    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"])
+    desk = DirectDesk(ledger, lambda: NOW, "server", run)
+    desk.place(RunOrder(), "first")
+    desk.place(RunOrder(), "second")
+    assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-first-end", "order-second-end"]
+    assert desk.state("first") == {"state": "done", "result": {"order": "first"}}
+    kept = ledger.operation("order-second-end")
+    assert kept is not None
+    assert kept.data == {"state": "done", "result": {"order": "second"}}
+
+
+def test_what_the_ledger_did_not_take_is_said_to_it_once_more_at_the_end() -> None:
+    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"])
+    desk = DirectDesk(ledger, lambda: NOW, "server", run)
+    desk.place(RunOrder(), "bad")
+    desk.place(RunOrder(), "good")
+    assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-bad-end", "order-good-end"]
+    desk.close()
+    kept = ledger.operation("order-bad-end")
+    assert kept is not None
+    assert kept.data == {"state": "failed", "reason": "there is no app 'bad'"}
+    assert desk.state("bad") is None
+
+
+def test_an_end_that_cannot_be_recorded_does_not_keep_the_others_from_it() -> None:
+    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"] * 3)
+    desk = DirectDesk(ledger, lambda: NOW, "server", run)
+    for order_id in ("first", "second"):
+        desk.place(RunOrder(), order_id)
+    assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-first-end", "order-second-end"]
+    desk.close()
+    assert ledger.operation("order-first-end") is None
+    assert ledger.operation("order-second-end") is not None
