@@ -24,7 +24,7 @@ from flowledger.wiring import schedules
 @click.option("--direct", is_flag=True, help="In this process, without Prefect.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run.")
 def catch_up(app: str | None, periods: int | None, direct: bool, dry_run: bool) -> int:
-    """Find the periods without a certified window in the ledger, and fill them.
+    """Find the periods without a certified and reported window in the ledger, and fill them.
 
     What was never begun is not missing: it is looked back to an app's oldest certificate at most.
     Exits with 1 when a period fails or is still not certified; the others go on.

@@ -179,8 +179,9 @@ def set_up(settings: Settings) -> Iterator[str]:
     queues = tuple(dict.fromkeys(app.work_queue for app in settings.apps if app.work_queue))
     with prefect_api() as client:
         yield from make(client, place(settings), queues)
-    yield "A server that is started elsewhere than under this profile keeps runs for ever, unless it is told:"
-    for name, said in profiles.VACUUM.items():
+    yield "A server that is started elsewhere than under this profile keeps runs for ever, and at a restart"
+    yield "cancels those that are about to begin, unless it is told:"
+    for name, said in {**profiles.VACUUM, **profiles.LEASES}.items():
         yield f"  {name}={said}"
 
 

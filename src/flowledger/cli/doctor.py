@@ -15,6 +15,7 @@ from flowledger import wiring
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Probed
+from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, Settings
 
 ENOUGH_BYTES = 1024**3
@@ -66,7 +67,7 @@ def _report(check: Check) -> bool:
     try:
         found = check.look()
     except FlowledgerError as error:
-        click.echo(f"MEND  {check.name}: {error}")
+        click.echo(redacted(f"MEND  {check.name}: {error}"))
         return False
     click.echo(f"ok    {check.name}: {found}")
     return True

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from flowledger import wiring
-from flowledger.cli.warnings_shown import shown_warnings
+from flowledger.cli.warnings_shown import show_defect, shown_warnings
 from flowledger.dify import json_text
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -31,6 +31,7 @@ from flowledger.reports.paging import DEFAULT_LIMIT, Paging
 from flowledger.reports.rows import Row, raw_row
 from flowledger.services.collecting import Collector
 from flowledger.services.enriching import Enricher
+from flowledger.services.file_modes import let_no_other_write
 from flowledger.services.newest import newest_runs
 from flowledger.services.progress import SilentProgress
 from flowledger.services.redaction import know, redacted
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the old command line; exits 0 fine, 1 with ``错误:`` on standard output, 2 from argparse."""
     options = parser().parse_args(arguments)
     know(text for text in (options.api_token, options.console_token, options.console_password) if text)
+    let_no_other_write()
+    sys.excepthook = show_defect
     try:
         check(options)
         with shown_warnings():

@@ -11,8 +11,9 @@ import click
 from flowledger import wiring
 from flowledger.cli.run import run_directly
 from flowledger.errors import FlowledgerError, UsageError
-from flowledger.services.catching_up import Cadence, Due, is_certified
+from flowledger.services.catching_up import Cadence, Due, is_held
 from flowledger.services.filling import Fate, Filled, describe, fill_each, filling_operation
+from flowledger.services.redaction import redacted
 from flowledger.services.requests import RunOrder
 from flowledger.settings import AppSettings, Settings
 
@@ -51,7 +52,7 @@ def _fill(settings: Settings, job: Job, fill: Filler, *, alone: bool) -> bool:
     except FlowledgerError as error:
         if alone:
             raise
-        click.echo(f"error: {job.app.name} · {job.cadence.key}: {error}", err=True)
+        click.echo(redacted(f"error: {job.app.name} · {job.cadence.key}: {error}"), err=True)
         return True
     return any(fate in BAD for fate in fates)
 
@@ -91,7 +92,7 @@ def filler_here(settings: Settings, *, again: bool) -> Filler:
 def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
     if not again and job.cadence.proves_periods:
         with wiring.opened_ledger(settings) as ledger:
-            if is_certified(ledger, job.app.key, due):
+            if is_held(ledger, job.app.key, due):
                 return Filled(due, Fate.HELD, "certified")
     result = run_directly(_order(job), due.instant)
     certificate = result["certificate"]

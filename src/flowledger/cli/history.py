@@ -1,9 +1,10 @@
 """``flowledger history``: the runs of every source as one list, and the moving of it."""
 
 from collections.abc import Mapping
-from importlib import import_module
 
 import click
+
+from flowledger.cli.lazy_commands import LazyCommands
 
 SUBCOMMANDS: Mapping[str, str] = {
     "list": "flowledger.cli.history_reading:list_runs",
@@ -22,25 +23,8 @@ SUBCOMMANDS: Mapping[str, str] = {
     "archives": "flowledger.cli.history_archive:archives",
     "restore-archive": "flowledger.cli.history_archive:restore_archive",
 }
-"""Command → the module and name of it; imported only when it is called or described."""
 
 
-class HistoryCommands(click.Group):
-    """The commands, in the order of ``SUBCOMMANDS``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Give the names."""
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command; None for an unknown name."""
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        module, _, name = SUBCOMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
-
-@click.group(cls=HistoryCommands)
+@click.group(cls=LazyCommands, places=SUBCOMMANDS)
 def history() -> None:
     """List, export, copy, move and clear the runs of every source."""

@@ -5,14 +5,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 
 import click
 from loguru import logger
 
 from flowledger import __version__
+from flowledger.cli.lazy_commands import LazyCommands
 from flowledger.cli.warnings_shown import show_defect, shown_warnings
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.services.file_modes import let_no_other_write
 from flowledger.services.log_lines import kept_as_before
 from flowledger.services.redaction import redacted
 
@@ -20,42 +21,30 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 COMMANDS: Mapping[str, str] = {
-    "run": "flowledger.cli.run",
-    "demo": "flowledger.cli.demo",
-    "deploy": "flowledger.cli.deploy",
-    "simulate": "flowledger.cli.simulate",
-    "doctor": "flowledger.cli.doctor",
-    "config": "flowledger.cli.config",
-    "secrets": "flowledger.cli.secrets",
-    "backfill": "flowledger.cli.backfill",
-    "catch-up": "flowledger.cli.catch_up",
-    "history": "flowledger.cli.history",
-    "logs": "flowledger.cli.logs",
-    "storage": "flowledger.cli.storage",
-    "notify": "flowledger.cli.notify",
-    "serve": "flowledger.cli.serve",
-    "keys": "flowledger.cli.keys",
-    "audit": "flowledger.cli.audit",
+    "run": "flowledger.cli.run:run",
+    "demo": "flowledger.cli.demo:demo",
+    "deploy": "flowledger.cli.deploy:deploy",
+    "simulate": "flowledger.cli.simulate:simulate",
+    "doctor": "flowledger.cli.doctor:doctor",
+    "config": "flowledger.cli.config:config",
+    "secrets": "flowledger.cli.secrets:secrets",
+    "backfill": "flowledger.cli.backfill:backfill",
+    "catch-up": "flowledger.cli.catch_up:catch_up",
+    "history": "flowledger.cli.history:history",
+    "logs": "flowledger.cli.logs:logs",
+    "storage": "flowledger.cli.storage:storage",
+    "notify": "flowledger.cli.notify:notify",
+    "serve": "flowledger.cli.serve:serve",
+    "keys": "flowledger.cli.keys:keys",
+    "audit": "flowledger.cli.audit:audit",
 }
-"""Command → the module that holds it under the same name; imported only when it is called or described."""
 
 
-class Commands(click.Group):
-    """The commands, in the order of ``COMMANDS``; a call imports one of them, not the libraries of all."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Give the names."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command; None for an unknown name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
-        return command
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyCommands,
+    places=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="flowledger")
 def cli() -> None:
     """Collect the runs of Dify apps completely, keep them in a ledger, and report them."""
@@ -80,6 +69,7 @@ def keep_error(error: FlowledgerError) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     spare_collector()
+    let_no_other_write()
     sys.excepthook = show_defect
     # systemd and containers stop a program by SIGTERM: then too, what was read is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -11,6 +11,7 @@ import click
 from flowledger import wiring
 from flowledger.domain.retention import StoredReport
 from flowledger.errors import StorageError
+from flowledger.services.redaction import redacted
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
@@ -121,7 +122,7 @@ def _uploaded(spool: Spooled, problems: list[str]) -> dict[str, Any]:
         sent = spool.send()
     except StorageError as error:
         sent = spool.sent
-        problems.append(str(error))
+        problems.append(redacted(str(error)))
     return {"storage": place_of(spool), "sent": sent, "waiting": len(spool.waiting())}
 
 

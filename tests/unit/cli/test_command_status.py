@@ -8,8 +8,6 @@ import pytest
 from flowledger.cli import main as group
 from flowledger.errors import AuthenticationError, SourceUnreachableError, UsageError
 
-COMMANDS = "flowledger.cli.main.COMMANDS"
-
 
 def failing(error: BaseException | None, status: int = 0) -> click.Command:
     """Make a command that raises, or gives a status."""
@@ -28,7 +26,7 @@ def end_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the group with one command in the place of all, and give the exit status."""
 
     def run(command: click.Command) -> int:
-        monkeypatch.setattr(group.Commands, "get_command", lambda *_: command)
+        monkeypatch.setattr(type(group.cli), "get_command", lambda *_: command)
         with pytest.raises(SystemExit) as end:
             group.main(["stand-in"])
         return int(end.value.code or 0)
@@ -68,6 +66,6 @@ def test_a_command_gives_its_own_status(end_of: Callable[..., int], status: int)
 
 def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not raised on purpose keeps its traceback."""
-    monkeypatch.setattr(group.Commands, "get_command", lambda *_: failing(ZeroDivisionError("defect")))
+    monkeypatch.setattr(type(group.cli), "get_command", lambda *_: failing(ZeroDivisionError("defect")))
     with pytest.raises(ZeroDivisionError):
         group.main(["stand-in"])
