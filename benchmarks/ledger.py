@@ -34,6 +34,7 @@ from ledger_runs import (
     raw_bytes,
     record,
 )
+from results import add_json, tell
 
 from flowledger.cli.main import spare_collector
 from flowledger.domain.history import Place, RunKey, RunQuery
@@ -64,19 +65,26 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=0, metavar="RUNS", help="asked for pages and facts")
     parser.add_argument("--million", action="store_true", help="the same as --history 1000000")
     parser.add_argument("--postgresql", metavar="URL")
+    add_json(parser)
     options = parser.parse_args()
     spare_collector()
+    lines = list(measure(options))
+    tell("ledger", lines, "\n".join(lines), options.json)
+
+
+def measure(options: argparse.Namespace) -> Iterator[str]:
+    """Measure what is wanted, and say it line by line."""
     with tempfile.TemporaryDirectory() as scratch:
         places = Places(Path(scratch), options.postgresql)
         for name in places.databases():
             if options.runs:
-                bulk(name, places, options.runs)
+                yield from bulk(name, places, options.runs)
         for size in options.records:
             for name in places.all():
-                creates(name, places, size, options.creates)
+                yield from creates(name, places, size, options.creates)
         runs = 1_000_000 if options.million else options.history
         for name in places.databases() if runs else ():
-            history(name, places, runs)
+            yield from history(name, places, runs)
 
 
 class Places:
@@ -125,7 +133,7 @@ def p95(times: Sequence[float]) -> str:
     return f"p95 {quantiles(times, n=20)[-1] * 1000:.1f} ms, median {median(times) * 1000:.1f} ms"
 
 
-def bulk(name: str, places: Places, number: int) -> None:
+def bulk(name: str, places: Places, number: int) -> Iterator[str]:
     """Compare writing new runs with details to the driver's own way of inserting their finished rows."""
     saved = [make(each) for each in range(number)]
     rows = finished_rows(saved)
@@ -145,12 +153,12 @@ def bulk(name: str, places: Places, number: int) -> None:
         taken.setdefault("packing", []).append(timed(lambda: compress(saved)))
     best = {what: min(times) for what, times in taken.items()}
     through, bare, packing = best["ledger"], best["bare"], best["packing"]
-    print(f"{name}: {number} new runs of {NODES} nodes, {raw_bytes(saved) // number:,} bytes of JSON each")
-    print(f"  through the ledger {through:.2f} s, bare {bare:.2f} s: {through / bare:.1f} times")
-    print(f"  compressing alone {packing:.2f} s; bare with it: {through / (bare + packing):.1f} times")
-    print(f"  {number / through:,.0f} runs/s; listed first, then detailed {number / best['two steps']:,.0f};")
-    print(f"  read back {number / best['read']:,.0f}, listed again unchanged {number / best['again']:,.0f}")
-    print(f"  {size / number:,.0f} bytes a run on disk, {size / raw_bytes(saved):.2f} of its JSON")
+    yield f"{name}: {number} new runs of {NODES} nodes, {raw_bytes(saved) // number:,} bytes of JSON each"
+    yield f"  through the ledger {through:.2f} s, bare {bare:.2f} s: {through / bare:.1f} times"
+    yield f"  compressing alone {packing:.2f} s; bare with it: {through / (bare + packing):.1f} times"
+    yield f"  {number / through:,.0f} runs/s; listed first, then detailed {number / best['two steps']:,.0f};"
+    yield f"  read back {number / best['read']:,.0f}, listed again unchanged {number / best['again']:,.0f}"
+    yield f"  {size / number:,.0f} bytes a run on disk, {size / raw_bytes(saved):.2f} of its JSON"
 
 
 def save(ledger: Ledger, saved: Saved) -> None:
@@ -203,7 +211,7 @@ def stored(ledger: SqlLedger) -> int:
         return int(connection.exec_driver_sql(question).scalar_one())
 
 
-def creates(name: str, places: Places, held: int, creates: int) -> None:
+def creates(name: str, places: Places, held: int, creates: int) -> Iterator[str]:
     """Time acknowledged records, one at a time, where a workflow has many."""
     with places.new(name) as ledger:
         records = [record(number) for number in range(held + creates)]
@@ -217,13 +225,13 @@ def creates(name: str, places: Places, held: int, creates: int) -> None:
             timed(lambda saved=saved: ledger.amend(RunKey(saved[0].app, saved[0].run_id), lambda _: saved))
             for saved in records[held:]
         ]
-        print(f"{name}: create where a workflow has {held:,} records: {p95(times)}")
+        yield f"{name}: create where a workflow has {held:,} records: {p95(times)}"
 
 
-def history(name: str, places: Places, number: int) -> None:
+def history(name: str, places: Places, number: int) -> Iterator[str]:
     """Ask a ledger of many runs for pages, facts and rows."""
     with places.new(name) as ledger:
-        print(f"{name}: {number:,} runs, written in {timed(lambda: fill(ledger, number)):.0f} s")
+        yield f"{name}: {number:,} runs, written in {timed(lambda: fill(ledger, number)):.0f} s"
         ledger.compact()
         every, day = RunQuery(), timedelta(days=1)
         middle = ledger.history(RunQuery(listed_before=START + DAYS * day / 3), limit=1).following
@@ -249,13 +257,13 @@ def history(name: str, places: Places, number: int) -> None:
         }
         for what, ask in questions.items():
             times = [timed(lambda n=n, ask=ask: ask(n)) for n in range(60)]
-            print(f"  {what}: {p95(times)}")
+            yield f"  {what}: {p95(times)}"
         month = RunQuery(apps=APPS[:1], listed_from=START + 30 * day, listed_before=START + 60 * day)
         counted = min(timed(lambda: statistics(ledger, month)) for _ in range(ROUNDS))
-        print(f"  statistics of a month of an app: {counted:.3f} s")
-        print(f"  all apps with counts: {min(timed(ledger.apps) for _ in range(3)):.3f} s")
+        yield f"  statistics of a month of an app: {counted:.3f} s"
+        yield f"  all apps with counts: {min(timed(ledger.apps) for _ in range(3)):.3f} s"
         rows = min(number, EXPORTED)
-        print(f"  export: {rows / min(timed(lambda: export(ledger, rows)) for _ in range(2)):,.0f} rows/s")
+        yield f"  export: {rows / min(timed(lambda: export(ledger, rows)) for _ in range(2)):,.0f} rows/s"
 
 
 def statistics(ledger: Ledger, query: RunQuery) -> dict[AppKey, dict[str, Any]]:

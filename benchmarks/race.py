@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
+from results import add_json, tell
 from simulated import simulated_dify
 
 from flowledger import wiring
@@ -74,7 +75,7 @@ def main() -> None:
         for runs in options.runs
         for latency in options.latency_ms
     ]
-    print(json.dumps(races, indent=2) if options.json else "\n\n".join(map(table, races)))
+    tell("race", races, "\n\n".join(map(table, races)), options.json)
 
 
 def parse() -> argparse.Namespace:
@@ -86,7 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, nargs="+", default=[0, 10, 100])
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is told (default: 3)")
     parser.add_argument("--without", nargs="*", default=[], choices=["bound", "dlt", "old"])
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     return parser.parse_args()
 
 
@@ -170,16 +171,16 @@ def compete(contender: Contender, task: Task, scratch: Path) -> Outcome:
     return Outcome(contender.name, cpu_s=used.ru_utime + used.ru_stime, peak_mb=peak_mb, lost=0, **found)
 
 
-def run_ids(folder: Path) -> list[str]:
-    """Give the runs that a certified collection holds."""
+def run_ids(folder: Path, most: int | None = None) -> list[str]:
+    """Give the runs that a certified collection holds, the newest first."""
     with wiring.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
         found, after = [], None
         while True:
             page = ledger.history(RunQuery(), after=after, limit=1000)
             found += [entry.run.run_id for entry in page.entries if not entry.run.gone]
             after = page.following
-            if after is None:
-                return found
+            if after is None or (most is not None and len(found) >= most):
+                return found[:most]
 
 
 def table(said: Mapping[str, object]) -> str:

@@ -9,10 +9,17 @@ from contextlib import contextmanager
 @contextmanager
 def simulated_dify(*options: str) -> Iterator[dict[str, str]]:
     """Run ``flowledger simulate`` with options; give the settings it prints."""
+    with simulated_server(*options) as (settings, _):
+        yield settings
+
+
+@contextmanager
+def simulated_server(*options: str) -> Iterator[tuple[dict[str, str], int]]:
+    """Run ``flowledger simulate`` with options; give the settings it prints, and its process id."""
     command = [sys.executable, "-m", "flowledger", "simulate", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            yield dict(_settings(server))
+            yield dict(_settings(server)), server.pid
         finally:
             server.terminate()
 
