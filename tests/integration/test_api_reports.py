@@ -31,13 +31,16 @@ def ordered(server: Server, key: dict[str, str], **headers: str) -> requests.Res
 
 
 def ended(server: Server, key: dict[str, str], place: str) -> dict[str, Any]:
-    """Ask until an order has ended."""
+    """Ask until an order has ended, as often as a person would: a key may ask only so often."""
     until = time.monotonic() + PATIENCE_S
     while True:
-        found: dict[str, Any] = server.get(place, key).json()
+        answer = server.get(place, key)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
         if found["state"] in ("done", "failed"):
             return found
         assert time.monotonic() < until, found
+        time.sleep(0.2)
 
 
 def test_a_server_makes_reports_itself(tmp_path: Path) -> None:
