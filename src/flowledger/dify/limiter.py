@@ -8,7 +8,7 @@ from enum import Enum
 from threading import Condition, Lock
 from typing import Self
 
-from flowledger.dify.steering import Course, Window, halved, is_telling, refuse, steer
+from flowledger.dify.steering import Course, Window, halved, is_promising, is_telling, refuse, steer
 from flowledger.errors import DeadlineExceededError, SourceBusyError, SourceUnreachableError
 
 
@@ -115,10 +115,14 @@ class AdaptiveLimiter:
         self._calm_in = max(0, self._calm_in - 1)
         if not self._calm_in:
             self._failures = 0
-        self._tally.complete(now, now - admission.at)
+        self._tally.complete(admission.at, now)
         seen = self._tally.window(self._course.limit, now)
         if seen is not None and is_telling(self._course, seen):
             self._turn(steer(self._course, seen), now)
+            return
+        glimpse = self._tally.glimpse(self._course.limit, now)
+        if glimpse is not None and is_promising(self._course, glimpse):
+            self._turn(steer(self._course, glimpse), now)
 
     def _slow_down(self, admission: Admission, outcome: Outcome, now: float) -> None:
         self._era += 1
@@ -135,13 +139,18 @@ class AdaptiveLimiter:
 
 
 class Tally:
-    """Counts one window: answers, their times, and how long all places were taken."""
+    """Counts what came since a move: answers, their times, and how long all places were taken.
 
-    def __init__(self, began: float, *, skip: int) -> None:
-        self._began = self._noted = began
+    Two ways of looking: the answers after the first ``skip`` ones, which were in flight at the move, and the
+    answers to what was sent since the move.
+    """
+
+    def __init__(self, moved: float, *, skip: int) -> None:
+        self._moved = self._began = self._noted = moved
         self._skip = skip
-        self._completed = 0
-        self._full_s = self._spent_s = self._squares = 0.0
+        self._full_s = self._full_before_s = 0.0
+        self._settled = Answers()
+        self._fresh = Answers()
 
     def pass_time(self, now: float, *, is_full: bool) -> None:
         """Note whether all places were taken until now."""
@@ -149,21 +158,48 @@ class Tally:
             self._full_s += now - self._noted
         self._noted = now
 
-    def complete(self, now: float, took_s: float) -> None:
-        """Note an answer; the window begins after the ones to skip."""
-        if self._skip:
-            self._skip -= 1
-            self._began, self._full_s = now, 0.0
+    def complete(self, sent: float, now: float) -> None:
+        """Note an answer."""
+        if sent >= self._moved:
+            self._fresh.add(now - sent)
+        if not self._skip:
+            self._settled.add(now - sent)
             return
-        self._completed += 1
-        self._spent_s += took_s
-        self._squares += took_s * took_s
+        self._skip -= 1
+        self._began, self._full_before_s = now, self._full_s
 
     def window(self, limit: int, now: float) -> Window | None:
-        """Give what was seen; None while nothing was."""
+        """Give what was seen at the new limit; None while nothing was."""
         seconds = now - self._began
-        if not self._completed or seconds <= 0:
+        if not self._settled.count or seconds <= 0:
             return None
-        mean = self._spent_s / self._completed
-        scatter = max(0.0, self._squares / self._completed / mean**2 - 1) if mean else 0.0
-        return Window(limit, self._completed, seconds, mean, self._full_s / seconds, scatter)
+        full = (self._full_s - self._full_before_s) / seconds
+        return self._settled.window(limit, seconds, full)
+
+    def glimpse(self, limit: int, now: float) -> Window | None:
+        """Give what the answers to requests sent since the move foretell; None while there are none."""
+        if not self._fresh.spent_s or now <= self._moved:
+            return None
+        seconds = self._fresh.spent_s / limit
+        return self._fresh.window(limit, seconds, self._full_s / (now - self._moved))
+
+
+@dataclass(slots=True)
+class Answers:
+    """How many there were, the sum of their times in seconds, and of the squares of these."""
+
+    count: int = 0
+    spent_s: float = 0.0
+    squares: float = 0.0
+
+    def add(self, took_s: float) -> None:
+        """Add one."""
+        self.count += 1
+        self.spent_s += took_s
+        self.squares += took_s * took_s
+
+    def window(self, limit: int, seconds: float, full: float) -> Window:
+        """Say what they show of so many seconds; there is at least one."""
+        mean = self.spent_s / self.count
+        scatter = max(0.0, self.squares / self.count / mean**2 - 1) if mean else 0.0
+        return Window(limit, self.count, seconds, mean, full, scatter)

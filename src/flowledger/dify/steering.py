@@ -18,13 +18,21 @@ PAYS_UP = 0.2
 """Accept more in flight from this elasticity on: for a smooth curve that is 98 % of its peak."""
 PAYS_DOWN = 0.08
 """Accept fewer in flight up to this elasticity: the same throughput with less waiting."""
+SCALES = 0.5
+"""From this elasticity on a server is far from its peak."""
 SMALL_STEP = 0.33
 CERTAINTY = 20.0
 """Answers per unit of (relative scatter / logarithm of the step)²: an error of a quarter in elasticity."""
 FEWEST, MOST = 8, 400
+AS_QUICK = 1.1
+"""A doubling after which answers take at most so many times as long pays at once."""
+STEADY = 0.01
+"""Scatter of a server whose answers all take as long: most of their time they are on the way."""
 FULL_SHARE = 0.5
 """Below this share of time at the limit, callers are the bottleneck and nothing can be learned."""
 LONGEST_REST = 32
+CONTENT = 8
+"""Windows to rest at the most that is allowed, while the server scales."""
 LONGEST_CAUTION = 64
 
 
@@ -76,6 +84,21 @@ def is_telling(course: Course, seen: Window) -> bool:
     return seen.completed >= max(FEWEST, rounds * course.limit, min(MOST, wanted))
 
 
+def is_promising(course: Course, glimpse: Window) -> bool:
+    """Decide whether the first answers while the limit doubles are so clear that no more need be seen.
+
+    ``glimpse`` counts only answers to requests sent since the last move; its rate follows from their times
+    (Little's law).  Clear are answers that take as long as each other at first, and no longer than before
+    after a doubling.
+    """
+    if course.step < 1 or glimpse.full < FULL_SHARE:
+        return False
+    if course.anchor is None:
+        return glimpse.completed >= glimpse.limit and glimpse.scatter <= STEADY
+    sent_at_once = glimpse.limit - course.anchor.limit
+    return glimpse.completed >= sent_at_once > 0 and glimpse.latency_s <= AS_QUICK * course.anchor.latency_s
+
+
 def steer(course: Course, seen: Window) -> Course:
     """Decide the course after a telling window."""
     course = replace(course, caution=max(0, course.caution - 1))
@@ -122,14 +145,18 @@ def _rest(course: Course, anchor: Window, seen: Window) -> Course:
 def _judge(course: Course, anchor: Window, seen: Window) -> Course:
     elasticity = log(seen.rate / anchor.rate) / log(seen.limit / anchor.limit)
     accepted = elasticity >= PAYS_UP if seen.limit > anchor.limit else elasticity <= PAYS_DOWN
-    return _accept(course, seen) if accepted else _reject(course, anchor)
+    return _accept(course, seen, elasticity) if accepted else _reject(course, anchor)
 
 
-def _accept(course: Course, seen: Window) -> Course:
+def _accept(course: Course, seen: Window, elasticity: float) -> Course:
     passed = course.ceiling is not None and seen.limit > course.ceiling
     ceiling = None if passed else course.ceiling
     step = min(1.0, 2 * course.step)
-    return _probe(replace(course, anchor=seen, step=step, patience=1, ceiling=ceiling))
+    accepted = replace(course, anchor=seen, step=step, patience=1, ceiling=ceiling)
+    if elasticity >= SCALES and _above(accepted) == seen.limit:
+        # The last step up paid in full and there is no further one: one back can only cost.
+        accepted = replace(accepted, patience=CONTENT)
+    return _probe(accepted)
 
 
 def _reject(course: Course, anchor: Window) -> Course:

@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowledger.dify.steering import (
+    CONTENT,
     FLOOR,
     LONGEST_CAUTION,
     LONGEST_REST,
     Course,
     Window,
     halved,
+    is_promising,
     is_telling,
     refuse,
     steer,
@@ -36,6 +38,39 @@ def climb(course: Course, *rates: float) -> list[int]:
 def test_steps_double_while_they_pay() -> None:
     """A server that scales is given 4, 8, 16, 32 at once."""
     assert climb(Course(), 40, 80, 160, 320) == [8, 16, 32, 32]
+
+
+def glimpse(limit: int, completed: int, took_s: float, **changes: float) -> Window:
+    """Make what the first answers show."""
+    seen = Window(limit, completed, completed * took_s / limit, took_s)
+    return replace(seen, **changes)  # type: ignore[arg-type]  # floats only
+
+
+def test_the_first_answers_tell_where_they_are_clear() -> None:
+    """All as quick as each other at first, as quick as before after a doubling; and places were wanted."""
+    first = glimpse(4, 4, 0.1)
+    assert is_promising(Course(), first)
+    assert not is_promising(Course(), replace(first, completed=3))
+    assert not is_promising(Course(), replace(first, scatter=0.1))
+    assert not is_promising(Course(), replace(first, full=0.4))
+    doubled = steer(Course(), first)
+    assert is_promising(doubled, glimpse(8, 4, 0.105))
+    assert not is_promising(doubled, glimpse(8, 3, 0.105))
+    assert not is_promising(doubled, glimpse(8, 4, 0.12))
+    assert not is_promising(replace(doubled, step=0.33), glimpse(8, 4, 0.1))
+    assert not is_promising(replace(doubled, limit=4), glimpse(4, 9, 0.1))
+
+
+def test_at_the_most_that_is_allowed_a_server_that_scales_is_left_alone_for_long() -> None:
+    """What the last doubling brought in full, one step back would only cost."""
+    course = Course(limit=16)
+    for rate in (160, 320):
+        course = steer(course, window(course.limit, rate))
+    assert (course.limit, course.rest) == (32, CONTENT)
+    course = Course(limit=16)
+    for rate in (160, 200):
+        course = steer(course, window(course.limit, rate))
+    assert (course.limit, course.rest) == (32, 1)
 
 
 def test_a_step_that_does_not_pay_is_taken_back() -> None:
