@@ -15,7 +15,6 @@ from flowledger.domain.certificates import Scope
 from flowledger.domain.recorded import KINDS, LOG
 from flowledger.domain.runs import AppKey, Creator, Detailed, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
-from flowledger.ledger.sql.bodies import pack
 from flowledger.ledger.sql.bulk import execute_columns
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.rows import NEVER_READ, detail_row, node_columns, payload_row, run_row
@@ -156,11 +155,7 @@ def _finished_page(page: Sequence[tuple[int, tuple[Run, Detailed]]]) -> Sequence
         {"id": key, **run_row(run), "collected_at": None, **detail_row(run, detail)}
         for key, (run, detail) in page
     ]
-    bodies = [
-        payload_row(key, name, body, pack(body))
-        for key, (_, detail) in page
-        for name, body in detail.raw.items()
-    ]
+    bodies = [payload_row(key, name, body) for key, (_, detail) in page for name, body in detail.raw.items()]
     nodes = [(key, node) for key, (_, detail) in page for node in detail.nodes]  # type: ignore[union-attr]
     of_nodes = node_columns(*map(list, zip(*nodes, strict=True)))  # type: ignore[arg-type]
     return [

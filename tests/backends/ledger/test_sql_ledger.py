@@ -31,7 +31,8 @@ from flowledger.domain.certificates import Scope
 from flowledger.domain.enrichment import Level
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.errors import LedgerError
-from flowledger.ledger.sql.bodies import LARGE, pack
+from flowledger.ledger.compression import compress
+from flowledger.ledger.sql.bodies import LARGE
 from flowledger.ledger.sql.history import read_page
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.schema import metadata, node_executions
@@ -123,7 +124,7 @@ def test_a_large_body_is_checked_by_its_hash(sql_ledger: SqlLedger, ledger_file:
     large = b"[" + b"0" * LARGE + b"]"
     sql_ledger.save_details([(run(1, raw=large), replace(detailed(), raw={"body": large}))])
     with closing(sqlite3.connect(ledger_file)) as connection, connection:
-        connection.execute(f"UPDATE {table} SET body = ?", (pack(large + b" "),))
+        connection.execute(f"UPDATE {table} SET body = ?", (compress(large + b" "),))
     with pytest.raises(LedgerError, match=r"run run-000001.*is damaged \(its SHA-256 is another\)"):
         sql_ledger.history(RunQuery(), with_details=True)
 

@@ -1,7 +1,6 @@
 """Raw bodies in a journal's lines: exact, compressed, large ones in files of their own beside the journal."""
 
 import binascii
-import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flowledger.errors import LedgerError
+from flowledger.ledger.compression import DamagedError, compress, decompress
 from flowledger.ledger.files.disk import explaining, make_folder, write_whole
 
-LEVEL = 3
 LARGE = 256 * 1024
 """A body of more bytes has a file of its own, named by its SHA-256 and checked by it."""
 SHORT = 200
@@ -35,7 +34,7 @@ class Bodies:
         if len(body) < SHORT:
             with suppress(UnicodeDecodeError):  # the compressed form takes any bytes
                 return {"text": body.decode()}
-        return {"zlib": b64encode(zlib.compress(body, LEVEL)).decode()}
+        return {"zlib": b64encode(compress(body)).decode()}
 
     def unpack(self, body: Body, owner: str) -> bytes:
         """Give a body back exactly.
@@ -47,8 +46,8 @@ class Bodies:
                 text: str = body["text"]
                 return text.encode()
             if "zlib" in body:
-                return zlib.decompress(b64decode(body["zlib"], validate=True))
-        except (zlib.error, binascii.Error, ValueError) as error:
+                return decompress(b64decode(body["zlib"], validate=True))
+        except (DamagedError, binascii.Error, ValueError) as error:
             raise _damaged(owner, str(error)) from error
         return self._read(body["sha256"], owner)
 
@@ -65,7 +64,7 @@ class Bodies:
     def _keep(self, body: bytes) -> Body:
         digest = sha256(body).hexdigest()
         file = self.folder / digest
-        packed = zlib.compress(body, LEVEL)
+        packed = compress(body)
         with explaining(file):
             make_folder(self.folder)
             write_whole(file, [packed])
@@ -73,8 +72,8 @@ class Bodies:
 
     def _read(self, digest: str, owner: str) -> bytes:
         try:
-            body = zlib.decompress((self.folder / digest).read_bytes())
-        except (OSError, zlib.error) as error:
+            body = decompress((self.folder / digest).read_bytes())
+        except (OSError, DamagedError) as error:
             raise _damaged(owner, str(error)) from error
         if sha256(body).hexdigest() != digest:
             raise _damaged(owner, "its SHA-256 is another")

@@ -15,9 +15,10 @@ from flowledger.domain.enrichment import Level
 from flowledger.domain.messages import Letter
 from flowledger.domain.runs import AppKey, Creator, Detail, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
+from flowledger.ledger.compression import compress
 from flowledger.ledger.details import HeldDetail, summarise
 from flowledger.ledger.letters import message_from, message_values
-from flowledger.ledger.sql.bodies import LARGE, digest_of, pack
+from flowledger.ledger.sql.bodies import LARGE, digest_of
 
 NOBODY = Creator(role="")
 _everything = attrgetter(*(each.name for each in fields(Run) if each.name not in ("app", "creator", "raw")))
@@ -73,18 +74,18 @@ def _packed(raw: bytes) -> bytes | None:
     """A run's own row as ``runs`` has it: a large one is beside (``rebuilding.BESIDE``)."""
     if len(raw) > LARGE:
         return b""
-    return pack(raw) if raw else None
+    return compress(raw) if raw else None
 
 
 def large_raw_row(key: int, run: Run) -> dict[str, Any] | None:
     """A row of ``large_raws``, where the run has one."""
     digest = digest_of(run.raw)
-    return None if digest is None else {"run": key, "body": pack(run.raw), "digest": digest}
+    return None if digest is None else {"run": key, "body": compress(run.raw), "digest": digest}
 
 
-def payload_row(key: int, name: str, body: bytes, packed: bytes) -> dict[str, Any]:
+def payload_row(key: int, name: str, body: bytes) -> dict[str, Any]:
     """A row of ``payloads``."""
-    return {"run": key, "name": name, "body": packed, "digest": digest_of(body)}
+    return {"run": key, "name": name, "body": compress(body), "digest": digest_of(body)}
 
 
 NEVER_READ: Mapping[str, Any] = {

@@ -14,7 +14,6 @@ from flowledger.ledger.merging import Roll
 from flowledger.ledger.sql.bulk import execute_columns, execute_many
 from flowledger.ledger.sql.changes import Changes, Rows, forget_parts
 from flowledger.ledger.sql.database import Database
-from flowledger.ledger.sql.packing import Packing, packing
 from flowledger.ledger.sql.rows import detail_row, node_columns, payload_row
 from flowledger.ledger.sql.schema import GONE, node_executions, payloads, runs
 from flowledger.ledger.texts import clean
@@ -75,12 +74,10 @@ def _write_batch(connection: Connection, database: Database, app: AppKey, batch:
             changes.inserted[key].update(detail_row(*batch[place]))
         else:
             replaced.append({"id_": key, **detail_row(*batch[place])})
-    # Only now: two threads that compress many small rows keep each other waiting.
-    with packing([body for saved in batch for body in _bodies(saved).values()]) as packed:
-        changes.apply(connection)
-        forget_parts(connection, [row["id_"] for row in replaced if changes.levels[row["id_"]]])
-        execute_many(connection, _keep_detail, replaced)
-        _insert_parts(connection, newest, batch, packed)
+    changes.apply(connection)
+    forget_parts(connection, [row["id_"] for row in replaced if changes.levels[row["id_"]]])
+    execute_many(connection, _keep_detail, replaced)
+    _insert_parts(connection, newest, batch)
 
 
 def write_amended(
@@ -101,13 +98,10 @@ def write_amended(
         if held.detail_level:
             forget_parts(connection, [key])
     changes.apply(connection)
-    saved = (run, detail)
-    _insert_parts(connection, {key: 0}, [saved], Packing(list(_bodies(saved).values())))
+    _insert_parts(connection, {key: 0}, [(run, detail)])
 
 
-def _insert_parts(
-    connection: Connection, newest: Mapping[int, int], batch: Sequence[Saved], packed: Packing
-) -> None:
+def _insert_parts(connection: Connection, newest: Mapping[int, int], batch: Sequence[Saved]) -> None:
     """Insert node executions and bodies of runs, by surrogate key and place in the batch."""
     runs_of: list[int] = []
     nodes: list[NodeExecution] = []
@@ -118,9 +112,11 @@ def _insert_parts(
             runs_of += [key] * len(detail.nodes)
     if nodes:
         execute_columns(connection, _insert_nodes, node_columns(runs_of, nodes))
-    bodies = iter(packed.finished())
-    by_place = [[(name, body, next(bodies)) for name, body in _bodies(saved).items()] for saved in batch]
-    rows = [payload_row(key, *body) for key, place in newest.items() for body in by_place[place]]
+    rows = [
+        payload_row(key, name, body)
+        for key, place in newest.items()
+        for name, body in _bodies(batch[place]).items()
+    ]
     execute_many(connection, _insert_payloads, rows)
 
 
