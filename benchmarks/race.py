@@ -85,6 +85,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, nargs="+", default=[2000])
     parser.add_argument("--latency-ms", type=float, nargs="+", default=[0, 10, 100])
+    parser.add_argument("--bound-at", type=int, nargs="+", default=BOUND_AT, help="bare requests at once")
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many is told (default: 3)")
     parser.add_argument("--without", nargs="*", default=[], choices=["bound", "dlt", "old"])
     add_json(parser)
@@ -110,7 +111,7 @@ def contenders(runs: int, options: argparse.Namespace) -> Sequence[Contender]:
     """Choose who takes part; Flowledger is first, since it tells how many runs there are."""
     chosen = [Contender("Flowledger", "flowledger_run.py")]
     if "bound" not in options.without:
-        chosen += [Contender(f"bound at {limit}", "bound.py", limit) for limit in BOUND_AT]
+        chosen += [Contender(f"bound at {limit}", "bound.py", limit) for limit in options.bound_at]
     if "dlt" not in options.without:
         chosen += [
             each

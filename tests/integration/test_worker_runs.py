@@ -26,7 +26,10 @@ from workplace import settings_of
 
 from flowledger import simulator
 
-pytestmark = pytest.mark.timeout(400)
+PATIENCE_S = 300
+"""A busy machine takes minutes for what takes seconds on a quiet one."""
+
+pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
 
 FLOW = "fetch-workflow-logs"
 POOL = "dify-workflow-pool"
@@ -102,7 +105,7 @@ def start_and_lose(site: Site) -> UUID:
     """Let a worker begin a run, and kill both at once, as a machine that fails does."""
     run_id = create("daily-workflow-report-slow")
     with site.worker(POOL) as group:
-        in_state(run_id, "Running", 90)
+        in_state(run_id, "Running", PATIENCE_S)
         process = process_of(run_id)
         kill_group(group)
         os.kill(process, signal.SIGKILL)
@@ -112,7 +115,7 @@ def start_and_lose(site: Site) -> UUID:
 def process_of(run_id: UUID) -> int:
     """Give the id of a run's process, which is not one of its worker's group."""
     run = wait_for(
-        lambda client: client.read_flow_run(run_id), lambda found: bool(found.infrastructure_pid), 60
+        lambda client: client.read_flow_run(run_id), lambda found: bool(found.infrastructure_pid), PATIENCE_S
     )
     return int(str(run.infrastructure_pid).rpartition(":")[2])
 
@@ -135,15 +138,15 @@ def test_a_killed_process_is_a_crash_that_is_announced(day: Day) -> None:
 
     The first test, since the run is slow but not endless.
     """
-    in_state(day.crashing, "Running", 120)
+    in_state(day.crashing, "Running", PATIENCE_S)
     os.kill(process_of(day.crashing), signal.SIGKILL)
-    assert ended(day.crashing, 60).state_name == "Crashed"
-    wait_for(lambda _: told_about(day, day.crashing), bool, 60)
+    assert ended(day.crashing, PATIENCE_S).state_name == "Crashed"
+    wait_for(lambda _: told_about(day, day.crashing), bool, PATIENCE_S)
 
 
 def test_a_triggered_run_completes(day: Day) -> None:
     """A worker takes it, and it has the app and period of its deployment."""
-    run = ended(day.plain, 120)
+    run = ended(day.plain, PATIENCE_S)
     assert run.state_name == "Completed", run.state
     assert run.name.startswith("support · yesterday 20")
     assert (run.parameters["app"], run.parameters["period"]) == ("support", "yesterday")
@@ -152,7 +155,7 @@ def test_a_triggered_run_completes(day: Day) -> None:
 
 def test_a_late_run_reports_the_day_it_was_scheduled_for(day: Day) -> None:
     """Nobody was there at its time; what it reports is the day before that, in the app's zone."""
-    run = ended(day.late, 120)
+    run = ended(day.late, PATIENCE_S)
     assert run.state_name == "Completed", run.state
     assert run.name == "support · yesterday 2026-03-09"
     assert "2026-03-09T00:00:00+08:00 to 2026-03-09T23:59:59+08:00" in text_of(day.late)
@@ -160,15 +163,15 @@ def test_a_late_run_reports_the_day_it_was_scheduled_for(day: Day) -> None:
 
 def test_a_retry_from_the_api_does_not_repeat_finished_work(day: Day) -> None:
     """The same run, started again, asks Dify for a count and nothing more."""
-    ended(day.late, 120)
+    runs = ended(day.late, PATIENCE_S).run_count
     before = text_of(day.late)
     asked = day.dify.requests.total
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(day.late, Scheduled(name="AwaitingRetry"), force=True)
     run = wait_for(
         lambda client: client.read_flow_run(day.late),
-        lambda run: run.run_count == 2 and bool(run.state and run.state.is_final()),
-        120,
+        lambda run: run.run_count > runs and bool(run.state and run.state.is_final()),
+        PATIENCE_S,
     )
     assert run.state_name == "Completed", run.state
     assert line_of(before, "Certificate") == line_of(text_of(day.late), "Certificate")
@@ -186,7 +189,7 @@ def test_a_cron_fires(day: Day) -> None:
     runs = wait_for(
         lambda client: client.read_flow_runs(flow_run_filter=chosen),
         lambda runs: any(run.state_name == "Completed" for run in runs),
-        180,
+        PATIENCE_S,
     )
     done = next(run for run in runs if run.state_name == "Completed")
     assert (done.auto_scheduled, done.parameters["period"]) == (True, "last_week")
@@ -195,8 +198,8 @@ def test_a_cron_fires(day: Day) -> None:
 @pytest.mark.fault(34)
 def test_a_run_whose_worker_died_is_found_and_announced(day: Day) -> None:
     """Its heartbeats stop; the automation marks it Crashed and has it announced."""
-    run = ended(day.dead, 200)
+    run = ended(day.dead, PATIENCE_S)
     assert run.state is not None
     assert run.state.name == "Crashed"
     assert "No heartbeat" in str(run.state.message)
-    wait_for(lambda _: told_about(day, day.dead), bool, 60)
+    wait_for(lambda _: told_about(day, day.dead), bool, PATIENCE_S)

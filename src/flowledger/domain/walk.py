@@ -22,7 +22,7 @@ from flowledger.domain.windows import Window, iso
 
 PAGE_ROWS = 100
 """The most a source gives at once (contract.md §1)."""
-LEAST_PART_PAGES = 4
+LEAST_PART_PAGES = 2
 """A part of a window has at least so many pages: each part costs about half a page more than one walk."""
 MAX_PASSES = 12
 """How often in a row a crowded second is paged through without anything new: a pass over pages in random
