@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flowledger.domain.figures import Figures
 from flowledger.domain.reports import Heading, conversation_of, user_of
@@ -19,8 +19,8 @@ from flowledger.reports.numbers import cost_text, speed_text
 from flowledger.reports.pairs import WHOLE, Limits, pair_of
 from flowledger.reports.texts import Texts, texts_in
 
-ENCODING = "utf-8-sig"
-"""With a byte order mark, which Excel needs to see UTF-8."""
+BYTE_ORDER_MARK = "\ufeff"
+"""Excel needs it to see UTF-8."""
 
 
 @dataclass(slots=True)
@@ -40,24 +40,24 @@ class CsvSet:
     cells_cut: int = 0
     count: int = 0
     _open: ExitStack = field(default_factory=ExitStack)
+    _pairs_path: Path = field(init=False)
     _pairs: Any = None
 
     def __post_init__(self) -> None:
-        with naming(self._path("pairs")):
-            # newline="": the csv module writes the line ends, CRLF.
-            file = self._open.enter_context(self._path("pairs").open("w", encoding=ENCODING, newline=""))
-            self._pairs = csv.writer(file)
+        self._pairs_path = self._path("pairs")
+        with naming(self._pairs_path):
+            self._pairs = csv.writer(self._open.enter_context(_begun(self._pairs_path)))
             self._pairs.writerows([self._blank(), self.texts["pairs_columns"].split(","), self._blank()])
 
     def add(self, entry: Entry) -> None:
         """Write one run's question and answer."""
         self.count += 1
-        with naming(self._path("pairs")):
+        with naming(self._pairs_path):
             self._pairs.writerow(self._pair(entry))
 
     def finish(self, figures: Figures) -> Sequence[Path]:
         """Complete all files and give them."""
-        with naming(self._path("pairs")):
+        with naming(self._pairs_path):
             note = [self.texts["pairs_note"], *self._blank()[1:]]
             self._pairs.writerows([self._blank(), note, self._blank()])
         self.close()
@@ -68,7 +68,7 @@ class CsvSet:
 
     def close(self) -> None:
         """Close the file still being written, which writes what is buffered."""
-        with naming(self._path("pairs")):
+        with naming(self._pairs_path):
             self._open.close()
 
     def _path(self, name: str) -> Path:
@@ -79,7 +79,7 @@ class CsvSet:
 
     def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
         path = self._path(name)
-        with naming(path), path.open("w", encoding=ENCODING, newline="") as file:
+        with naming(path), _begun(path) as file:
             writer = csv.writer(file)
             writer.writerow(self.texts[f"{name}_columns"].split(","))
             writer.writerows(rows)
@@ -156,8 +156,8 @@ class _Writer:
         written = self.files.finish(figures)
         path = self.directory / self.files.texts["notes_file"]
         text = notes_text(self.files.texts, self.heading, figures, self.files.cells_cut)
-        with naming(path):
-            path.write_text(text, encoding=ENCODING, newline="")
+        with naming(path), _begun(path) as file:
+            file.write(text)
         return [*written, path]
 
 
@@ -182,6 +182,14 @@ class CsvFormat:
             yield _Writer(heading, directory, files)
         finally:
             files.close()
+
+
+def _begun(path: Path) -> TextIO:
+    # newline="": the csv module writes the line ends, CRLF.  The codec "utf-8-sig" would write the mark, too,
+    # but it is written in Python and asked for every row.
+    file = path.open("w", encoding="utf-8", newline="")
+    file.write(BYTE_ORDER_MARK)
+    return file
 
 
 def _own_id(entry: Entry) -> str:

@@ -29,6 +29,9 @@ HOPELESS = 50
 """After so many failures without a success between them, nobody is asked until the next enrichment: a dead
 server would take hours to fail for every run of a busy day."""
 
+AHEAD = 16
+"""Runs handed out beyond those being asked for: work for the time in which a batch is written."""
+
 EVER = datetime.fromtimestamp(0, UTC)
 """Before anything: as ``open_since`` it takes all open runs in."""
 A_DAY = timedelta(days=1)
@@ -49,7 +52,7 @@ class _Asked(NamedTuple):
 class Enricher:
     """Reads the details that the ledger lacks, many at once, and keeps them in batches.
 
-    ``workers`` threads ask; how many of them ask at the same moment is the source's own limiter's business.
+    ``workers`` may ask at once; how many of them do is the source's own limiter's business.
     """
 
     source: RunSource
@@ -76,10 +79,12 @@ class Enricher:
         level = max(level, Level.RUN)
         self.progress.stage("enrich", None)
         asked, batch = 0, _Batch(self.ledger)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="enrich") as pool:
+        # A quarter more than may ask at once: these read an answer while the others wait for theirs.
+        threads = self.workers + self.workers // 4
+        with ThreadPoolExecutor(threads, thread_name_prefix="enrich") as pool:
             try:
                 for asked_run in _unordered(
-                    pool, lambda run: self._detail(run, level), runs, self.workers + 8
+                    pool, lambda run: self._detail(run, level), runs, threads + AHEAD
                 ):
                     batch.add((asked_run.run, asked_run.detail))
                     hope.learn(asked_run, reachable)
