@@ -28,6 +28,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from results import at_least_one
+
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
 from flowledger.domain.windows import Window
@@ -61,10 +63,10 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the words of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--runs", type=int, default=33_000)
+    parser.add_argument("--runs", type=at_least_one, default=33_000)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each kind of question")
-    parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--connections", type=at_least_one, default=8)
+    parser.add_argument("--workers", type=at_least_one, nargs="+", default=[1, 2])
     parser.add_argument("--ledger", help="URL of an empty ledger; default: SQLite in a folder of its own")
     parser.add_argument("--client", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 import requests
 from loguru import logger
 from pydantic import SecretStr
+from results import at_least_one
 from simulated import simulated_dify
 
 from flowledger import wiring
@@ -66,9 +67,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=at_least_one, default=2000)
     parser.add_argument("--latency-ms", type=float, default=10.0)
-    parser.add_argument("--concurrency", type=int, nargs="+", default=[4, 16])
+    parser.add_argument("--concurrency", type=at_least_one, nargs="+", default=[4, 16])
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

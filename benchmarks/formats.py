@@ -21,7 +21,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from race import Contender, compete, task_of
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 from simulated import simulated_dify
 
 from flowledger import wiring
@@ -139,7 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=100_000, help="in thousands whole (default: 100000)")
+    parser.add_argument(
+        "--runs", type=at_least_one, default=100_000, help="in thousands whole (default: 100000)"
+    )
     add_json(parser)
     options = parser.parse_args()
     names = ("csv module", "json module", *REPORT_FORMATS)

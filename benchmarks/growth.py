@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 from race import Contender, Task, compete, run_ids, task_of
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 from simulated import simulated_server
 
 PROBES = 100
@@ -75,8 +75,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=1, help="the best of so many is told (default: 1)")
+    parser.add_argument("--runs", type=at_least_one, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=1, help="the best of so many is told (default: 1)"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0)
     add_json(parser)
     return parser.parse_args()

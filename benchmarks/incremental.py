@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from loguru import logger
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 
 from flowledger import simulator, wiring
 from flowledger.cli.main import spare_collector
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--runs", type=at_least_one, default=100_000)
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--by-day", action="store_true", help="the month was collected day by day")

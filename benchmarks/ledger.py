@@ -34,7 +34,7 @@ from ledger_runs import (
     raw_bytes,
     record,
 )
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 
 from flowledger.cli.main import spare_collector
 from flowledger.domain.history import Place, RunKey, RunQuery
@@ -58,9 +58,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=2000, help="written at once")
-    parser.add_argument("--records", type=int, nargs="*", default=[1000, 10_000], help="held by one workflow")
-    parser.add_argument("--creates", type=int, default=200, help="timed at each of these")
+    parser.add_argument("--runs", type=at_least_one, default=2000, help="written at once")
+    parser.add_argument(
+        "--records", type=at_least_one, nargs="*", default=[1000, 10_000], help="held by one workflow"
+    )
+    parser.add_argument("--creates", type=at_least_one, default=200, help="timed at each of these")
     parser.add_argument("--history", type=int, default=0, metavar="RUNS", help="asked for pages and facts")
     parser.add_argument("--million", action="store_true", help="the same as --history 1000000")
     parser.add_argument("--postgresql", metavar="URL")

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 
 from flowledger.dify.limiter import AdaptiveLimiter
 from flowledger.dify.retry import RetryPolicy
@@ -236,7 +236,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--fixed", type=int, nargs="+", default=FIXED)
+    parser.add_argument("--fixed", type=at_least_one, nargs="+", default=FIXED)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each limiter (default: 10)")
     parser.add_argument("--model-only", action="store_true", help="only in simulated time")
     add_json(parser)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
-from results import add_json, tell
+from results import add_json, at_least_one, tell
 from simulated import simulated_dify
 
 from flowledger import wiring
@@ -83,10 +83,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, nargs="+", default=[2000])
+    parser.add_argument("--runs", type=at_least_one, nargs="+", default=[2000])
     parser.add_argument("--latency-ms", type=float, nargs="+", default=[0, 10, 100])
-    parser.add_argument("--bound-at", type=int, nargs="+", default=BOUND_AT, help="bare requests at once")
-    parser.add_argument("--rounds", type=int, default=3, help="the best of so many is told (default: 3)")
+    parser.add_argument(
+        "--bound-at", type=at_least_one, nargs="+", default=BOUND_AT, help="bare requests at once"
+    )
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=3, help="the best of so many is told (default: 3)"
+    )
     parser.add_argument("--without", nargs="*", default=[], choices=["bound", "dlt", "old"])
     add_json(parser)
     return parser.parse_args()

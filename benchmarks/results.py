@@ -1,10 +1,20 @@
-"""How a benchmark tells its figures: a table, JSON instead of it, or both with the JSON in a file."""
+"""What all benchmarks share: numbers on the command line, and figures told as a table, as JSON or as both."""
 
 import argparse
 import json
 from pathlib import Path
 
 STDOUT = "-"
+
+
+def at_least_one(text: str) -> int:
+    """Read a number of things of which there has to be one.
+
+    :raises ArgumentTypeError: for anything else.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -31,6 +31,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
+from results import at_least_one
 
 from flowledger import simulator
 from flowledger.cli.simulate import settings_for
@@ -131,10 +132,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each kind (default: 5)")
-    parser.add_argument("--runs", type=int, default=200, help="runs while memory is watched (default: 200)")
+    parser.add_argument("--pairs", type=at_least_one, default=5, help="runs of each kind (default: 5)")
     parser.add_argument(
-        "--apps", type=int, default=50, help="apps to register, two schedules each (default: 50)"
+        "--runs", type=at_least_one, default=200, help="runs while memory is watched (default: 200)"
+    )
+    parser.add_argument(
+        "--apps", type=at_least_one, default=50, help="apps to register, two schedules each (default: 50)"
     )
     return parser.parse_args()
 
