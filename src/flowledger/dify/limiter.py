@@ -47,6 +47,7 @@ class AdaptiveLimiter:
         self._in_flight = 0
         self._failures = 0
         self._calm_in = 0
+        self._rests = False
         self._era = 0
         self._tally = Tally(clock(), skip=1)
 
@@ -115,6 +116,11 @@ class AdaptiveLimiter:
         self._calm_in = max(0, self._calm_in - 1)
         if not self._calm_in:
             self._failures = 0
+        if self._rests:
+            # The slow round after a refusal shows nothing of the limit that it is followed by.
+            self._rests = bool(self._calm_in)
+            self._tally = Tally(now, skip=self._in_flight)
+            return
         self._tally.complete(admission.at, now)
         seen = self._tally.window(self._course.limit, now)
         if seen is not None and is_telling(self._course, seen):
@@ -130,6 +136,7 @@ class AdaptiveLimiter:
         self._calm_in = self._in_flight + self.limit
         if outcome is Outcome.REFUSED:
             self._turn(refuse(self._course, in_flight=admission.place), now)
+            self._rests = True
 
     def _turn(self, course: Course, now: float) -> None:
         moved = course.limit != self._course.limit

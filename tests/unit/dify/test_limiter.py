@@ -45,6 +45,12 @@ def test_far_away_the_most_is_reached_after_three_rounds_of_answers() -> None:
     assert (load.limiter.limit, round(load.now, 1)) == (32, 0.3)
 
 
+def test_the_slow_round_after_a_refusal_is_not_taken_for_what_the_limit_brings() -> None:
+    """Measured with half of the places taken, the limit would seem poor, and half of it would do as well."""
+    load = Load(Server(lambda n: 35.0 * n, refuses_above=10))
+    assert load.run(150) >= 0.72 * load.server.best()
+
+
 def test_scattered_work_does_not_mislead() -> None:
     """With times from nothing to double, a server that peaks at 16 is still found."""
     load = Load(Server(peaking(16, 400, 0.1)), scatter=1.0)
