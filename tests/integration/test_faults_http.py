@@ -237,7 +237,7 @@ def test_a_server_that_dies_while_details_are_read_is_not_asked_for_each_run(tmp
         faults.rules = ()
         second = run_all(pipeline)
     assert (first["logs_count"], first["missing"]) == (250, 250)
-    assert asked < 150
+    assert asked < 200  # of 500: two tries for 50 runs, and for those under way by then
     assert len(first["missing_reasons"]) <= 2
     assert "503" in "".join(first["missing_reasons"])
     assert (second["detailed"], second["missing"]) == (250, 0)
