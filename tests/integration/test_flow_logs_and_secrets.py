@@ -17,6 +17,7 @@ from echoing_server import echoing_server
 from loguru import logger
 from prefect_records import artifacts_of, last_flow_run, logs_of, task_runs_of
 from prefect_server import PrefectServer, prefect_in_use
+from process_list import arguments_of_group
 from workplace import (
     DATASET,
     FLOWLEDGER,
@@ -262,18 +263,6 @@ def test_a_run_that_fails_tells_no_secret(
     if path != "/console":
         assert lines(place, "flowledger-errors")[-1]["flow_run_id"] == str(last_flow_run().id)
         assert "Traceback" not in err
-
-
-def arguments_of_group(leader: int) -> bytes:
-    """Give the arguments of all processes that a process started, its own included."""
-    found = b""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            group = folder.joinpath("stat").read_text().rpartition(")")[2].split()[2]
-            found += folder.joinpath("cmdline").read_bytes() if int(group) == leader else b""
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended meanwhile
-    return found
 
 
 def test_the_command_fails_with_one_clear_line(

@@ -22,6 +22,7 @@ from planted import (
     found_in,
     variables,
 )
+from process_list import arguments_of_group
 from pydantic import SecretStr
 from simulated_dify import DAY, END, make_day
 from workplace import FLOWLEDGER, bare_environment
@@ -102,18 +103,6 @@ def call(folder: Path, settings: Mapping[str, str], *command: str) -> Called:
             except subprocess.TimeoutExpired:
                 continue
             return Called(process.returncode, out, err, seen)
-
-
-def arguments_of_group(leader: int) -> bytes:
-    """Give what ``ps`` shows of a process and those that it started."""
-    found = b""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            group = folder.joinpath("stat").read_text().rpartition(")")[2].split()[2]
-            found += folder.joinpath("cmdline").read_bytes() if int(group) == leader else b""
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended meanwhile
-    return found
 
 
 def is_secret(kind: Any) -> bool:
