@@ -30,10 +30,10 @@ from typing import Any
 
 from results import at_least_one
 
+from flowledger.bootstrap import open_ledger_at
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
 from flowledger.domain.windows import Window
-from flowledger.wiring import open_ledger_at
 
 APP = AppKey("dify", "5ac73990-ee17-4aba-993c-a473e2fa2a90")
 START = datetime(2026, 10, 1, tzinfo=UTC)

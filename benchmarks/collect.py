@@ -23,19 +23,18 @@ from pydantic import SecretStr
 from results import at_least_one
 from simulated import simulated_dify
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import spare_collector
-from flowledger.dify.console import Console
+from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import EmailPassword
+from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
-from flowledger.dify.limiter import AdaptiveLimiter
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.service import ServiceApi
 from flowledger.dify.session import DifySession
 from flowledger.domain.runs import AppKey
 from flowledger.services.pipeline import Pipeline
 from flowledger.services.progress import SilentProgress
-from flowledger.services.requests import ReportRequest
+from flowledger.services.report_requests import ReportRequest
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService
 
@@ -106,7 +105,7 @@ def opened(settings: dict[str, str], request: ReportRequest, limit: int, place: 
     place.mkdir(exist_ok=True)
     with (
         DifySession(settings["DIFY_BASE_URL"], limiter=limiter) as session,
-        wiring.open_ledger_at(f"sqlite:///{place}/ledger.db") as ledger,
+        bootstrap.open_ledger_at(f"sqlite:///{place}/ledger.db") as ledger,
     ):
         password = SecretStr(settings["DIFY_CONSOLE_PASSWORD"])
         console = Console(ConsoleLogin(session, EmailPassword(settings["DIFY_CONSOLE_EMAIL"], password)))
@@ -116,9 +115,9 @@ def opened(settings: dict[str, str], request: ReportRequest, limit: int, place: 
             language="zh",
             source=WorkflowLogFetcher(AppKey("dify", settings["DIFY_APP_ID"]), service, console),
             ledger=ledger,
-            store=StorageService(LocalStorage(root=place), wiring.clock.utc_now),
-            formats=wiring.report_formats(request.formats),
-            clock=wiring.clock.utc_now,
+            store=StorageService(LocalStorage(root=place), bootstrap.clock.utc_now),
+            formats=bootstrap.report_formats(request.formats),
+            clock=bootstrap.clock.utc_now,
             progress=SilentProgress(),
             workers=limit or 32,
         )

@@ -24,10 +24,10 @@ from race import Contender, compete, task_of
 from results import add_json, at_least_one, tell
 from simulated import simulated_dify
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.domain.figures import Tally
 from flowledger.domain.history import RunQuery
-from flowledger.domain.reports import Heading
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.domain.windows import Window
 from flowledger.plugins import REPORT_FORMATS
@@ -53,7 +53,7 @@ Write = Callable[[Sequence[Entry], int, Path], object]
 
 def report(name: str, entries: Sequence[Entry], times: int, folder: Path) -> None:
     """Write entries as a report of a format, so many times over."""
-    (wanted,) = wiring.report_formats((name,))
+    (wanted,) = bootstrap.report_formats((name,))
     end = entries[0].run.listed_at
     heading = Heading("Bench", "custom", Window.between(end - timedelta(days=3), end), UTC, "en", end)
     tally = Tally(UTC, now=end)
@@ -109,7 +109,7 @@ def collect(scratch: Path) -> None:
 
 def measure(name: str, times: int, ledger: str) -> Outcome:
     """Write the different runs of a ledger so many times, in this process."""
-    with wiring.open_ledger_at(ledger) as opened:
+    with bootstrap.open_ledger_at(ledger) as opened:
         entries = opened.history(RunQuery(), limit=DIFFERENT, with_details=True).entries
     with tempfile.TemporaryDirectory(prefix="formats-") as scratch:
         folder = Path(scratch) / "before"

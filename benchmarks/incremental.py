@@ -25,11 +25,12 @@ from typing import Any
 from loguru import logger
 from results import add_json, at_least_one, tell
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import spare_collector
 from flowledger.cli.simulate import settings_for
-from flowledger.domain.enrichment import Level
-from flowledger.services.requests import RunOrder
+from flowledger.domain.runs import Level
+from flowledger.services.report_requests import RunOrder
 
 SHARES = (0.1, 0.01, 0.001)
 """The largest first: each has about as many open runs to end as it needs, and few are left over."""
@@ -115,7 +116,7 @@ def added(parts: Sequence[Collected]) -> Collected:
 def collect(start: datetime, before: datetime) -> Collected:
     """Bring the ledger up to date for a window, as a report does; then look whether it is."""
     order = RunOrder(period="custom", after=start.isoformat(), before=before.isoformat())
-    with wiring.open_pipeline(order, before + UNTIL_NOW) as (pipeline, request):
+    with bootstrap.open_pipeline(order, before + UNTIL_NOW) as (pipeline, request):
         began = time.perf_counter()
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)

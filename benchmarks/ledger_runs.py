@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.recorded import KINDS, LOG
+from flowledger.domain.record_kinds import KINDS, LOG
 from flowledger.domain.runs import AppKey, Creator, Detailed, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.sql.bulk import execute_columns

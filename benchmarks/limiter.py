@@ -21,10 +21,9 @@ from pathlib import Path
 
 from results import add_json, at_least_one, tell
 
-from flowledger.dify.limiter import AdaptiveLimiter
+from flowledger.dify.concurrency import AdaptiveLimiter, Course
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
-from flowledger.dify.steering import Course
 from flowledger.errors import RetriableError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit" / "dify"))

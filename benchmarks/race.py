@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from results import add_json, at_least_one, tell
 from simulated import simulated_dify
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.dify.credentials import EmailPassword
 from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.session import DifySession
@@ -178,7 +178,7 @@ def compete(contender: Contender, task: Task, scratch: Path) -> Outcome:
 
 def run_ids(folder: Path, most: int | None = None) -> list[str]:
     """Give the runs that a certified collection holds, the newest first."""
-    with wiring.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
+    with bootstrap.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
         found, after = [], None
         while True:
             page = ledger.history(RunQuery(), after=after, limit=1000)

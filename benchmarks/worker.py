@@ -33,7 +33,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 from results import at_least_one
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.cli.simulate import settings_for
 
 POOL = "dify-workflow-pool"

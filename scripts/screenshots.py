@@ -25,7 +25,7 @@ from typing import Any
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.cli.simulate import make_recent_world, settings_for
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contender import Result, Task, compete
 from loguru import logger
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import spare_collector
 from flowledger.domain.runs import Detailed, Missing
 from flowledger.domain.windows import parse_instant, zone
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 
 LOADED_WHEN_NEEDED = ("flowledger.ledger.sql.ledger", "flowledger.reports.csv_files", "alembic.command")
 """What a program begins with anyway; imports are counted for nobody."""
@@ -22,7 +22,7 @@ def fetch(task: Task) -> Callable[[], Result]:
     os.environ.update(settings_of(task))
     before = parse_instant(task.before, zone("UTC"))
     order = RunOrder(period="custom", after=task.after, before=task.before, formats="csv")
-    with wiring.open_pipeline(order, before) as (pipeline, request):
+    with bootstrap.open_pipeline(order, before) as (pipeline, request):
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)
         pipeline.report(collected, request, level=enriched.level, run_id="race")
@@ -30,7 +30,7 @@ def fetch(task: Task) -> Callable[[], Result]:
 
     def tell() -> Result:
         runs = nodes = 0
-        with wiring.opened_ledger(wiring.load_settings()) as ledger:
+        with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
             for entry in ledger.entries(collected.certificate.scope):
                 detail = entry.detail
                 runs += not entry.run.gone

@@ -31,15 +31,15 @@ CHANNELS: Mapping[str, str] = {
     "webhook": "flowledger.notify.webhook:WebhookChannel",
 }
 SECRETS: Mapping[str, str] = {
-    "file": "flowledger.settings.secret_files:read_file",
+    "file": "flowledger.settings.references:read_file",
     "enc": "flowledger.settings.encryption:decrypt",
     "prefect": "flowledger.flows.secret_blocks:read_block",
 }
 """Word before the colon of a secret's reference → the function that reads it."""
 DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
-    "log": "flowledger.domain.recorded:logged_detail",
-    "coze": "flowledger.domain.recorded:coze_detail",
+    "log": "flowledger.domain.record_kinds:logged_detail",
+    "coze": "flowledger.domain.record_kinds:coze_detail",
 }
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,

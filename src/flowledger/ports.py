@@ -12,11 +12,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from flowledger.domain.access import AccessKey
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.figures import Figures
-from flowledger.domain.filters import FilterSplit, RunFilter
 from flowledger.domain.history import (
     EVERY_OPERATION,
     AppSummary,
@@ -30,9 +28,10 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import Attachment, Letter, Message
 from flowledger.domain.operations import Operation
-from flowledger.domain.reports import Heading
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport
-from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
+from flowledger.domain.run_filters import FilterSplit, RunFilter
+from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Level, Run
 from flowledger.domain.windows import Window
 
 

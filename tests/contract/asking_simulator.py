@@ -9,7 +9,7 @@ from typing import Any
 import requests
 from recorded_answers import Recording
 
-from flowledger.simulator import Release, SimulatedApp, SimulatedRun, SimulatedServer, credentials
+from flowledger_simulator import Release, SimulatedApp, SimulatedRun, SimulatedServer, credentials
 
 DISABLED = SimulatedApp(
     "00000000-0000-4000-8000-00000000eeee", "disabled", api_token="app-off", enable_api=False

@@ -12,7 +12,7 @@ from asking_simulator import DISABLED, NOT_SERVED, Asker, find_ask
 from json_shapes import compare
 from recorded_answers import FOLDER, Recording, all_recordings, shape_of
 
-from flowledger.simulator import RECORDED, Options, Recipe, Release, make_world, serve
+from flowledger_simulator import RECORDED, Options, Recipe, Release, make_world, serve
 
 NOW = 1_795_000_000.0
 MIX = dict.fromkeys(("succeeded", "failed", "partial-succeeded", "stopped", "running", "paused"), 1.0)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import requests
 
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 SOURCE = Path(__file__).parents[2] / "src"
 PROGRAM = """
-from flowledger.simulator import Recipe, make_world, parse_faults, run
+from flowledger_simulator import Recipe, make_world, parse_faults, run
 run(
     make_world(Recipe(runs=3)),
     announce=lambda address: print(address, flush=True),

@@ -22,7 +22,7 @@ from workplace import forget_waits
 import flowledger.ledger.sql.ledger
 import flowledger.services.pipeline
 import flowledger.storage.local  # noqa: F401  imported before the forks, which share it
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import main
 
 
@@ -58,7 +58,7 @@ def run(order: dict[str, Any]) -> None:
     (folder / "tmp").mkdir(exist_ok=True)
     tempfile.tempdir = str(folder / "tmp")
     now = datetime.fromisoformat(order["now"])
-    wiring.clock.utc_now = lambda: now
+    bootstrap.clock.utc_now = lambda: now
     points = fault_points.Points(order["mode"], order["at"], folder)
     fault_points.install(points)
     status: Any = 70

@@ -12,7 +12,7 @@ from pathlib import Path
 from simulated_dify import DAY, END, NOW, held
 from workplace import PROJECT, bare_environment, settings_of
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.runs import Entry
 
 WORDS = ("run", "--direct", "--after", DAY.isoformat(), "--before", END.isoformat(), "--format", "csv,json")

@@ -19,9 +19,9 @@ from simulated_dify import (
 )
 from tcp_proxy import SOUND, Network, proxied
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.errors import DeadlineExceededError, SourceUnreachableError
-from flowledger.simulator import SimulatedServer
+from flowledger_simulator import SimulatedServer
 
 RUNS = 20
 SOME = frozenset(range(2, 40, 3))

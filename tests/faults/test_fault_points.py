@@ -11,7 +11,7 @@ from doomed_runs import DoomedRuns, doomed_runs, entries, unfinished, visible
 from fault_points import MODES, sampled
 from simulated_dify import FINAL_MIX, at, make_day
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.runs import Entry
 
 RUNS = 12

@@ -11,12 +11,12 @@ import pytest
 from doomed_runs import DoomedRuns, doomed_runs, entries, visible
 from simulated_dify import FINAL_MIX, NOW, at, make_day, order
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey
 from flowledger.errors import LedgerError
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.simulator import SimulatedServer, credentials
+from flowledger_simulator import SimulatedServer, credentials
 
 RUNS = 12
 SCOPE = Scope(AppKey("dify", credentials.WORKFLOW_APP_ID), order().window)

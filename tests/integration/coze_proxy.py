@@ -19,14 +19,14 @@ from pydantic import SecretStr
 
 from flowledger.api.app import create_app
 from flowledger.api.backend import ApiOptions, Backend
+from flowledger.bootstrap.ledgers import decoders
 from flowledger.coze.client import CozeClient
 from flowledger.ledger import open_ledger
 from flowledger.ports import Ledger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.services.stream_records import RecordPace
 from flowledger.services.streaming import StreamLimits, Streams
-from flowledger.simulator.coze import TOKEN
-from flowledger.wiring.ledgers import decoders
+from flowledger_simulator.coze import TOKEN
 
 PATH = "/coze/workflows/stream_run"
 LIMITS = StreamLimits(pace=RecordPace(save_s=0.05))

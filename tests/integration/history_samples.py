@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from flowledger.domain.access import AccessKey, Role
+from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.messages import Letter, Message
 from flowledger.domain.operations import Operation
-from flowledger.domain.recorded import COZE, KINDS, LOG
+from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.domain.runs import AppKey, Creator, Detailed, Entry, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger import open_ledger

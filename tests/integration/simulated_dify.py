@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.dify.credentials import Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.dify.retry import RetryPolicy
@@ -20,10 +21,10 @@ from flowledger.domain.runs import AppKey, Detailed, Entry, Missing
 from flowledger.domain.windows import zone
 from flowledger.services.pipeline import Pipeline, outcome
 from flowledger.services.progress import SilentProgress
-from flowledger.services.requests import ReportRequest, RunOrder, request_of
-from flowledger.simulator import credentials
+from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService
+from flowledger_simulator import credentials
 
 DAY = datetime(2025, 3, 1, tzinfo=UTC)
 END = DAY + timedelta(days=1) - timedelta(seconds=1)
@@ -71,7 +72,7 @@ def opened(base_url: str, folder: Path, access: Access | None = None) -> Iterato
     access = access or Access()
     with (
         open_fetcher(base_url, access) as source,
-        wiring.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger,
+        bootstrap.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger,
     ):
         yield Pipeline(
             app_name="simulated",
@@ -79,7 +80,7 @@ def opened(base_url: str, folder: Path, access: Access | None = None) -> Iterato
             source=source,
             ledger=ledger,
             store=StorageService(LocalStorage(folder), lambda: access.now),
-            formats=wiring.report_formats(access.formats),
+            formats=bootstrap.report_formats(access.formats),
             clock=lambda: access.now,
             progress=SilentProgress(),
             workers=access.at_once,
@@ -94,7 +95,7 @@ def open_fetcher(base_url: str, access: Access) -> Iterator[WorkflowLogFetcher]:
         retry=RetryPolicy(tries=access.tries, sleep=access.waits.append, jitter=lambda: 1.0),
         now=lambda: access.now,
     )
-    with wiring.open_dify(
+    with bootstrap.open_dify(
         AppKey("dify", access.app_id),
         name="simulated",
         base_url=base_url,
@@ -123,7 +124,7 @@ def run_all(pipeline: Pipeline, request: ReportRequest | None = None) -> dict[st
 
 def held(folder: Path, app_id: str = credentials.WORKFLOW_APP_ID) -> list[Entry]:
     """Give what the ledger in a folder holds of the day."""
-    with wiring.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
+    with bootstrap.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
         return list(ledger.entries(Scope(AppKey("dify", app_id), order().window)))
 
 

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, prefect_server
 from workplace import DATASET, legacy_server, settings_of
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 
 pytestmark = pytest.mark.timeout(300)
 

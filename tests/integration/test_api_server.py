@@ -14,11 +14,11 @@ import requests
 from api_server import PATIENCE_S, Place
 from workplace import bare_environment
 
+from flowledger.bootstrap import open_ledger_at
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import OperationQuery
 from flowledger.domain.runs import AppKey, Run, RunStatus
 from flowledger.domain.windows import Window
-from flowledger.wiring import open_ledger_at
 
 APP = AppKey("dify", "5ac73990-ee17-4aba-993c-a473e2fa2a90")
 START = datetime(2026, 11, 20, 22, 0, tzinfo=UTC)

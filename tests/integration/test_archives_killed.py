@@ -8,14 +8,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunQuery
 from flowledger.domain.retention import Retention
 from flowledger.domain.runs import AppKey, Entry, Missing, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ports import Ledger
-from flowledger.services.archives import ArchiveStore
+from flowledger.services.archive_store import ArchiveStore
 from flowledger.services.archiving import Archiver, Holding
 from flowledger.storage.local import LocalStorage
 
@@ -62,7 +62,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         Run(APP, f"run-{n}", NOW - timedelta(hours=n), RunStatus.SUCCESS, "ok", raw=b'{"n": %d}' % n)
         for n in range(RUNS)
     ]
-    with wiring.open_ledger_at(url) as ledger:
+    with bootstrap.open_ledger_at(url) as ledger:
         ledger.save_runs(runs, scope=Scope(APP, Window(0, 0)), at=NOW)
         ledger.save_details([(run, Missing("gone", permanent=True)) for run in runs[::2]])
         wanted = {run.run_id: {run.raw} for run in runs}

@@ -10,11 +10,11 @@ import pytest
 from loguru import logger
 from simulated_dify import DAY, END, FINAL_MIX, LOGIN, LOGS, make_day
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.cli.main import main
 from flowledger.dify.retry import RetryPolicy
 from flowledger.settings.variables import VARIABLES
-from flowledger.simulator import SimulatedServer, credentials
+from flowledger_simulator import SimulatedServer, credentials
 
 PLANTED_TOKEN = "app-planted-7Zk3Qp"
 PLANTED_PASSWORD = "planted-pass-9Xw1Lm"

@@ -14,9 +14,9 @@ import pytest
 from simulated_dify import DAY, END, FINAL_MIX, Access, at, held, make_day, opened, order, run_all
 
 import flowledger
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.errors import StorageError
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 SOURCE = Path(flowledger.__file__).parents[1]
 PROGRAM = "from flowledger.cli.main import main; main()"

@@ -23,9 +23,9 @@ from simulated_dify import (
     run_all,
 )
 
-from flowledger import simulator
-from flowledger.simulator.site import PageHook
-from flowledger.simulator.world import by_end, by_start
+import flowledger_simulator as simulator
+from flowledger_simulator.site import PageHook
+from flowledger_simulator.world import by_end, by_start
 
 RUNS = 20_000
 LISTED = order(with_details=False)

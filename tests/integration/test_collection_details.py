@@ -24,12 +24,12 @@ from simulated_dify import (
     whole,
 )
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.dify.credentials import AdminKey, ConsoleToken
 from flowledger.domain.runs import Detailed, Missing, RunStatus
 from flowledger.errors import AuthenticationError, SourceRefusedError
-from flowledger.simulator import credentials
-from flowledger.simulator.dataset import StoredContent
+from flowledger_simulator import credentials
+from flowledger_simulator.dataset import StoredContent
 
 ADMIN = AdminKey(SecretStr(credentials.ADMIN_KEY), credentials.WORKSPACE_ID)
 CHATFLOW = Access(token=credentials.CHATFLOW_API_TOKEN, app_id=credentials.CHATFLOW_APP_ID)

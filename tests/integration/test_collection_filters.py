@@ -17,10 +17,10 @@ from simulated_dify import (
     run_all,
 )
 
-from flowledger import simulator
-from flowledger.domain.filters import RunFilter
-from flowledger.simulator.dataset import StoredContent
-from flowledger.simulator.world import EndUser, SimulatedRun
+import flowledger_simulator as simulator
+from flowledger.domain.run_filters import RunFilter
+from flowledger_simulator.dataset import StoredContent
+from flowledger_simulator.world import EndUser, SimulatedRun
 
 MIX = {"succeeded": 0.6, "failed": 0.15, "partial-succeeded": 0.1, "running": 0.1, "paused": 0.05}
 

@@ -11,13 +11,13 @@ import pytest
 from simulated_dify import DAY, END
 
 import flowledger
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 SOURCE = Path(flowledger.__file__).parents[1]
 SERVER = """
 import sys
 from simulated_dify import FINAL_MIX, make_day
-from flowledger.simulator import run
+from flowledger_simulator import run
 run(
     make_day(int(sys.argv[1]), mix=FINAL_MIX, nodes=2, node_kb=1.0),
     announce=lambda address: print(address, flush=True),

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to, settings_of
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import COMMANDS, main
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 WHOLE = ("--after", "2026-11-18T00:00:00", "--before", "2026-11-21T23:59:59")
 DIRECT = ("run", "--direct", *WHOLE)
@@ -53,7 +54,7 @@ def server() -> Iterator[simulator.SimulatedServer]:
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: simulator.SimulatedServer) -> None:
     """An empty folder, the settings of the server, and its time."""
     move_to(tmp_path, monkeypatch, settings_of(server, COLUMNS="100"))
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     forget_waits(monkeypatch)
 
 
@@ -261,7 +262,9 @@ def test_doctor_sees_a_folder_that_cannot_be_written(
 
 def test_doctor_sees_a_wrong_clock(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Periods near now depend on it."""
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC) + timedelta(seconds=90))
+    monkeypatch.setattr(
+        bootstrap.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC) + timedelta(seconds=90)
+    )
     said = call("doctor")
     assert "differs by" in mended(said)["app support, clock"]
     assert "NTP" in mended(said)["app support, clock"]

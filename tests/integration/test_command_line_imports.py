@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from workplace import DATASET, bare_environment, legacy_server, settings_of
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 
 HEAVY = ("alembic", "fastapi", "orjson", "prefect", "pydantic", "requests", "rich", "sqlalchemy", "uvicorn")
 PROGRAM = """

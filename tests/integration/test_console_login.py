@@ -7,13 +7,12 @@ from contextlib import contextmanager
 import pytest
 from pydantic import SecretStr
 
-from flowledger.dify.credentials import AdminKey, Credentials, EmailPassword
+from flowledger.dify.credentials import AdminKey, Credentials, EmailPassword, Release
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.releases import Release
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
 from flowledger.errors import AuthenticationError, LoginLockedError
-from flowledger.simulator import (
+from flowledger_simulator import (
     Options,
     Recipe,
     SimulatedServer,

@@ -10,8 +10,7 @@ import httpx
 import pytest
 from coze_proxy import Proxy, events_in
 
-from flowledger.simulator.coze import SimulatedCoze, serve_coze
-from flowledger.simulator.coze_scripts import Act, Script, message
+from flowledger_simulator.coze import Act, Script, SimulatedCoze, message, serve_coze
 
 SRC = Path(__file__).parents[2] / "src"
 

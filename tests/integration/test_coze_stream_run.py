@@ -13,29 +13,30 @@ from loguru import logger
 
 from flowledger.api import stream_run
 from flowledger.api.backend import ApiOptions
+from flowledger.bootstrap.ledgers import decoders
 from flowledger.domain.history import OperationQuery, RunQuery
-from flowledger.domain.recorded import COZE
+from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import LedgerError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.ports import Ledger
 from flowledger.records.execution_history import ExecutionHistoryService
-from flowledger.simulator.coze import SimulatedCoze, serve_coze
-from flowledger.simulator.coze_scripts import (
+from flowledger_simulator.coze import (
     DEBUG_URL,
     TOKENS,
     Act,
     Pause,
     Script,
+    SimulatedCoze,
     done,
     end_node,
     failed,
     interrupted,
     message,
     refused,
+    serve_coze,
     spoken,
 )
-from flowledger.wiring.ledgers import decoders
 
 HALF = spoken("half of it", pieces=2)
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, prefect_server
 from workplace import FLOWLEDGER, PROJECT, bare_environment
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.flows.registration import FLOWS, WORDS, flow_of
 from flowledger.flows.task_runners import stages_on
 from flowledger.settings.schedules import PARAMETERS
@@ -251,7 +251,7 @@ def test_who_registered_what_is_in_the_ledger(site: Site) -> None:
     """A dry run leaves nothing."""
     site.deploy("--dry-run")
     site.deploy()
-    with wiring.open_ledger_at(f"sqlite:///{site.folder}/outputs/ledger.db") as ledger:
+    with bootstrap.open_ledger_at(f"sqlite:///{site.folder}/outputs/ledger.db") as ledger:
         (operation,) = [each for each in ledger.operations() if each.operation_type == "DEPLOY"]
     assert operation.user
     assert operation.data["created"] == ["daily-workflow-report", "custom-workflow-report"]

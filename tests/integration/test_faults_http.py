@@ -21,7 +21,7 @@ from simulated_dify import (
     whole,
 )
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.runs import Detailed, Missing
 from flowledger.errors import (
     AuthenticationError,
@@ -30,7 +30,7 @@ from flowledger.errors import (
     SourceGarbledError,
     SourceUnreachableError,
 )
-from flowledger.simulator.dataset import StoredContent
+from flowledger_simulator.dataset import StoredContent
 
 CONSOLE_APPS = "/console/api/apps/"
 

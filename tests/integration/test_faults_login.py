@@ -23,10 +23,10 @@ from simulated_dify import (
     whole,
 )
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.dify.credentials import AdminKey, EmailPassword
 from flowledger.domain.runs import Detailed
-from flowledger.simulator import SimulatedServer, credentials
+from flowledger_simulator import SimulatedServer, credentials
 
 RUNS = 40
 STRANGER = EmailPassword(credentials.EMAIL, SecretStr("mistyped-password"))

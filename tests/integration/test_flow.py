@@ -26,7 +26,8 @@ from workplace import (
     settings_of,
 )
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.errors import AuthenticationError, UsageError
 from flowledger.flows.fetch_workflow_logs import (
     enrich_logs_task,
@@ -35,7 +36,7 @@ from flowledger.flows.fetch_workflow_logs import (
     generate_reports_task,
     notify_completion_task,
 )
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 TASKS = ["fetch-logs", "enrich-logs", "generate-reports", "notify-completion"]
 WHOLE = {
@@ -66,7 +67,7 @@ def server() -> Iterator[simulator.SimulatedServer]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: simulator.SimulatedServer) -> Run:
     """Run the flow in an empty folder, on the day after the data."""
     move_to(tmp_path, monkeypatch, settings_of(server))
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     return fetch_workflow_logs_flow
 
 

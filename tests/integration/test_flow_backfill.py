@@ -28,7 +28,8 @@ from prefect_records import logs_of
 from prefect_server import DATABASE, PrefectServer, prefect_in_use
 from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to, settings_of
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import cli
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import OperationQuery
@@ -36,7 +37,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
-from flowledger.services.catching_up import Cadence, Due, due_between
+from flowledger.services.catch_up import Cadence, Due, due_between
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 DAILY = Cadence("daily_report", "yesterday", "0 2 * * *")
@@ -67,7 +68,7 @@ def app(
 ) -> AppKey:
     """The simulated app, in an empty folder with a new ledger, on the day after the data."""
     move_to(tmp_path, monkeypatch, settings_of(server, PREFECT_API_URL=prefect.api))
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW)
     return AppKey("dify", server.world.app.id)
 
 
@@ -136,7 +137,7 @@ def due(day: str) -> Due:
 
 def certify(app: AppKey, *days: str) -> None:
     """Put certificates of whole days into the ledger, and that they were reported."""
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         for day in days:
             scope = Scope(app, due(day).period.window)
             proof = Certificate(scope, True, "counted", 0, 0, NOW)
@@ -147,7 +148,7 @@ def certify(app: AppKey, *days: str) -> None:
 
 def operations(app: AppKey, kind: str) -> list[Operation]:
     """Give the operations of a type."""
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         return [
             each for each in ledger.operations(OperationQuery(apps=(app,))) if each.operation_type == kind
         ]
@@ -229,7 +230,7 @@ def test_one_try_a_day(app: AppKey, deployment: UUID, monkeypatch: pytest.Monkey
         client.set_flow_run_state(run.id, Completed(), force=True)
     assert "already there" in flowledger("catch-up").output
     assert len(planned(deployment)) == 1
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW + timedelta(days=1))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW + timedelta(days=1))
     flowledger("catch-up")
     assert [text[:10] for text in planned(deployment)] == ["2026-11-22", "2026-11-22", "2026-11-23"]
 

@@ -29,11 +29,12 @@ from workplace import (
     settings_of,
 )
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import main
 from flowledger.errors import FlowledgerError
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 WHOLE = {"created_at_after": "2026-11-18T00:00:00", "created_at_before": "2026-11-21T23:59:59"}
 run_flow: Callable[..., dict[str, Any]] = fetch_workflow_logs_flow
@@ -90,7 +91,7 @@ def server() -> Iterator[simulator.SimulatedServer]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: simulator.SimulatedServer) -> Path:
     """An empty folder, with a secret in every setting that can hold one, on the day after the data."""
     move_to(tmp_path, monkeypatch, settings_of(server, LOG_LEVEL="DEBUG", **PLANTED))
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     forget_waits(monkeypatch)
     return tmp_path
 

@@ -15,13 +15,14 @@ from prefect_server import PrefectServer, prefect_in_use
 from webhook_receiver import Receiver, receiver
 from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to, settings_of
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import cli
 from flowledger.errors import AuthenticationError
 from flowledger.flows.announcements import announce_dead_run_flow
 from flowledger.flows.cleanup import cleanup_storage_flow
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
-from flowledger.flows.hooks import announce_failure
+from flowledger.flows.notifications import announce_failure
 
 DAY = {"created_at_after": "2026-11-21T00:00:00", "created_at_before": "2026-11-21T23:59:59"}
 DAY_BEFORE = {"created_at_after": "2026-11-20T00:00:00", "created_at_before": "2026-11-20T23:59:59"}
@@ -58,7 +59,7 @@ def run(
     """Run the flow in an empty folder, on the day after the data, with a webhook to tell."""
     variables = settings_of(server, NOTIFICATION_TYPE="webhook", WEBHOOK_URL=robot.url, REPORT_LANGUAGE="en")
     move_to(tmp_path, monkeypatch, variables)
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW)
     return fetch_workflow_logs_flow
 
 
@@ -160,7 +161,7 @@ def test_a_message_that_cannot_be_sent_goes_with_the_next_run(
     assert "webhook" in listed
     assert "503" in listed
     robot.status = 200
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW + timedelta(hours=1))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW + timedelta(hours=1))
     second = run(**DAY_BEFORE)
     told = [message["result"]["logs_count"] for message in robot.messages]
     assert told == [first["logs_count"], second["logs_count"]]
@@ -174,7 +175,7 @@ def test_a_message_that_waits_goes_with_the_cleanup_too(
     robot.status = 503
     run(**DAY)
     robot.status = 200
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW + timedelta(hours=1))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW + timedelta(hours=1))
     cleanup_storage_flow()
     assert [message["occasion"] for message in robot.messages] == ["success"]
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from history_samples import APP, BASE, DECODERS, detailed, fill, opened, run
 
-from flowledger.domain.enrichment import UNREAD
 from flowledger.domain.history import RunKey
+from flowledger.domain.runs import UNREAD
 from flowledger.errors import LedgerError, StorageError, UsageError
 from flowledger.ports import Ledger
-from flowledger.services.history import moving
-from flowledger.services.history.backing_up import back_up, check_backup, restore
-from flowledger.services.history.moving import migrate, would_migrate
-from flowledger.services.history.verifying import Counts, differences
+from flowledger.services.history import migrate as moving
+from flowledger.services.history.backup import back_up, check_backup, restore
+from flowledger.services.history.migrate import migrate, would_migrate
+from flowledger.services.history.verify import Counts, differences
 
 KINDS = ("memory", "sqlite", "file")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import main
 from flowledger.domain.history import RunKey
-from flowledger.domain.recorded import record_of
+from flowledger.domain.record_kinds import record_of
 from flowledger.domain.runs import AppKey
 
 End = Callable[..., int]
@@ -107,7 +107,7 @@ def test_reads_by_content(end_of: End, old: Path, capsys: pytest.CaptureFixture[
     assert sorted(Path(name).name for name in aside) == bad
     assert all(before[name] == content for name, content in aside.items())
     assert all(name in told.err for name in bad)
-    with wiring.open_ledger_at(target) as ledger:
+    with bootstrap.open_ledger_at(target) as ledger:
         entry = ledger.entry(RunKey(AppKey("log", "w"), "e1"))
         operation = ledger.operation("o1")
         assert entry is not None

@@ -20,7 +20,7 @@ AMENDER = """
 import sys
 from datetime import UTC, datetime
 from flowledger.domain.history import RunKey
-from flowledger.domain.recorded import KINDS
+from flowledger.domain.record_kinds import KINDS
 from flowledger.domain.runs import AppKey
 from flowledger.ledger import open_ledger
 
@@ -77,7 +77,7 @@ def amend(url: str, name: str, count: int) -> "subprocess.Popen[str]":
 
 def held_words(url: str) -> tuple[list[str], set[str]]:
     """Give the words of the shared run, and of all others."""
-    from flowledger.domain.recorded import KINDS
+    from flowledger.domain.record_kinds import KINDS
 
     ledger = open_ledger(url, {"log": KINDS["log"].to_detail})
     shared = ledger.entry(SHARED)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to, settings_of
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.main import main
 
 RUN = ("run", "--direct", "--after", "2026-11-18T00:00:00", "--before", "2026-11-21T23:59:59")
@@ -25,7 +26,7 @@ Report = Callable[..., tuple[Mapping[str, Any], Mapping[str, bytes]]]
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Report:
     """Run the command in a folder with a ledger of its own, and give its result and its files."""
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: LEGACY_NOW.astimezone(UTC))
     forget_waits(monkeypatch)
 
     def run(

@@ -17,7 +17,7 @@ import flowledger
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.messages import Letter, Message
-from flowledger.domain.recorded import KINDS, coze_detail, logged_detail, record_of
+from flowledger.domain.record_kinds import KINDS, coze_detail, logged_detail, record_of
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.ledger import open_ledger
@@ -70,7 +70,7 @@ RECORDER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from flowledger.domain.history import RunKey
-from flowledger.domain.recorded import KINDS, coze_detail, logged_detail
+from flowledger.domain.record_kinds import KINDS, coze_detail, logged_detail
 from flowledger.ledger import open_ledger
 
 url, source, name, writes = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])

@@ -23,9 +23,9 @@ from workplace import (
     zone_of_process,
 )
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.cli.fetch_workflow_logs import main
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 APP_ID = "11111111-2222-4333-8444-555555555555"
 CONSOLE = ("--console-email", credentials.EMAIL, "--console-password", credentials.PASSWORD)

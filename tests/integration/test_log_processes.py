@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from loguru import logger
 from flowledger.services.log_files import rotation_of
-from flowledger.services.log_lines import LogPlan, kept
+from flowledger.services.log_files import LogPlan, kept
 logger.remove()
 with kept(LogPlan(Path(sys.argv[1]), rotation=rotation_of(sys.argv[3]))):
     for n in range(int(sys.argv[4])):

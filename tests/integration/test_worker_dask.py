@@ -12,7 +12,7 @@ from prefect_records import last_flow_run, logs_of, task_runs_of
 from prefect_server import PrefectServer, prefect_in_use
 from workplace import DATASET, legacy_server, move_to, settings_of
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.errors import AuthenticationError, SettingsError
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
 from flowledger.flows.task_runners import stages_on

@@ -24,7 +24,7 @@ from prefect_worker import Site, ended, in_state, kill_group, wait_for
 from webhook_receiver import Receiver, receiver
 from workplace import settings_of
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 
 PATIENCE_S = 300
 """A busy machine takes minutes for what takes seconds on a quiet one."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.dify import session
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
 from flowledger.settings.variables import VARIABLES
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 PROJECT = Path(__file__).parents[2]
 LEGACY = PROJECT / "tests" / "data" / "legacy"
@@ -79,4 +80,4 @@ def forget_waits(patch: pytest.MonkeyPatch) -> None:
     """Let tries follow one another at once."""
     hasty = partial(SessionOptions, retry=RetryPolicy(sleep=lambda _: None))
     patch.setattr(session, "SessionOptions", hasty)
-    patch.setattr(wiring.sources, "SessionOptions", hasty)
+    patch.setattr(bootstrap.pipelines, "SessionOptions", hasty)

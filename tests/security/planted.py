@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 NOBODY = "http://127.0.0.1:9"
 """Where nobody listens."""

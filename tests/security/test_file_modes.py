@@ -12,9 +12,10 @@ from planted import API_TOKEN, app_variables
 from simulated_dify import DAY, END, make_day
 from workplace import FLOWLEDGER, bare_environment
 
-from flowledger import simulator, wiring
-from flowledger.domain.enrichment import Level
-from flowledger.services.requests import RunOrder
+import flowledger_simulator as simulator
+from flowledger import bootstrap
+from flowledger.domain.runs import Level
+from flowledger.services.report_requests import RunOrder
 from flowledger.settings import ConfigManager
 
 OPEN = 0o000
@@ -102,8 +103,8 @@ def test_a_scheduled_run_and_the_old_command_hold_it_too(
     try:
         order = RunOrder(after=DAY.isoformat(), before=END.isoformat(), formats="json")
         with (
-            wiring.configured(ConfigManager(tmp_path, settings)),
-            wiring.open_pipeline(order, END) as (pipeline, request),
+            bootstrap.configured(ConfigManager(tmp_path, settings)),
+            bootstrap.open_pipeline(order, END) as (pipeline, request),
         ):
             pipeline.report(pipeline.collect(request), request, level=Level.NONE, run_id="x")
     finally:

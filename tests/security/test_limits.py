@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from simulated_dify import DAY, END, NODES, make_day
 from workplace import move_to
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.cli.main import main
 from flowledger.coze.client import CozeClient
 from flowledger.dify.answers import Sent
@@ -26,7 +26,7 @@ from flowledger.domain.coze_streams import WorkflowOrder
 from flowledger.errors import ChannelBusyError, SourceGarbledError, SourceRefusedError
 from flowledger.notify.posting import MAX_BYTES, post
 from flowledger.settings import Settings
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 MIB = 2**20
 LIMIT = 2 * MIB

@@ -10,8 +10,8 @@ from planted import SECRETS
 from pydantic import SecretStr
 
 from flowledger.coze.client import CozeClient
-from flowledger.dify.console import Console
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
+from flowledger.dify.endpoints import Console
 from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
@@ -23,7 +23,7 @@ from flowledger.notify.dingtalk import DingTalkChannel
 from flowledger.notify.feishu import FeishuChannel
 from flowledger.notify.webhook import WebhookChannel
 from flowledger.notify.wechat import WeChatChannel
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 KEY = {"Authorization": f"Bearer {SECRETS['DIFY_API_TOKEN']}"}
 PATH = "/v1/workflows/logs"

@@ -13,12 +13,11 @@ import pytest
 from flowledger.domain.messages import Occasion
 from flowledger.errors import FlowledgerError, SettingsError, StorageError, UsageError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.notify import sandbox
-from flowledger.notify.samples import sample_notice, sample_notices
-from flowledger.notify.template_check import check_templates
+from flowledger.notify import templates
+from flowledger.notify.template_check import check_templates, sample_notice, sample_notices
 from flowledger.notify.templates import Templates
 from flowledger.plugins import CHANNELS
-from flowledger.services.history.backing_up import MANIFEST, PARTS, check_backup, restore
+from flowledger.services.history.backup import MANIFEST, PARTS, check_backup, restore
 from flowledger.settings import ConfigManager
 from flowledger.settings.schedules import FILE, load_schedules
 from flowledger.settings.sources import YAML_FILE
@@ -151,7 +150,7 @@ def test_a_secret_is_in_no_value_of_a_template(tmp_path: Path) -> None:
 
 def test_the_packaged_templates_take_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a tenth of what there is, whatever is told."""
-    monkeypatch.setattr(sandbox._Steps, "left", sandbox.MOST_STEPS // 10)
+    monkeypatch.setattr(templates._Steps, "left", templates.MOST_STEPS // 10)
     for channel, notice in product(CHANNELS, sample_notices()):
         assert Templates().strictly(notice, channel).body
 

@@ -27,15 +27,15 @@ from pydantic import SecretStr
 from simulated_dify import DAY, END, make_day
 from workplace import FLOWLEDGER, bare_environment
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
+from flowledger.bootstrap.notifications import open_notifications
 from flowledger.coze.client import CozeClient
-from flowledger.services.known_facts import Try
-from flowledger.services.log_lines import LONGEST, LogPlan, kept
+from flowledger.services.log_files import LONGEST, LogPlan, kept
 from flowledger.services.redaction import know
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder, Try
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.variables import APP_VARIABLES
-from flowledger.wiring.notifications import open_notifications
 
 WINDOW = ("--after", DAY.isoformat(), "--before", END.isoformat())
 RUN = ("run", "--direct", *WINDOW, "--format", "csv,markdown,json", "--save-data")
@@ -223,13 +223,13 @@ def test_no_object_shows_a_secret(
     others = set(map(id, left))
     settings = variables() | app_variables(server.base_url)
     configuration = ConfigManager(tmp_path, settings | {"OUTPUT_BASE_DIR": str(tmp_path)})
-    with wiring.configured(configuration):
-        inspection = wiring.inspect_settings()
+    with bootstrap.configured(configuration):
+        inspection = bootstrap.inspect_settings()
         clients = [CozeClient("http://127.0.0.1:9", SecretStr(SECRETS["COZE_API_TOKEN"]))]
         order = RunOrder(after=DAY.isoformat(), before=END.isoformat(), formats="json")
         with (
             open_notifications(inspection.settings, order, Try()) as service,
-            wiring.open_pipeline(order, datetime.now(UTC)) as (pipeline, request),
+            bootstrap.open_pipeline(order, datetime.now(UTC)) as (pipeline, request),
         ):
             collected = pipeline.collect(request)
             pipeline.enrich(collected, request)

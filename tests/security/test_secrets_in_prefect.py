@@ -12,7 +12,7 @@ from simulated_dify import DAY, END, make_day
 from test_secrets import call
 from workplace import FLOWLEDGER
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 
 pytestmark = pytest.mark.timeout(200)
 RUN = ("run", "--after", DAY.isoformat(), "--before", END.isoformat(), "--format", "csv,markdown,json")

@@ -14,7 +14,7 @@ from soak_probes import Sample, connections, growth
 from soak_programs import marked
 from soak_troubles import ancestors_of
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.dify.parsing import STATUSES
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import OperationQuery
@@ -22,9 +22,9 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import Detailed, Entry, Missing
 from flowledger.domain.windows import Window
 from flowledger.ports import Ledger
-from flowledger.services.catching_up import Due
-from flowledger.simulator import SimulatedRun
-from flowledger.simulator.world import by_start
+from flowledger.services.catch_up import Due
+from flowledger_simulator import SimulatedRun
+from flowledger_simulator.world import by_start
 
 BAD_ENDS = (StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 BY_WORKER = "Flow run infrastructure exited"
@@ -45,7 +45,7 @@ class Check:
 
 def all_checks(place: Place, runs: Sequence[FlowRun], samples: Sequence[Sample], killed: int) -> list[Check]:
     """Look at everything."""
-    with wiring.open_ledger_at(place.ledger_url) as ledger:
+    with bootstrap.open_ledger_at(place.ledger_url) as ledger:
         checks = [
             _ledger_is_the_truth(place, ledger),
             _reported_once(place, ledger),

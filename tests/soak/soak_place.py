@@ -26,13 +26,13 @@ from tcp_proxy import TcpProxy, proxied
 from webhook_receiver import Receiver, receiver
 from workplace import bare_environment
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
 from flowledger.flows.profiles import SERVER_SETTINGS
-from flowledger.services.catching_up import Cadence, Due, due_between
-from flowledger.simulator import SimulatedApp, SimulatedRun, SimulatedServer, World, credentials
-from flowledger.simulator.dataset import operator
+from flowledger.services.catch_up import Cadence, Due, due_between
+from flowledger_simulator import SimulatedApp, SimulatedRun, SimulatedServer, World, credentials
+from flowledger_simulator.dataset import operator
 from postgresql_server import (  # type: ignore[import-not-found]  # beside conftest.py, in no folder of modules
     HASTY,
     HERE,

@@ -19,8 +19,8 @@ from soak_place import Place, Tenant
 from soak_probes import Sample, sample
 from soak_troubles import Trouble, begin, end, strike
 
-from flowledger.services.catching_up import Due
-from flowledger.services.deploying import MARK as TAG
+from flowledger.services.catch_up import Due
+from flowledger.services.deploy import MARK as TAG
 
 Found = TypeVar("Found")
 STEP_S = 0.5

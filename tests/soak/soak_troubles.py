@@ -11,7 +11,7 @@ from soak_place import Place
 from soak_programs import Program, kill, marked, parent_of
 from tcp_proxy import SOUND, Network
 
-from flowledger.simulator import parse_faults
+from flowledger_simulator import parse_faults
 
 BY_DIFY: Mapping[str, str] = {
     "Dify: too many requests": "429:0.1,429-bare:0.1,429-date:0.05,429-past:0.05",

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
+from flowledger.bootstrap import config_checks
+from flowledger.bootstrap.connectivity import Findings, probe
 from flowledger.cli.main import cli
 from flowledger.errors import StorageRefusedError
 from flowledger.settings import ConfigManager
 from flowledger.storage import s3
 from flowledger.storage.service import StorageService
-from flowledger.wiring import checks
-from flowledger.wiring.probes import Findings, probe
 
 DEAD = "http://127.0.0.1:9"
 ADDRESS = "https://oapi.dingtalk.com/robot/send?access_token=planted-robot-key"
@@ -34,7 +35,7 @@ def app_of(server: simulator.SimulatedServer, **more: str) -> dict[str, str]:
 
 def asked(root: Path, variables: dict[str, str]) -> Findings:
     """Ask what these variables name."""
-    with wiring.configured(ConfigManager(root, variables)) as _:
+    with bootstrap.configured(ConfigManager(root, variables)) as _:
         return probe(ConfigManager(root, variables).examine())
 
 
@@ -126,8 +127,8 @@ def test_an_unknown_schedule_of_an_app_is_named_by_its_place(tmp_path: Path) -> 
     bucket_of(tmp_path)
     file = tmp_path / "config/settings.yaml"
     file.write_text(file.read_text("utf-8").replace("p/b", "p/b, schedules: [nightly]"), "utf-8")
-    with wiring.configured(ConfigManager(tmp_path, {})):
-        _, found = checks.settings_problems()
+    with bootstrap.configured(ConfigManager(tmp_path, {})):
+        _, found = config_checks.settings_problems()
     assert found == (
         "apps[1].schedules in config/settings.yaml: 'nightly' is not in config/deployments.yaml:"
         " one of daily_report, weekly_report, custom_report, cleanup",
@@ -184,7 +185,7 @@ def test_an_app_whose_address_is_wrong_is_not_asked_at_another(tmp_path: Path) -
 def test_config_check_asks_when_told_to(tmp_path: Path, dify: simulator.SimulatedServer) -> None:
     """Refusals stand beside what is wrong in the files, and fail the command."""
     variables = {**app_of(dify, DIFY_API_TOKEN="app-planted-token-0001"), "LOG_TARGET": "moon"}
-    with wiring.configured(ConfigManager(tmp_path, variables)):
+    with bootstrap.configured(ConfigManager(tmp_path, variables)):
         done = CliRunner().invoke(cli, ["config", "check", "--online"], standalone_mode=False)
     assert done.return_value == 1
     assert [line.partition(":")[0] for line in done.output.splitlines()] == [

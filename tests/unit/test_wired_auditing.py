@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap.auditing import record_act, record_settings
 from flowledger.domain.operations import Operation
-from flowledger.wiring.auditing import record_act, record_settings
 
 GIVEN = "DIFY_BASE_URL=http://127.0.0.1:1\nDIFY_API_TOKEN=app-abc\nDIFY_APP_ID=app-1\nLINK_HOURS=71\n"
 
@@ -21,7 +21,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def trail() -> list[Operation]:
     """Give what is on record, oldest first."""
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         return list(ledger.operations())[::-1]
 
 
@@ -38,7 +38,7 @@ def test_settings_are_recorded_when_they_change(env: Path) -> None:
     _, second = trail()
     assert second.data["changed"] == ["LINK_HOURS", "SMTP_PASSWORD"]
     assert second.data["removed"]
-    assert (second.operation_type, second.user) == ("CONFIG", wiring.user_name())
+    assert (second.operation_type, second.user) == ("CONFIG", bootstrap.user_name())
     assert "hush" not in str(second.data)
     assert "app-abc" not in str(second.data)
 
@@ -48,4 +48,4 @@ def test_an_act_is_recorded_with_its_user() -> None:
     """Whoever runs a command is named."""
     record_act("UPLOAD", "storage", {"sent": 2})
     (operation,) = trail()
-    assert (operation.operation_type, operation.user) == ("UPLOAD", wiring.user_name())
+    assert (operation.operation_type, operation.user) == ("UPLOAD", bootstrap.user_name())

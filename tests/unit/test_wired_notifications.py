@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import notifications
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageError
-from flowledger.notify.outcomes import BareShelf
+from flowledger.notify.notices import BareShelf
 from flowledger.notify.service import NotificationService
-from flowledger.services.known_facts import Try
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder, Try
 from flowledger.settings import ConfigManager, Settings
-from flowledger.wiring import notifications
 
 YAML = """
 report_language: en
@@ -92,8 +91,8 @@ def test_without_a_ledger_messages_cannot_wait(settings: Settings, tmp_path: Pat
 
 def rescued(tmp_path: Path, **wrong: str) -> Settings:
     """Read the settings of the folder with something wrong in them."""
-    with wiring.configured(ConfigManager(tmp_path, wrong)):
-        return wiring.rescued_settings()
+    with bootstrap.configured(ConfigManager(tmp_path, wrong)):
+        return bootstrap.rescued_settings()
 
 
 def test_broken_settings_still_say_who_is_told(settings: Settings, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.errors import StorageError
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 from flowledger.settings import ConfigManager
 
 APP = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_API_TOKEN": "app-simulated", "DIFY_APP_ID": "a-1"}
@@ -17,7 +17,7 @@ AT = datetime(2026, 1, 6, 2, tzinfo=UTC)
 def open_for(root: Path, output_dir: Path) -> None:
     """Open the parts of an order that names a folder."""
     order = RunOrder(output_dir=str(output_dir))
-    with wiring.configured(ConfigManager(root, APP)), wiring.open_pipeline(order, AT):
+    with bootstrap.configured(ConfigManager(root, APP)), bootstrap.open_pipeline(order, AT):
         pass
 
 

@@ -13,15 +13,14 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from flowledger import __version__
 from flowledger.api import apps, coze, health, logs, reports, runs, stats, stream_run
+from flowledger.api.auth import Gate, keep
 from flowledger.api.backend import ApiOptions, Backend
-from flowledger.api.bodies import Bodies
-from flowledger.api.description import describe
-from flowledger.api.figures import LedgerFigures
-from flowledger.api.gate import Gate, keep
+from flowledger.api.body_limit import Bodies
 from flowledger.api.health import Readiness
-from flowledger.api.observing import Observed, latency_in
+from flowledger.api.metrics import LedgerFigures, Observed, latency_in
+from flowledger.api.openapi import describe
 from flowledger.api.problems import handle_problems
-from flowledger.services.access import RefusalBook
+from flowledger.services.api_keys import RefusalBook
 
 ROUTERS: tuple[APIRouter, ...] = (
     runs.router,

@@ -9,13 +9,12 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from flowledger.api.access import Viewer
-from flowledger.api.answers import tagged
-from flowledger.api.asking import InTime, Paged, SomeApps
+from flowledger.api.auth import Viewer
 from flowledger.api.backend import Backend, backend_of
-from flowledger.api.cursors import read_cursor, write_cursor
 from flowledger.api.problems import documented
-from flowledger.api.shapes import AppShape, Page, WindowShape, app_row, window_row
+from flowledger.api.query_params import InTime, Paged, SomeApps, read_cursor, write_cursor
+from flowledger.api.responses import tagged
+from flowledger.api.schemas import AppShape, Page, WindowShape, app_row, window_row
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.history import Place
 from flowledger.domain.runs import AppKey

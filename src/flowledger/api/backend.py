@@ -11,7 +11,7 @@ from fastapi import Request
 from flowledger.domain.retention import StoredReport
 from flowledger.domain.runs import OPEN_FOR, AppKey
 from flowledger.ports import Clock, Ledger
-from flowledger.services.requests import ReportRequest, RunOrder
+from flowledger.services.report_requests import ReportRequest, RunOrder
 
 Json = dict[str, Any]
 

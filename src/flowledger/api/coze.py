@@ -7,13 +7,13 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from flowledger.api.access import Operator, Viewer, must_reach
-from flowledger.api.answers import Answer, tagged
-from flowledger.api.asking import RecordId
+from flowledger.api.auth import Operator, Viewer, must_reach
 from flowledger.api.backend import Backend, CozeHistory, backend_of
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
-from flowledger.domain.recorded import COZE
+from flowledger.api.query_params import RecordId
+from flowledger.api.responses import Answer, tagged
+from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 
 router = APIRouter(prefix="/coze/workflows/{workflow_id}/history", tags=["coze"])

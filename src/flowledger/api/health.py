@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from flowledger import __version__
-from flowledger.api.access import Viewer
-from flowledger.api.answers import JSON, dumps
+from flowledger.api.auth import Viewer
 from flowledger.api.problems import documented
+from flowledger.api.responses import JSON, dumps
 from flowledger.errors import FlowledgerError
 
 router = APIRouter(tags=["watching"])

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from fastapi import Header, HTTPException, Request
 from starlette.responses import Response
 
-from flowledger.api.answers import JSON, Answer, dumps
 from flowledger.api.backend import backend_of
-from flowledger.domain.access import Caller
+from flowledger.api.responses import JSON, Answer, dumps
+from flowledger.domain.access_keys import Caller
 from flowledger.domain.operations import Operation
 from flowledger.ports import Clock, Ledger
 

@@ -7,18 +7,26 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from flowledger.api.access import Operator, Viewer, must_reach
-from flowledger.api.answers import Answer, tagged
-from flowledger.api.asking import InTime, Paged, RecordId, RunWords, SomeApps, Word
+from flowledger.api.auth import Operator, Viewer, must_reach
 from flowledger.api.backend import Backend, LogRecords, backend_of
-from flowledger.api.cursors import read_cursor, write_cursor
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
-from flowledger.api.shapes import FreeShape, OperationShape, Page, operation_row
-from flowledger.domain.access import Caller
+from flowledger.api.query_params import (
+    InTime,
+    Paged,
+    RecordId,
+    RunWords,
+    SomeApps,
+    Word,
+    read_cursor,
+    write_cursor,
+)
+from flowledger.api.responses import Answer, tagged
+from flowledger.api.schemas import FreeShape, OperationShape, Page, operation_row
+from flowledger.domain.access_keys import Caller
 from flowledger.domain.history import OperationQuery, Place, RunKey
 from flowledger.domain.operations import Operation
-from flowledger.domain.recorded import LOG, record_of
+from flowledger.domain.record_kinds import LOG, record_of
 from flowledger.domain.runs import AppKey
 
 router = APIRouter(prefix="/logs", tags=["logs"])

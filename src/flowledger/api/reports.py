@@ -14,20 +14,19 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from flowledger.api.access import Operator, Viewer, must_reach
-from flowledger.api.answers import Answer, tagged, tagged_bytes
-from flowledger.api.asking import InTime, Paged, SomeApps, Word
+from flowledger.api.auth import Operator, Viewer, must_reach
 from flowledger.api.backend import Backend, ReportLibrary, backend_of
-from flowledger.api.cursors import read_cursor, write_cursor
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
-from flowledger.api.shapes import Page
-from flowledger.domain.access import Caller
+from flowledger.api.query_params import InTime, Paged, SomeApps, Word, read_cursor, write_cursor
+from flowledger.api.responses import Answer, tagged, tagged_bytes
+from flowledger.api.schemas import Page
+from flowledger.domain.access_keys import Caller
 from flowledger.domain.history import Place
 from flowledger.domain.operations import Operation
 from flowledger.domain.retention import StoredReport
 from flowledger.domain.runs import AppKey
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 
 router = APIRouter(prefix="/reports", tags=["reports"])
 ORDER = "ORDER_REPORT"

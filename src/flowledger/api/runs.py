@@ -5,14 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
-from flowledger.api.access import Viewer, must_reach
-from flowledger.api.answers import tagged
-from flowledger.api.asking import Id, Paged, RunWords, SomeApps, Source
+from flowledger.api.auth import Viewer, must_reach
 from flowledger.api.backend import Backend, backend_of
-from flowledger.api.cursors import read_cursor, write_cursor
 from flowledger.api.problems import documented
-from flowledger.api.shapes import NodesShape, Page, RunDetailShape, RunShape, nodes_of, run_row, run_whole
-from flowledger.domain.access import Caller
+from flowledger.api.query_params import Id, Paged, RunWords, SomeApps, Source, read_cursor, write_cursor
+from flowledger.api.responses import tagged
+from flowledger.api.schemas import NodesShape, Page, RunDetailShape, RunShape, nodes_of, run_row, run_whole
+from flowledger.domain.access_keys import Caller
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.runs import AppKey, Entry
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from flowledger.api.access import Viewer
-from flowledger.api.answers import tagged
-from flowledger.api.asking import RunWords, SomeApps
+from flowledger.api.auth import Viewer
 from flowledger.api.backend import backend_of
 from flowledger.api.problems import documented
+from flowledger.api.query_params import RunWords, SomeApps
+from flowledger.api.responses import tagged
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.statistics import Statistics, Tally, statistics_of
 from flowledger.domain.windows import zone

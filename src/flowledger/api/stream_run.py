@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from flowledger.api.access import Operator, must_reach
-from flowledger.api.answers import dumps
-from flowledger.api.asking import Word
+from flowledger.api.auth import Operator, must_reach
 from flowledger.api.backend import backend_of
 from flowledger.api.problems import MEDIA_TYPE, documented
-from flowledger.domain.access import Caller
+from flowledger.api.query_params import Word
+from flowledger.api.responses import dumps
+from flowledger.domain.access_keys import Caller
 from flowledger.domain.coze_streams import (
     CLIENT_GONE,
     ERROR,
@@ -31,7 +31,7 @@ from flowledger.domain.coze_streams import (
     Ending,
     WorkflowOrder,
 )
-from flowledger.domain.recorded import COZE
+from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, RecordConflictError, SourceBusyError
 from flowledger.services.redaction import redacted

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
@@ -40,7 +40,7 @@ def audit(
     as_json: bool,
 ) -> None:
     """Show the audit trail, newest first: who changed what, archived, deployed, reported, and when."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     query = OperationQuery(
         apps=(_app(settings, app),) if app else None,
         types=tuple(word.upper() for word in types),
@@ -49,7 +49,7 @@ def audit(
         before=_instant(settings, before, "--before"),
     )
     shown = 0
-    with wiring.opened_ledger(settings) as ledger:
+    with bootstrap.opened_ledger(settings) as ledger:
         for each in _stream(ledger, query, limit):
             click.echo(json.dumps(_row(each), ensure_ascii=False) if as_json else _line(each))
             shown += 1

@@ -1,17 +1,142 @@
-"""``flowledger backfill``: reports of past days, one past-dated run for each period."""
+"""``flowledger backfill`` and ``catch-up``: reports of past days, one past-dated run for each period."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 
 import click
 
-from flowledger import wiring
-from flowledger.cli.filling import Filler, Job, fill_jobs, filler_here, plan, reach_prefect
-from flowledger.errors import UsageError
-from flowledger.services.catching_up import due_between, over_by
-from flowledger.services.filling import BACKFILL, Filled, backfill_key, check_days
+from flowledger import bootstrap
+from flowledger.bootstrap import schedules
+from flowledger.cli.run import run_directly
+from flowledger.errors import FlowledgerError, UsageError
+from flowledger.services.catch_up import (
+    BACKFILL,
+    CATCH_UP,
+    Cadence,
+    Due,
+    Fate,
+    Filled,
+    backfill_key,
+    check_days,
+    describe,
+    due_between,
+    fill_each,
+    filling_operation,
+    is_held,
+    missing,
+    over_by,
+)
+from flowledger.services.redaction import redacted
+from flowledger.services.report_requests import RunOrder
 from flowledger.settings import AppSettings, Settings
-from flowledger.wiring import schedules
+
+SAME_WORDS = ("status", "keyword", "output_dir", "with_details", "with_node_executions", "save_data")
+"""What an order and the parameters of a deployment call alike."""
+BAD = (Fate.FAILED, Fate.UNPROVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An app's due reports of one schedule; ``kind`` is the type of the operation, ``now`` aware UTC."""
+
+    kind: str
+    app: AppSettings
+    cadence: Cadence
+    dues: Sequence[Due]
+    now: datetime
+
+
+Filler = Callable[[Job], Iterable[Filled]]
+
+
+def fill_jobs(settings: Settings, jobs: Sequence[Job], fill: Filler) -> int:
+    """Fill every app's reports and say so line by line; give 1 where one failed, though the others go on."""
+    # Apps of one server log in once.
+    with bootstrap.shared_servers():
+        went_wrong = [_fill(settings, job, fill, alone=len(jobs) == 1) for job in jobs]
+    return int(any(went_wrong))
+
+
+def _fill(settings: Settings, job: Job, fill: Filler, *, alone: bool) -> bool:
+    """Fill one app's reports; give whether something went wrong, and raise it where there is no other app."""
+    click.echo(f"{job.app.name} · {job.cadence.key}: {_periods(len(job.dues))}")
+    try:
+        fates = [each.fate for each in _shown_and_kept(settings, job, fill)]
+    except FlowledgerError as error:
+        if alone:
+            raise
+        click.echo(redacted(f"error: {job.app.name} · {job.cadence.key}: {error}"), err=True)
+        return True
+    return any(fate in BAD for fate in fates)
+
+
+def _periods(count: int) -> str:
+    return "1 period" if count == 1 else f"{count or 'no'} periods"
+
+
+def _shown_and_kept(settings: Settings, job: Job, fill: Filler) -> Sequence[Filled]:
+    filled: list[Filled] = []
+    try:
+        for each in fill(job):
+            filled.append(each)
+            click.echo(f"  {each.due}: {each.fate}" + (f": {each.detail}" if each.detail else ""))
+    finally:
+        # What was done before Ctrl+C was done all the same.
+        if any(each.fate is not Fate.PLANNED for each in filled):
+            with bootstrap.opened_ledger(settings) as ledger:
+                user = bootstrap.user_name()
+                ledger.record(
+                    filling_operation(job.kind, job.app.key, job.cadence, filled, user=user, at=job.now)
+                )
+    return filled
+
+
+def plan(job: Job) -> Iterator[Filled]:
+    """Say what would be filled."""
+    for due in job.dues:
+        yield Filled(due, Fate.PLANNED, describe(due, job.app.tz))
+
+
+def filler_here(settings: Settings, *, again: bool) -> Filler:
+    """Fill in this process, without Prefect; what is certified already is left alone unless wanted again."""
+    return lambda job: fill_each(job.dues, partial(_fill_here, settings, job, again))
+
+
+def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
+    if not again and job.cadence.proves_periods:
+        with bootstrap.opened_ledger(settings) as ledger:
+            if is_held(ledger, job.app.key, due):
+                return Filled(due, Fate.HELD, "certified")
+    result = run_directly(_order(job), due.instant)
+    certificate = result["certificate"]
+    if not certificate["certified"]:
+        return Filled(due, Fate.UNPROVED, f"{result['logs_count']} runs: {certificate['reason']}")
+    return Filled(due, Fate.DONE, f"{result['logs_count']} runs, certified")
+
+
+def _order(job: Job) -> RunOrder:
+    """Order what the schedule's own runs are told."""
+    said = job.cadence.parameters
+    words = {name: said[name] for name in SAME_WORDS if name in said}
+    return RunOrder(app=job.app.id, period=job.cadence.period, formats=said.get("output_format"), **words)
+
+
+def reach_prefect(settings: Settings) -> None:
+    """Point Prefect at the server that the settings, or its own profile, name.
+
+    :raises UsageError: where they name none: a temporary one would forget the runs.
+    """
+    from flowledger.flows import environment  # Prefect reads its settings when it is imported
+
+    environment.point_at(os.environ, api_url=settings.prefect_api_url)
+    from flowledger.flows import profiles
+
+    if not (os.environ.get("PREFECT_API_URL") or profiles.known_address()):
+        raise UsageError("past-dated runs need a Prefect server: set PREFECT_API_URL, or use --direct")
+
 
 MANY_DAYS = 100
 """More at once are a slip of the finger more often than a wish."""
@@ -44,7 +169,7 @@ def backfill(  # noqa: PLR0913, PLR0917  # the words of the command
 
     Exits with 1 when a period fails or is not certified; the others go on.
     """
-    settings, now = wiring.load_settings(), wiring.clock.utc_now()
+    settings, now = bootstrap.load_settings(), bootstrap.clock.utc_now()
     days = (read_day(first, "--from"), read_day(last, "--to"))
     apps = chosen_apps(settings, app, every=all_apps)
     most = None if yes else MANY_DAYS
@@ -94,11 +219,60 @@ def _filler(settings: Settings, *, direct: bool, again: bool, dry_run: bool) -> 
     if direct:
         return filler_here(settings, again=again)
     reach_prefect(settings)
-    from flowledger.flows.backfill import backfill_runs
+    from flowledger.flows.backfill_runs import backfill_runs
 
     def on_prefect(job: Job) -> Iterable[Filled]:
         anew = job.now if again else None
         keys = {backfill_key(job.app.key, job.cadence, due, anew): due for due in job.dues}
         return backfill_runs(job.app.key, job.cadence, keys)
+
+    return on_prefect
+
+
+@click.command(name="catch-up", short_help="Fill what the schedules owe and the ledger cannot prove.")
+@click.option("--app", help="Name or id of one app in the settings; default: every one.")
+@click.option(
+    "--periods",
+    type=click.IntRange(1, 366),
+    metavar="N",
+    help="So many periods back for each schedule; default: CATCH_UP_PERIODS.",
+)
+@click.option("--direct", is_flag=True, help="In this process, without Prefect.")
+@click.option("--dry-run", is_flag=True, help="Only say what would run.")
+def catch_up(app: str | None, periods: int | None, direct: bool, dry_run: bool) -> int:
+    """Find the periods without a certified and reported window in the ledger, and fill them.
+
+    What was never begun is not missing: it is looked back to an app's oldest certificate at most.
+    Exits with 1 when a period fails or is still not certified; the others go on.
+    """
+    settings, now = bootstrap.load_settings(), bootstrap.clock.utc_now()
+    jobs = _jobs(settings, app, settings.catch_up_periods if periods is None else periods, now)
+    if not jobs:
+        click.echo("nothing is missing")
+        return 0
+    return fill_jobs(settings, jobs, _filler_catch_up(settings, direct=direct, dry_run=dry_run))
+
+
+def _jobs(settings: Settings, name: str | None, most: int, now: datetime) -> list[Job]:
+    apps = (settings.app(name),) if name else settings.apps
+    owed = [(app, cadence) for app in apps for cadence in schedules.cadences(app)]
+    with bootstrap.opened_ledger(settings) as ledger:
+        jobs = [
+            Job(CATCH_UP, app, cadence, missing(ledger, app.key, cadence, tz=app.tz, now=now, most=most), now)
+            for app, cadence in owed
+        ]
+    return [job for job in jobs if job.dues]
+
+
+def _filler_catch_up(settings: Settings, *, direct: bool, dry_run: bool) -> Filler:
+    if dry_run:
+        return plan
+    if direct:
+        return filler_here(settings, again=False)
+    reach_prefect(settings)
+    from flowledger.flows.backfill_runs import catch_up_runs
+
+    def on_prefect(job: Job) -> Iterable[Filled]:
+        return catch_up_runs(job.app.key, job.cadence, job.dues, now=job.now.astimezone(job.app.tz))
 
     return on_prefect

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import config_checks
 from flowledger.settings import Inspection
 from flowledger.settings.open_files import open_files
 from flowledger.settings.schema import SCHEMAS, schema_text, write_schemas
 from flowledger.settings.shown import Shown, shown_settings
-from flowledger.wiring import checks
 
 LONGEST_COLUMN = 48
 
@@ -25,7 +25,7 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: name → value and where it came from.")
 def show(as_json: bool) -> int:
     """Show every setting, secrets masked, with where each value came from."""
-    rows = list(shown_settings(wiring.inspect_settings(need_app=False)))
+    rows = list(shown_settings(bootstrap.inspect_settings(need_app=False)))
     if as_json:
         document = {row.name: {"value": row.value, "from": row.origin} for row in rows}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -59,9 +59,9 @@ def check_all(online: bool) -> int:
 
     Nothing is asked outside of this machine, unless --online is said; no message is sent to anybody.
     """
-    inspection, problems = checks.settings_problems()
+    inspection, problems = config_checks.settings_problems()
     if online:
-        from flowledger.wiring.probes import probe  # opens backends, which a look at files needs not
+        from flowledger.bootstrap.connectivity import probe  # opens backends, which a look at files needs not
 
         found = probe(inspection)
         problems = (*problems, *found.problems)
@@ -69,7 +69,7 @@ def check_all(online: bool) -> int:
             click.echo(f"note  {line}")
     for line in problems:
         click.echo(f"MEND  {line}")
-    for file in open_files(inspection.reading, wiring.settings_root()):
+    for file in open_files(inspection.reading, bootstrap.settings_root()):
         click.echo(f"note  {file} can be read by other users of this machine: chmod 600 {file}")
     if not problems:
         click.echo(_summary(inspection))
@@ -94,6 +94,6 @@ def schema(name: str, write: bool) -> int:
     if not write:
         click.echo(schema_text(name), nl=False)
         return 0
-    for file in write_schemas(wiring.settings_root()):
+    for file in write_schemas(bootstrap.settings_root()):
         click.echo(f"written: {file}")
     return 0

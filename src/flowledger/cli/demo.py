@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from flowledger import simulator, wiring
+import flowledger_simulator as simulator
+from flowledger import bootstrap
 from flowledger.cli.run import execute
 from flowledger.cli.simulate import make_recent_world, settings_for
-from flowledger.cli.summary import show_summary
+from flowledger.cli.terminal import show_summary
 from flowledger.errors import StorageError
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 from flowledger.settings import ConfigManager
 
 FORMATS = "csv,markdown,json"
@@ -22,7 +23,7 @@ FORMATS = "csv,markdown,json"
 @click.option("--direct", is_flag=True, help="Without Prefect.")
 def demo(runs: int, version: str, direct: bool) -> int:
     """Start a simulated Dify, collect and report what ran there yesterday, and stop it again."""
-    folder, zone = place(), wiring.DEFAULT_ZONE
+    folder, zone = place(), bootstrap.DEFAULT_ZONE
     midnight = datetime.combine(datetime.now(zone).date(), time.min, zone).astimezone(UTC)
     # The same day gives the same runs, so a second demo shows that nothing is asked twice.
     world = make_recent_world(midnight, runs=runs, seed=midnight.toordinal())
@@ -31,7 +32,7 @@ def demo(runs: int, version: str, direct: bool) -> int:
         environ = settings_for(server.base_url, world)
         environ |= {"TIMEZONE": str(zone), "OUTPUT_BASE_DIR": str(folder)}
         # A place of its own: whatever a user has configured here must not mix with the simulator.
-        with wiring.configured(ConfigManager(root=folder, environ=environ)):
+        with bootstrap.configured(ConfigManager(root=folder, environ=environ)):
             result = execute(RunOrder(period="yesterday", formats=FORMATS), direct=direct)
     show_summary(result)
     return 0

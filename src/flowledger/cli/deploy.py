@@ -10,15 +10,15 @@ from uuid import uuid4
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import auditing, config_checks, schedules
+from flowledger.bootstrap.connectivity import probe
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import SettingsError, UsageError
-from flowledger.services.deploying import Act, Change, Deployment, chosen
+from flowledger.services.deploy import Act, Change, Deployment, chosen
 from flowledger.settings import Inspection, Settings
-from flowledger.settings.salvage import is_stand_in
-from flowledger.wiring import auditing, checks, schedules
-from flowledger.wiring.probes import probe
+from flowledger.settings.partial import is_stand_in
 
 if TYPE_CHECKING:
     from flowledger.flows.registration import Place
@@ -92,7 +92,7 @@ def checked(wish: Wish) -> tuple[Settings, Sequence[Deployment]]:
     :raises UsageError: for an unknown app or entry, before anything is asked.
     :raises SettingsError: with a line for everything wrong, from all of them together.
     """
-    inspection, problems = checks.settings_problems()
+    inspection, problems = config_checks.settings_problems()
     settings, wrong = inspection.settings, list(problems)
     planned = () if problems else schedules.planned_deployments(settings)
     wanted = () if problems else _wanted(settings, planned, wish)
@@ -102,7 +102,7 @@ def checked(wish: Wish) -> tuple[Settings, Sequence[Deployment]]:
         raise SettingsError(wrong)  # what cannot be read may name another server
     pool, api_url = schedules.scheduler_said()
     point_prefect_at(api_url, setup=wish.setup)
-    from flowledger.flows import deployment_checks
+    from flowledger.flows import registration as deployment_checks
 
     wrong += deployment_checks.check_words(planned)
     wrong += deployment_checks.check_server(pool, may_lack_pool=wish.setup)
@@ -165,14 +165,14 @@ def place(settings: Settings) -> "Place":
 
     name = settings.flowledger_env
     variables = {"FLOWLEDGER_ENV": name} if name else {}
-    return Place(settings.prefect_work_pool_name, str(wiring.settings_root().resolve()), variables)
+    return Place(settings.prefect_work_pool_name, str(bootstrap.settings_root().resolve()), variables)
 
 
 def set_up(settings: Settings) -> Iterator[str]:
     """Make profile, pool, queues and automation, and give a line for each."""
     from flowledger.flows import profiles
     from flowledger.flows.automations import set_up as make
-    from flowledger.flows.past_runs import prefect_api
+    from flowledger.flows.backfill_runs import prefect_api
 
     address = os.environ["PREFECT_API_URL"]
     yield f"Prefect profile {profiles.NAME} ({address}): {profiles.write_profile(address)}"
@@ -188,7 +188,7 @@ def set_up(settings: Settings) -> Iterator[str]:
 def register(settings: Settings, wanted: Sequence[Deployment], wish: Wish) -> Sequence[Change]:
     """Compare with what is registered and, unless it is a dry run, make it so."""
     from flowledger.flows import registration
-    from flowledger.flows.past_runs import prefect_api
+    from flowledger.flows.backfill_runs import prefect_api
 
     own = _app(settings, wish)
 
@@ -210,14 +210,14 @@ def register(settings: Settings, wanted: Sequence[Deployment], wish: Wish) -> Se
 
 
 def _record(settings: Settings, done: Sequence[Change]) -> None:
-    at = wiring.clock.utc_now()
-    with wiring.opened_ledger(settings) as ledger:
+    at = bootstrap.clock.utc_now()
+    with bootstrap.opened_ledger(settings) as ledger:
         ledger.record(
             Operation(
                 operation_id=f"deploy-{uuid4().hex}",
                 operation_type="DEPLOY",
                 at=at,
-                user=wiring.user_name(),
+                user=bootstrap.user_name(),
                 subject=settings.prefect_work_pool_name,
                 data={act.value: [each.name for each in done if each.act is act] for act in Act},
             )

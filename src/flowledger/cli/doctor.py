@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Probed
@@ -45,10 +45,10 @@ def doctor(app: str | None) -> int:
 
     Exits 1 when something needs attention.
     """
-    settings = wiring.load_settings()
+    settings = bootstrap.load_settings()
     click.echo(f"ok    settings: {len(settings.apps)} app(s), time zone {settings.timezone}")
     chosen = [settings.app(app)] if app else list(settings.apps)
-    with wiring.shared_servers(), ExitStack() as stack:
+    with bootstrap.shared_servers(), ExitStack() as stack:
         rows = [app_checks(each, stack) for each in chosen]
         found = [_look_at(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
         return 0 if all(found) else 1
@@ -75,7 +75,7 @@ def _report(check: Check) -> bool:
 
 def app_checks(app: AppSettings, stack: ExitStack) -> Iterator[Check]:
     """Give the checks of one app, in an order in which the first failure explains the rest."""
-    source = stack.enter_context(wiring.open_source(app))
+    source = stack.enter_context(bootstrap.open_source(app))
     name = f"app {app.name}"
     yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}", decisive=True)
     yield Check(f"{name}, key", lambda: f"opens {source.title()!r}", decisive=True)
@@ -94,7 +94,7 @@ def _mode(source: WorkflowLogFetcher) -> str:
 
 
 def _clock(source: WorkflowLogFetcher) -> str:
-    difference_s = (source.now() - wiring.clock.utc_now()).total_seconds()
+    difference_s = (source.now() - bootstrap.clock.utc_now()).total_seconds()
     if abs(difference_s) > TOLERABLE_S:
         raise CheckFailedError(f"the server's clock differs by {difference_s:.0f} s: set both by NTP")
     return f"differs by {abs(difference_s):.0f} s"
@@ -116,13 +116,13 @@ def place_checks(settings: Settings) -> Iterator[Check]:
     yield Check("ledger", lambda: _ledger(settings))
     yield Check("reports", lambda: _writable(settings.output_base_dir))
     if settings.storage_type != "local":
-        yield Check("storage", lambda: wiring.check_storage(settings))
+        yield Check("storage", lambda: bootstrap.check_storage(settings))
     yield Check("disk", lambda: _disk(settings.output_base_dir))
 
 
 def service_checks(settings: Settings) -> Iterator[Check]:
     """Give the checks of what starts runs and carries messages; robots would pass a question on to people."""
-    from flowledger.wiring.probes import probed_channels  # opens what other checks need not
+    from flowledger.bootstrap.connectivity import probed_channels  # opens what other checks need not
 
     if settings.prefect_api_url:
         yield Check("Prefect", lambda: _prefect(settings))
@@ -134,7 +134,7 @@ def _prefect(settings: Settings) -> str:
     from flowledger.flows import environment  # Prefect reads its settings when it is imported
 
     environment.point_at(os.environ, api_url=settings.prefect_api_url)
-    from flowledger.flows.deployment_checks import check_server
+    from flowledger.flows.registration import check_server
 
     pool = settings.prefect_work_pool_name
     if problems := list(check_server(pool)):
@@ -148,7 +148,7 @@ def _probed(channel: Probed) -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    with wiring.opened_ledger(settings) as ledger:
+    with bootstrap.opened_ledger(settings) as ledger:
         operations = ledger.operations(limit=1)
     return "opens, its schema is current" + (", in use" if operations else "")
 

@@ -14,25 +14,22 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.warnings_shown import show_defect, shown_warnings
 from flowledger.dify import json_text
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
-from flowledger.domain.filters import FilterSplit, RunFilter
-from flowledger.domain.runs import AppKey
+from flowledger.domain.run_filters import FilterSplit, RunFilter
+from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import SETTLE, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
 from flowledger.ports import Ledger
-from flowledger.reports import legacy, legacy_text
-from flowledger.reports.paging import DEFAULT_LIMIT, Paging
-from flowledger.reports.rows import Row, raw_row
-from flowledger.services.collecting import Collector
-from flowledger.services.enriching import Enricher
+from flowledger.reports import legacy_files
+from flowledger.reports.rows import DEFAULT_LIMIT, Paging, Row, raw_row
+from flowledger.services.collect import Collector, newest_runs
+from flowledger.services.enrich import Enricher
 from flowledger.services.file_modes import let_no_other_write
-from flowledger.services.newest import newest_runs
 from flowledger.services.progress import SilentProgress
 from flowledger.services.redaction import know, redacted
 
@@ -129,7 +126,7 @@ def fetch(options: argparse.Namespace) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="flowledger-") as scratch,
         open_source(options) as source,
-        wiring.open_ledger_at(f"sqlite:///{scratch}/ledger.db") as ledger,
+        bootstrap.open_ledger_at(f"sqlite:///{scratch}/ledger.db") as ledger,
     ):
         if options.with_node_executions:
             _log_in(source, options)
@@ -143,7 +140,7 @@ def open_source(options: argparse.Namespace) -> AbstractContextManager[WorkflowL
         credentials = ConsoleToken(SecretStr(options.console_token))
     elif options.with_node_executions:
         credentials = EmailPassword(options.console_email, SecretStr(options.console_password))
-    return wiring.open_dify(
+    return bootstrap.open_dify(
         AppKey("dify", options.app_id or ""),
         name=options.app_id or "--api-token",
         base_url=options.base_url,
@@ -207,7 +204,7 @@ class _Fetch:
 
     def _collect(self, split: FilterSplit) -> Scope:
         """Everything between the bounds, by the walk: page numbers would lose rows."""
-        collector = Collector(self.source, self.ledger, wiring.clock.utc_now, SilentProgress())
+        collector = Collector(self.source, self.ledger, bootstrap.clock.utc_now, SilentProgress())
         certificate = collector.collect(self._window(), split)
         if not certificate.certified:
             print(f"⚠️  {certificate.reason}", file=sys.stderr)
@@ -226,14 +223,14 @@ class _Fetch:
             runs = list(page.rows)
             paging = Paging(page.total, len(runs), options.page, options.limit, page.has_more)
         scope = Scope(self.source.app, window, query=f"page={options.page}&limit={options.limit}")
-        self.ledger.save_runs(runs, scope=scope, at=wiring.clock.utc_now())
+        self.ledger.save_runs(runs, scope=scope, at=bootstrap.clock.utc_now())
         return scope, paging
 
     def _enrich(self, scope: Scope) -> None:
         print("正在获取详细信息...")
         level = Level.NODES if self.options.with_node_executions else Level.RUN
         progress = CounterProgress(self.ledger.count(scope))
-        Enricher(self.source, self.ledger, wiring.clock.utc_now, progress).enrich(scope, level)
+        Enricher(self.source, self.ledger, bootstrap.clock.utc_now, progress).enrich(scope, level)
         progress.finish()
         print(f"✅ 已处理 {self.ledger.count(scope)} 条日志")
 
@@ -296,11 +293,11 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
     if options.output_csv_dir:
         _write_csv(Path(options.output_csv_dir), options.output_csv_dir, fetched)
     elif options.output_md:
-        count = legacy.save_markdown(
+        count = legacy_files.save_markdown(
             Path(options.output_md),
             fetched.rows(),
             fetched.paging,
-            generated_at=wiring.clock.utc_now(),
+            generated_at=bootstrap.clock.utc_now(),
             tz=None,
         )
         print(f"✅ Markdown 报告已保存到: {options.output_md}")
@@ -308,12 +305,12 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
         print(f"   包含详细信息: {'是' if fetched.with_details or fetched.with_nodes else '否'}")
     elif options.output:
         before, after = _outer_keys(options, fetched.paging)
-        count = legacy.save_json(Path(options.output), fetched.rows(), before=before, after=after)
+        count = legacy_files.save_json(Path(options.output), fetched.rows(), before=before, after=after)
         print(f"✅ 日志已保存到: {options.output}")
         print(f"   总记录数: {count}")
     elif options.format == "json":
         before, after = _outer_keys(options, fetched.paging)
-        print(legacy.json_text(list(fetched.rows()), before=before, after=after))
+        print(legacy_files.json_text(list(fetched.rows()), before=before, after=after))
     else:
         _print_table(fetched)
 
@@ -322,7 +319,7 @@ def _write_csv(directory: Path, shown: str, fetched: _Fetched) -> None:
     if next(fetched.rows(), None) is None:
         print("⚠️  没有日志数据，无法生成 CSV 报告")
         return
-    files = legacy.save_csv(directory, fetched.rows(), tz=None)
+    files = legacy_files.save_csv(directory, fetched.rows(), tz=None)
     print(f"✅ CSV 报告已生成到目录: {shown}")
     for path in files:
         print(f"   - {path.stem.rpartition('-')[2]}: {Path(shown) / path.name}")
@@ -330,10 +327,10 @@ def _write_csv(directory: Path, shown: str, fetched: _Fetched) -> None:
 
 def _print_table(fetched: _Fetched) -> None:
     details = fetched.with_details or fetched.with_nodes
-    print(legacy_text.summary_text(fetched.paging), end="")
-    print(legacy_text.table_text(fetched.rows(), details=details, tz=None), end="")
+    print(legacy_files.summary_text(fetched.paging), end="")
+    print(legacy_files.table_text(fetched.rows(), details=details, tz=None), end="")
     if details:
-        print(legacy_text.HINT, end="")
+        print(legacy_files.HINT, end="")
 
 
 def _outer_keys(options: argparse.Namespace, paging: Paging) -> tuple[Row, Row]:

@@ -16,12 +16,12 @@ SUBCOMMANDS: Mapping[str, str] = {
     "restore": "flowledger.cli.history_moving:restore",
     "migrate": "flowledger.cli.history_moving:migrate",
     "verify": "flowledger.cli.history_moving:verify",
-    "compact": "flowledger.cli.history_clearing:compact",
-    "delete": "flowledger.cli.history_clearing:delete",
-    "clear": "flowledger.cli.history_clearing:clear",
-    "archive": "flowledger.cli.history_archive:archive",
-    "archives": "flowledger.cli.history_archive:archives",
-    "restore-archive": "flowledger.cli.history_archive:restore_archive",
+    "compact": "flowledger.cli.history_removal:compact",
+    "delete": "flowledger.cli.history_removal:delete",
+    "clear": "flowledger.cli.history_removal:clear",
+    "archive": "flowledger.cli.history_removal:archive",
+    "archives": "flowledger.cli.history_removal:archives",
+    "restore-archive": "flowledger.cli.history_removal:restore_archive",
 }
 
 

@@ -9,18 +9,17 @@ from typing import Any, BinaryIO
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap.ledgers import decoders
 from flowledger.cli.history_options import asked_of, filters, opened_desk
 from flowledger.domain.run_rows import Row, flat
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
-from flowledger.services.history.acts import IMPORT, act
-from flowledger.services.history.exporting import Depth, columns_of, rows_of, writer_of
-from flowledger.services.history.importing import Imported, import_lines
+from flowledger.services.history.audit import IMPORT, act
 from flowledger.services.history.paging import runs_of
+from flowledger.services.history.transfer import Depth, Imported, columns_of, import_lines, rows_of, writer_of
 from flowledger.services.history.whole_file import whole_file
 from flowledger.services.parquet_files import write_rows
-from flowledger.wiring.ledgers import decoders
 
 FORMATS = ("jsonl", "json", "csv", "parquet")
 STANDARD = "-"
@@ -76,7 +75,7 @@ def import_(file: str, dry_run: bool) -> int:
         told = import_lines(lines, None if dry_run else desk.ledger, decoders(), zone(desk.settings.timezone))
         if not dry_run and told.runs + told.operations:
             counts = {"runs": told.runs, "operations": told.operations, "bad_lines": told.bad}
-            at, user = wiring.clock.utc_now(), wiring.user_name()
+            at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
             desk.ledger.record(act(IMPORT, at, user, {"file": Path(file).name, **counts}))
     _tell_import(told, dry_run)
     return 1 if told.bad else 0

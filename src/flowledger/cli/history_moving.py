@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap.ledgers import Source, decoders, is_there, opened_source, refuse_same
 from flowledger.cli.history_options import opened_desk
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
 from flowledger.services import redaction
-from flowledger.services.history import moving, verifying
-from flowledger.services.history.acts import MIGRATE, RESTORE, act, place_shown
-from flowledger.services.history.backing_up import back_up, check_backup
-from flowledger.services.history.backing_up import restore as restore_into
-from flowledger.services.history.copying import Tally
+from flowledger.services.history import migrate as migration
+from flowledger.services.history import verify as verification
+from flowledger.services.history.audit import MIGRATE, RESTORE, act, place_shown
+from flowledger.services.history.backup import back_up, check_backup
+from flowledger.services.history.backup import restore as restore_into
+from flowledger.services.history.migrate import Tally
 from flowledger.settings import Settings
-from flowledger.wiring.ledgers import decoders
-from flowledger.wiring.places import Source, is_there, opened_source, refuse_same
 
 LISTED = 1000
 """So many differences or problems are listed; all are counted."""
@@ -40,7 +40,7 @@ def backup(file: Path, force: bool) -> None:
     if file.exists() and not force:
         raise UsageError(f"{file} is there already: name another file, or add --force")
     with opened_desk() as desk:
-        at, user = wiring.clock.utc_now(), wiring.user_name()
+        at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
         made = back_up(desk.ledger, file, at=at, user=user, apps=_configured(desk.settings))
     click.echo(f"{file}: {_told(made.counts)}, {file.stat().st_size} bytes")
 
@@ -52,7 +52,7 @@ def backup(file: Path, force: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only read the backup whole and say what it holds.")
 def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
     """Bring a backup back, read whole and checked before anything is written."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     url = target or settings.ledger_url.get_secret_value()
     _hide(settings, url)
     if not file.exists():
@@ -60,10 +60,10 @@ def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"{file} is whole: {_told(check_backup(file, decoders()).counts)}")
         return
-    with wiring.open_ledger_at(url) as ledger:
+    with bootstrap.open_ledger_at(url) as ledger:
         made = restore_into(file, ledger, decoders(), merge=merge)
         told = {"file": file.name, "created_at": made.created_at, **made.counts}
-        ledger.record(act(RESTORE, wiring.clock.utc_now(), wiring.user_name(), told))
+        ledger.record(act(RESTORE, bootstrap.clock.utc_now(), bootstrap.user_name(), told))
     click.echo(f"restored into {place_shown(url)}: {_told(made.counts)}")
 
 
@@ -82,17 +82,17 @@ def migrate(source: str, target: str, dry_run: bool, resume: bool, quarantine: P
 
     Bad files of an old layout are listed and copied aside, and the exit status is 1 then.
     """
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     _hide(settings, source, target)
     refuse_same(source, target)
     aside = None if dry_run else quarantine or Path(f"{Path(source).resolve()}.quarantine")
     with opened_source(source, settings.timezone, aside) as opened:
         if dry_run:
             with _target_if_there(target) as there:
-                tally = moving.would_migrate(opened.ledger, there)
+                tally = migration.would_migrate(opened.ledger, there)
             click.echo(f"{tally.runs} runs would go over, {tally.skipped} are there already")
         else:
-            with wiring.open_ledger_at(target) as ledger:
+            with bootstrap.open_ledger_at(target) as ledger:
                 tally = _migrated(opened, ledger, settings, resume, source)
         return _tell_problems(opened, tally)
 
@@ -102,14 +102,14 @@ def migrate(source: str, target: str, dry_run: bool, resume: bool, quarantine: P
 @_to
 def verify(source: str, target: str) -> int:
     """Compare counts, ids and content hashes; lists every difference, and the exit status is 1 then."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     _hide(settings, source, target)
     refuse_same(source, target)
     if not is_there(target):
         raise UsageError(f"there is no ledger at {place_shown(target)}: look at the path")
-    counts, found = verifying.Counts(), 0
-    with opened_source(source, settings.timezone, None) as opened, wiring.open_ledger_at(target) as ledger:
-        for difference in verifying.differences(
+    counts, found = verification.Counts(), 0
+    with opened_source(source, settings.timezone, None) as opened, bootstrap.open_ledger_at(target) as ledger:
+        for difference in verification.differences(
             opened.ledger, ledger, counts, apps=_configured(settings), only_held=opened.is_old
         ):
             found += 1
@@ -122,11 +122,11 @@ def verify(source: str, target: str) -> int:
 
 def _migrated(opened: Source, ledger: Ledger, settings: Settings, resume: bool, source: str) -> Tally:
     shown = {"from": place_shown(source), "resume": resume}
-    at, user = wiring.clock.utc_now(), wiring.user_name()
+    at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
     ledger.record(act(MIGRATE, at, user, {**shown, "state": "begun"}))
-    tally = moving.migrate(opened.ledger, ledger, resume=resume, apps=_configured(settings))
+    tally = migration.migrate(opened.ledger, ledger, resume=resume, apps=_configured(settings))
     told = {**shown, "state": "ended", **tally.counts(), "problems": len(tally.problems)}
-    ledger.record(act(MIGRATE, wiring.clock.utc_now(), user, told))
+    ledger.record(act(MIGRATE, bootstrap.clock.utc_now(), user, told))
     click.echo(_told(tally.counts()))
     return tally
 
@@ -148,7 +148,7 @@ def _target_if_there(url: str) -> Iterator[Ledger | None]:
     if not is_there(url):
         yield None
         return
-    with wiring.open_ledger_at(url) as ledger:
+    with bootstrap.open_ledger_at(url) as ledger:
         yield ledger
 
 

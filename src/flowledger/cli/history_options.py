@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from flowledger import plugins, wiring
+from flowledger import bootstrap, plugins
 from flowledger.domain.history import RunQuery
 from flowledger.ports import Ledger
-from flowledger.services.history.asking import Apps, Asked, query_of
+from flowledger.services.history.filters import Apps, Asked, query_of
 from flowledger.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -78,12 +78,12 @@ class Desk:
 
     def query(self, asked: Asked) -> RunQuery:
         """Read filters."""
-        return query_of(asked, self.apps, wiring.clock.utc_now(), self.settings.timezone)
+        return query_of(asked, self.apps, bootstrap.clock.utc_now(), self.settings.timezone)
 
 
 @contextmanager
 def opened_desk() -> Iterator[Desk]:
     """Open the ledger of the settings."""
-    settings = wiring.load_settings(need_app=False)
-    with wiring.opened_ledger(settings) as ledger:
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
         yield Desk(settings, ledger)

@@ -18,10 +18,10 @@ from flowledger.domain.run_rows import entry_row, run_row
 from flowledger.domain.runs import Run, missing_reason
 from flowledger.domain.texts import show_controls
 from flowledger.domain.windows import zone
-from flowledger.services.history.asking import key_of
-from flowledger.services.history.exporting import Depth, rows_of, writer_of
-from flowledger.services.history.following import Follower, follow
+from flowledger.services.history.filters import key_of
+from flowledger.services.history.follow import Follower, follow
 from flowledger.services.history.paging import runs_of
+from flowledger.services.history.transfer import Depth, rows_of, writer_of
 
 FORMATS = ("table", "json", "jsonl", "csv")
 HEADINGS = ("time", "app", "run", "status", "seconds", "tokens", "started by", "error")

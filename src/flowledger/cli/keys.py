@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from flowledger import wiring
-from flowledger.domain.access import AccessKey, Role
+from flowledger import bootstrap
+from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
-from flowledger.services.access import create_key, revoke_key
+from flowledger.services.api_keys import create_key, revoke_key
 from flowledger.settings import Settings
 
 ROLES = [role.name.lower() for role in Role]
@@ -46,14 +46,14 @@ def create(name: str, role: str, apps: Sequence[str], days: int | None, as_json:
     """Make a key called NAME and print it: it is shown this once and kept nowhere."""
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError("a key's name has 1 to 100 characters that can be seen")
-    settings, now = wiring.load_settings(need_app=False), wiring.clock.utc_now()
+    settings, now = bootstrap.load_settings(need_app=False), bootstrap.clock.utc_now()
     reach = tuple(dict.fromkeys(_app(settings, each) for each in apps)) if apps else None
-    with wiring.opened_ledger(settings) as ledger:
+    with bootstrap.opened_ledger(settings) as ledger:
         key, secret = create_key(
             ledger,
             name,
             Role[role.upper()],
-            user=wiring.user_name(),
+            user=bootstrap.user_name(),
             at=now,
             apps=reach,
             expires_at=now + timedelta(days=days) if days else None,
@@ -71,8 +71,8 @@ def create(name: str, role: str, apps: Sequence[str], days: int | None, as_json:
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def list_keys(as_json: bool) -> None:
     """List all keys, oldest first, without their secrets."""
-    settings, now = wiring.load_settings(need_app=False), wiring.clock.utc_now()
-    with wiring.opened_ledger(settings) as ledger:
+    settings, now = bootstrap.load_settings(need_app=False), bootstrap.clock.utc_now()
+    with bootstrap.opened_ledger(settings) as ledger:
         rows = [_row(key, now) for key in ledger.access_keys()]
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
@@ -90,9 +90,9 @@ def list_keys(as_json: bool) -> None:
 @click.argument("key")
 def revoke(key: str) -> None:
     """Let KEY, an id or a name, open nothing any more; running servers notice within seconds."""
-    settings = wiring.load_settings(need_app=False)
-    with wiring.opened_ledger(settings) as ledger:
-        revoked = revoke_key(ledger, key, user=wiring.user_name(), at=wiring.clock.utc_now())
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
+        revoked = revoke_key(ledger, key, user=bootstrap.user_name(), at=bootstrap.clock.utc_now())
     click.echo(f"revoked: {revoked.key_id} {revoked.name}")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.errors import UsageError
 from flowledger.services.log_query import LEVELS, LogLine, LogQuery, LogReader, instant_of, pattern_of, shown
 
@@ -51,8 +51,8 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
     directory: Path | None,
 ) -> int:
     """Print the lines that match, newest last; exits with 1 when none does, as grep does."""
-    settings = wiring.load_settings(need_app=False)
-    now, tz = wiring.clock.utc_now(), settings.timezone
+    settings = bootstrap.load_settings(need_app=False)
+    now, tz = bootstrap.clock.utc_now(), settings.timezone
     asked = LogQuery(
         level=level.upper(),
         since=instant_of(since, now, tz) if since else None,

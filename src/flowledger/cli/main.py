@@ -14,7 +14,7 @@ from flowledger.cli.lazy_commands import LazyCommands
 from flowledger.cli.warnings_shown import show_defect, shown_warnings
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
 from flowledger.services.file_modes import let_no_other_write
-from flowledger.services.log_lines import kept_as_before
+from flowledger.services.log_files import kept_as_before
 from flowledger.services.redaction import redacted
 
 EXIT_FAILURE = 1
@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "flowledger.cli.config:config",
     "secrets": "flowledger.cli.secrets:secrets",
     "backfill": "flowledger.cli.backfill:backfill",
-    "catch-up": "flowledger.cli.catch_up:catch_up",
+    "catch-up": "flowledger.cli.backfill:catch_up",
     "history": "flowledger.cli.history:history",
     "logs": "flowledger.cli.logs:logs",
     "storage": "flowledger.cli.storage:storage",

@@ -6,12 +6,11 @@ from datetime import UTC
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import notifications
 from flowledger.domain.messages import Letter
 from flowledger.errors import UsageError
-from flowledger.services.known_facts import Try
-from flowledger.services.requests import RunOrder
-from flowledger.wiring import notifications
+from flowledger.services.report_requests import RunOrder, Try
 
 EXIT_FAILURE = 1
 SHOWN = 100
@@ -28,7 +27,7 @@ def notify() -> None:
 @click.option("--app", metavar="NAME", help="The channels and language of this app. Default: all.")
 def test(names: Sequence[str], app: str | None) -> int:
     """Send a test message through each channel; exits 1 when one does not take it."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     if app:
         settings.app(app)  # an unknown one is refused with the known ones
     with notifications.open_notifications(settings, RunOrder(app=app), Try()) as service:
@@ -51,15 +50,15 @@ def test(names: Sequence[str], app: str | None) -> int:
 @click.option("--all", "everything", is_flag=True, help="Also those whose next try is later.")
 def flush(everything: bool) -> int:
     """Send the messages that wait; exits 1 when some wait on."""
-    settings = wiring.load_settings(need_app=False)
-    with wiring.opened_ledger(settings) as ledger:
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
         if everything:
-            now = wiring.clock.utc_now()
+            now = bootstrap.clock.utc_now()
             for letter in ledger.letters(waiting=True, limit=10_000):
                 ledger.settle(replace(letter, not_before=now))
     with notifications.open_notifications(settings, RunOrder(), Try()) as service:
         sent = service.send_waiting()
-    with wiring.opened_ledger(settings) as ledger:
+    with bootstrap.opened_ledger(settings) as ledger:
         waiting = len(ledger.letters(waiting=True, limit=10_000))
     click.echo(f"{sent} sent, {waiting} waiting" + (" (see flowledger notify list)" if waiting else ""))
     return EXIT_FAILURE if waiting else 0
@@ -69,8 +68,8 @@ def flush(everything: bool) -> int:
 @click.option("--sent", is_flag=True, help="Those that were sent as well.")
 def list_letters(sent: bool) -> int:
     """Show the messages that wait and those that were given up, newest first."""
-    settings = wiring.load_settings(need_app=False)
-    with wiring.opened_ledger(settings) as ledger:
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
         waiting = ledger.letters(waiting=True, limit=SHOWN)
         others = ledger.letters(waiting=False, limit=SHOWN)
     _show("waiting", waiting)

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.progress import shown_progress
 from flowledger.domain.windows import PERIODS
 from flowledger.services.pipeline import outcome
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 
 EXIT_UNCERTIFIED = 3
 
@@ -50,7 +50,7 @@ def run(
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
     else:
-        from flowledger.cli.summary import show_summary  # rich costs a tenth of a second, JSON needs none
+        from flowledger.cli.terminal import show_summary  # rich costs a tenth of a second, JSON needs none
 
         show_summary(result)
     return EXIT_UNCERTIFIED if strict and not result["certificate"]["certified"] else 0
@@ -58,14 +58,14 @@ def run(
 
 def execute(order: RunOrder, *, direct: bool) -> dict[str, Any]:
     """Run an order and give its result object."""
-    wiring.check(order, datetime.now(UTC))
+    bootstrap.check(order, datetime.now(UTC))
     return run_directly(order) if direct else run_on_prefect(order)
 
 
 def run_directly(order: RunOrder, instant: datetime | None = None) -> dict[str, Any]:
     """Run all stages in this process, without Prefect; the period is seen from an instant, now by default."""
     started, instant = time.monotonic(), instant or datetime.now(UTC)
-    with shown_progress() as progress, wiring.open_pipeline(order, instant, progress) as opened:
+    with shown_progress() as progress, bootstrap.open_pipeline(order, instant, progress) as opened:
         pipeline, request = opened
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)
@@ -77,7 +77,7 @@ def run_on_prefect(order: RunOrder) -> dict[str, Any]:
     """Run the flow, on the server the settings name or on an ephemeral one."""
     from flowledger.flows import environment  # Prefect reads its settings when it is imported
 
-    settings = wiring.load_settings()
+    settings = bootstrap.load_settings()
     environment.prepare(
         os.environ, api_url=settings.prefect_api_url, home=settings.output_base_dir / ".prefect"
     )

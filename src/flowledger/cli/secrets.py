@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import auditing
 from flowledger.errors import UsageError
-from flowledger.settings.encryption import encrypt, new_key
-from flowledger.settings.rotation import rotate
+from flowledger.settings.encryption import encrypt, new_key, rotate
 from flowledger.settings.whole_files import write_secret
-from flowledger.wiring import auditing
 
 
 @click.group(short_help="Make keys; encrypt the secrets of settings.")
@@ -33,7 +32,7 @@ def make_key(file: Path | None) -> int:
 @secrets.command("encrypt", short_help="Encrypt one secret for a settings file.")
 def encrypt_one() -> int:
     """Read a secret from standard input, or ask for it, and print what stands for it in a settings file."""
-    keys = wiring.secret_keys()
+    keys = bootstrap.secret_keys()
     text = _asked() if sys.stdin.isatty() else _piped()
     if not text:
         raise UsageError("there is nothing to encrypt: the secret is empty")
@@ -53,7 +52,7 @@ def _piped() -> str:
 @secrets.command("rotate", short_help="Encrypt all secrets again with the newest key.")
 def rotate_all() -> int:
     """Encrypt every secret in config/*.yaml and .env again with the newest key; all of them or none."""
-    rotated = rotate(wiring.settings_root(), wiring.secret_keys())
+    rotated = rotate(bootstrap.settings_root(), bootstrap.secret_keys())
     for each in rotated:
         click.echo(f"{each.file}: {each.secrets} secret(s) encrypted again")
     if rotated:

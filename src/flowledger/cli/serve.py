@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from loguru import logger
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.warnings_shown import shown_warnings
 from flowledger.errors import UsageError
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from flowledger.api.backend import ApiOptions, Backend, ReportDesk
-    from flowledger.services.requests import ReportRequest, RunOrder
+    from flowledger.bootstrap.api import ApiParts
+    from flowledger.services.report_requests import ReportRequest, RunOrder
     from flowledger.settings import Settings
-    from flowledger.wiring.api import ApiParts
 
 BACKLOG = 2048
 PATIENCE_S = 25
@@ -40,15 +40,15 @@ PATIENCE_S = 25
 )
 def serve(host: str | None, port: int | None, no_auth: bool, workers: int) -> None:
     """Serve runs, certificates, statistics, reports and records over HTTP; /openapi.json describes all."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     place = host or settings.api_host
     if no_auth and not is_loopback(place):
         raise UsageError(
             f"--no-auth is for this machine alone, and {place} is not: leave it out and make a key"
             " (flowledger keys create), or listen at 127.0.0.1"
         )
-    with wiring.opened_ledger(settings) as ledger:  # made or upgraded once, before processes want it
-        has_keys = any(key.is_valid(wiring.clock.utc_now()) for key in ledger.access_keys())
+    with bootstrap.opened_ledger(settings) as ledger:  # made or upgraded once, before processes want it
+        has_keys = any(key.is_valid(bootstrap.clock.utc_now()) for key in ledger.access_keys())
     with listening(place, settings.api_port if port is None else port) as listener:
         name, number = listener.getsockname()[:2]
         shown = f"[{name}]" if ":" in name else name
@@ -119,7 +119,7 @@ def make_app(*, keys_wanted: bool) -> "FastAPI":
     """Make the application of one process from the settings; it closes what it opened when it ends."""
     from flowledger.api.app import create_app
 
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     opened = ExitStack()
     backend = opened.enter_context(opened_backend(settings))
     around = _living(settings, opened)
@@ -131,7 +131,7 @@ def _living(settings: "Settings", opened: ExitStack) -> Iterator[None]:
     """Keep the log while a server lives, and close at its end what was opened for it."""
     # A process of its own shows warnings as the command line does.
     shown = shown_warnings() if parent_process() else nullcontext()
-    with shown, wiring.kept_logs(settings), forwarded("uvicorn.error"), opened:
+    with shown, bootstrap.kept_logs(settings), forwarded("uvicorn.error"), opened:
         yield
 
 
@@ -151,12 +151,11 @@ def options_of(settings: "Settings", *, keys_wanted: bool) -> "ApiOptions":
 def opened_backend(settings: "Settings") -> "Iterator[Backend]":
     """Open all that the API stands on."""
     from flowledger.api.backend import Backend, Shelf
+    from flowledger.bootstrap.api import open_api_parts, open_streams
+    from flowledger.bootstrap.records import options_of_records
     from flowledger.records.execution_history import ExecutionHistoryService
     from flowledger.records.log_service import LogService
     from flowledger.records.storage import LedgerLogStorage
-    from flowledger.wiring.api import open_api_parts
-    from flowledger.wiring.records import options_of_records
-    from flowledger.wiring.streams import open_streams
 
     with open_api_parts(settings) as parts, _desk(settings, parts) as desk:
         checks: dict[str, Callable[[], object]] = {"storage": parts.look_at_storage}
@@ -166,7 +165,7 @@ def opened_backend(settings: "Settings") -> "Iterator[Backend]":
         streams = open_streams(settings, coze, parts.ledger)
         yield Backend(
             ledger=parts.ledger,
-            clock=wiring.clock.utc_now,
+            clock=bootstrap.clock.utc_now,
             tz=parts.tz,
             open_for=parts.open_for,
             names=parts.names,
@@ -190,9 +189,9 @@ def _desk(settings: "Settings", parts: "ApiParts") -> "Iterator[ReportDesk | Non
     if not settings.apps:
         yield None
         return
-    from flowledger.api.desk import DirectDesk
+    from flowledger.api.report_queue import DirectDesk
 
-    desk = DirectDesk(parts.ledger, wiring.clock.utc_now, wiring.user_name())
+    desk = DirectDesk(parts.ledger, bootstrap.clock.utc_now, bootstrap.user_name())
     try:
         yield desk
     finally:
@@ -207,23 +206,23 @@ class PrefectDesk:
 
     def check(self, order: "RunOrder") -> "ReportRequest":
         """Read an order without doing anything."""
-        return wiring.check(order, wiring.clock.utc_now())
+        return bootstrap.check(order, bootstrap.clock.utc_now())
 
     def place(self, order: "RunOrder", order_id: str) -> str:
         """Start the app's deployment, and give the id of the run."""
-        from flowledger.flows.orders import place_order
+        from flowledger.flows.report_orders import place_order
 
         return place_order(self.settings.app(order.app).key, order, f"order-{order_id}")
 
     def state(self, reference: str) -> dict[str, Any]:
         """Ask Prefect what became of a run."""
-        from flowledger.flows.orders import state_of_order
+        from flowledger.flows.report_orders import state_of_order
 
         return state_of_order(reference)
 
     def look(self) -> None:
         """See that Prefect answers."""
-        from flowledger.flows.orders import check_scheduler
+        from flowledger.flows.report_orders import check_scheduler
 
         check_scheduler()
 

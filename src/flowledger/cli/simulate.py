@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from flowledger import simulator
+import flowledger_simulator as simulator
 from flowledger.domain.windows import parse_instant, zone
-from flowledger.simulator import credentials
+from flowledger_simulator import credentials
 
 DAYS = 2
 """A made-up world reaches from now back so far, so that yesterday has runs in any time zone."""

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import auditing
 from flowledger.domain.retention import StoredReport
 from flowledger.errors import StorageError
 from flowledger.services.redaction import redacted
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
-from flowledger.wiring import auditing
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
@@ -34,8 +34,8 @@ def storage() -> None:
 @_as_json
 def list_(app: str | None, report_type: str | None, days: int | None, as_json: bool) -> None:
     """List the reports that are kept whole, oldest first."""
-    settings = wiring.load_settings(need_app=False)
-    since = wiring.clock.utc_now() - timedelta(days=days) if days is not None else None
+    settings = bootstrap.load_settings(need_app=False)
+    since = bootstrap.clock.utc_now() - timedelta(days=days) if days is not None else None
     name = settings.app(app).name if app else None
     rows = [
         _row(report, store)
@@ -49,7 +49,7 @@ def list_(app: str | None, report_type: str | None, days: int | None, as_json: b
 @_as_json
 def stats(as_json: bool) -> None:
     """Count reports, files and bytes by app and type; "-" stands for files that no report claims."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     rows = [
         {"storage": store.place, **asdict(each)}
         for store in _stores(settings, None)
@@ -64,7 +64,7 @@ def stats(as_json: bool) -> None:
 @_as_json
 def cleanup(app: str | None, dry_run: bool, as_json: bool) -> None:
     """Remove reports beyond REPORT_RETENTION_DAYS, _COUNT and _MB; never the newest certified one."""
-    results = wiring.clean_storage(app, dry_run=dry_run)
+    results = bootstrap.clean_storage(app, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))
         return
@@ -81,13 +81,13 @@ _CLEANED = ("app", "type", "report", "kept_at", "bytes", "reason")
 @_as_json
 def upload(as_json: bool) -> None:
     """Send what waits on this machine because the storage was away; fails where something still waits."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     problems: list[str] = []
     rows = [_uploaded(spool, problems) for spool in _spools(settings)]
     if any(row["sent"] for row in rows):
         auditing.record_act("UPLOAD", "storage", {"storages": rows}, settings=settings)
     _show(rows, ("storage", "sent", "waiting"), as_json)
-    for folder in wiring.strange_spools(settings):
+    for folder in bootstrap.strange_spools(settings):
         click.echo(
             f"{folder} waits for a storage that is not in the settings: set it again, or move it", err=True
         )
@@ -101,18 +101,20 @@ def upload(as_json: bool) -> None:
 @click.option("--hours", type=click.IntRange(1, 168), help="How long it is good for; default: LINK_HOURS.")
 def link(name: str, app: str | None, hours: int | None) -> None:
     """Print an address that opens a kept file without a log-in for a while (local: its path)."""
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     store = next(_stores(settings, app))
     click.echo(store.link(name, timedelta(hours=hours or settings.link_hours)))
 
 
 def _stores(settings: Settings, app: str | None) -> Iterator[StorageService]:
-    prefixes = (settings.app(app).storage_prefix,) if app else wiring.storage_prefixes(settings)
-    return (wiring.open_store(settings, prefix=prefix, spooled=False) for prefix in prefixes)
+    prefixes = (settings.app(app).storage_prefix,) if app else bootstrap.storage_prefixes(settings)
+    return (bootstrap.open_store(settings, prefix=prefix, spooled=False) for prefix in prefixes)
 
 
 def _spools(settings: Settings) -> Sequence[Spooled]:
-    stores = (wiring.open_store(settings, prefix=prefix) for prefix in wiring.storage_prefixes(settings))
+    stores = (
+        bootstrap.open_store(settings, prefix=prefix) for prefix in bootstrap.storage_prefixes(settings)
+    )
     return [store.backend for store in stores if isinstance(store.backend, Spooled)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from flowledger.services.log_lines import on_stderr
+from flowledger.services.log_files import on_stderr
 from flowledger.services.redaction import redacted
 
 if TYPE_CHECKING:

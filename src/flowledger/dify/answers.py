@@ -9,7 +9,6 @@ from typing import Any
 from urllib3 import HTTPHeaderDict
 
 from flowledger.dify import json_text
-from flowledger.dify.addresses import host_of, path_of
 from flowledger.errors import (
     AuthenticationError,
     FlowledgerError,
@@ -17,6 +16,7 @@ from flowledger.errors import (
     SourceGarbledError,
     SourceRefusedError,
 )
+from flowledger.http.urls import host_of, path_of
 
 SAID_CHARACTERS = 300
 BODY_CHARACTERS = 2000

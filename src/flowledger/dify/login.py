@@ -6,17 +6,19 @@ from threading import Lock
 
 from flowledger.dify.answers import Answer, said
 from flowledger.dify.credentials import (
+    COOKIES_SINCE,
     AdminKey,
     AdminTokens,
     BearerTokens,
     ConsoleToken,
     Credentials,
     EmailPassword,
+    LoginForm,
     Tokens,
     login_document,
+    login_form,
     read_tokens,
 )
-from flowledger.dify.releases import COOKIES_SINCE, LoginForm, login_form
 from flowledger.dify.session import NOTHING, DifySession
 from flowledger.errors import (
     AuthenticationError,

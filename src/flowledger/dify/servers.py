@@ -5,12 +5,11 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
-from flowledger.dify.addresses import normalise
+from flowledger.dify.concurrency import AdaptiveLimiter, Course
 from flowledger.dify.credentials import Credentials
-from flowledger.dify.limiter import AdaptiveLimiter
 from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.session import DifySession, SessionOptions
-from flowledger.dify.steering import Course
+from flowledger.http.urls import normalise
 
 
 class Servers:

@@ -10,13 +10,13 @@ from urllib.parse import urljoin
 
 import orjson
 
-from flowledger.dify.addresses import host_of, join, normalise, origin, path_of
 from flowledger.dify.answers import Answer, Sent, refusal
-from flowledger.dify.limiter import AdaptiveLimiter
-from flowledger.dify.releases import Release
+from flowledger.dify.concurrency import AdaptiveLimiter
+from flowledger.dify.credentials import Release
 from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s
 from flowledger.dify.transport import Transport, TransportOptions
 from flowledger.errors import SourceGarbledError, SourceRefusedError
+from flowledger.http.urls import host_of, join, normalise, origin, path_of
 from flowledger.ports import Clock
 
 MOST_REDIRECTS = 3

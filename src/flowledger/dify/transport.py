@@ -17,11 +17,11 @@ from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
 from flowledger import __version__
-from flowledger.dify.addresses import host_of, is_loopback
 from flowledger.dify.answers import Answer, Sent
 from flowledger.dify.failures import Attempt, translate
-from flowledger.dify.pools import POOLS
 from flowledger.errors import AuthenticationError, SettingsError, SourceGarbledError, SourceRefusedError
+from flowledger.http.pools import POOLS
+from flowledger.http.urls import host_of, is_loopback
 
 STANDING_HEADERS = {
     "User-Agent": f"flowledger/{__version__}",

@@ -18,7 +18,7 @@ from flowledger.domain.record_checks import (
     kind_of,
     shortened,
 )
-from flowledger.domain.recorded import raw_of
+from flowledger.domain.record_kinds import raw_of
 from flowledger.domain.runs import Json
 from flowledger.errors import RecordConflictError, UsageError
 

@@ -19,7 +19,7 @@ from flowledger.domain.record_checks import (
     checked_word,
     kind_of,
 )
-from flowledger.domain.recorded import LOG, instant_of, known_status, raw_of, record_of, status_of
+from flowledger.domain.record_kinds import LOG, instant_of, known_status, raw_of, record_of, status_of
 from flowledger.domain.runs import Detailed, Entry, Json, RunStatus
 from flowledger.errors import RecordConflictError, UsageError
 

@@ -7,19 +7,19 @@ from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from flowledger.domain.costs import cost_of
-from flowledger.domain.enrichment import Level
-from flowledger.domain.quantiles import Histogram
-from flowledger.domain.reports import conversation_of, user_of
+from flowledger.domain.report_heading import conversation_of, user_of
 from flowledger.domain.runs import (
     OPEN_FOR,
     Detail,
     Entry,
+    Level,
     Missing,
     NodeExecution,
     Run,
     RunStatus,
     missing_reason,
 )
+from flowledger.domain.statistics import Histogram
 from flowledger.domain.texts import clip
 
 KEPT_TROUBLES = 50

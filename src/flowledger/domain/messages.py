@@ -1,11 +1,17 @@
 """What is told to people: notices, the messages made of them, and letters that wait to be sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
+from itertools import islice
 
-from flowledger.domain.runs import AppKey, Json
+from flowledger.domain.figures import Figures, Trouble
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey, Json, RunStatus
+from flowledger.domain.texts import clip, one_line
+from flowledger.domain.windows import CUSTOM, Window, iso
 
 
 class Occasion(StrEnum):
@@ -95,3 +101,102 @@ class Letter:
     problem: str = ""
     sent_at: datetime | None = None
     given_up: bool = False
+
+
+TOLD_FAILURES = 5
+"""How many failed runs a result names; the report has all of them."""
+
+KEPT_LOCALLY = "kept on this machine until the storage takes it; the next run uploads it"
+"""Begins the note of a result whose files wait on this machine."""
+
+_LONGEST_ERROR = 300
+_LONGEST_REASON = 220
+_FAILED = (RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED)
+
+
+def occasion_of(result: Mapping[str, Json]) -> Occasion:
+    """Choose how a finished run is told: what is not certified needs somebody's eyes."""
+    certificate = result.get("certificate")
+    if isinstance(certificate, Mapping) and certificate.get("certified") is False:
+        return Occasion.UNCERTIFIED
+    return Occasion.SUCCESS
+
+
+def notice_id(occasion: Occasion, *parts: str) -> str:
+    """Name an outcome: the same parts give the same id in every process.
+
+    ``parts`` identify it, such as a flow run and its try; a long id is shortened and stays distinct.
+    """
+    whole = "-".join((*parts, str(occasion)))
+    if len(whole) <= 100 and all(part for part in parts):
+        return whole
+    return f"{sha256(whole.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}-{occasion}"
+
+
+def kept_note(reason: str) -> str:
+    """Say that files wait on this machine: what follows from it first, why after it."""
+    return f"{KEPT_LOCALLY}: {clip(one_line(reason), _LONGEST_REASON)}"
+
+
+def kept_reason(notes: Iterable[str]) -> str | None:
+    """Find why files wait on this machine, empty where no note says why; None where none of them waits."""
+    found = (note.removeprefix(KEPT_LOCALLY) for note in notes if note.startswith(KEPT_LOCALLY))
+    reason = next(found, None)
+    return None if reason is None else reason.removeprefix(":").strip()
+
+
+def told_failures(figures: Figures) -> Sequence[Mapping[str, Json]]:
+    """Name the newest failed runs as plain values, for people who read no report."""
+    return [_told(trouble) for trouble in islice(figures.failures, TOLD_FAILURES)]
+
+
+def _told(trouble: Trouble) -> Mapping[str, Json]:
+    return {
+        "run_id": trouble.run_id,
+        "at": trouble.at.isoformat(),
+        "status": trouble.source_status,
+        "node": one_line(trouble.node or ""),
+        "error": clip(one_line(trouble.error), _LONGEST_ERROR),
+    }
+
+
+def comparable(figures: Figures) -> Mapping[str, Json]:
+    """Give the figures that the next period is compared with; they are kept in the audit trail."""
+    return {
+        "runs": figures.runs,
+        "failed": failed_of({str(status): count for status, count in figures.by_status.items()}),
+        "users": len(figures.users),
+        "total_tokens": figures.total_tokens,
+    }
+
+
+def failed_of(by_status: Mapping[str, Json]) -> int:
+    """Count the runs that did not end as they should: failed, partial and interrupted ones."""
+    counts = (by_status.get(str(status), 0) for status in _FAILED)
+    return sum(count for count in counts if isinstance(count, int))
+
+
+def previous_figures(operations: Iterable[Operation], period: str, window: Window) -> Mapping[str, Json]:
+    """Give the figures of the certified report whose window ends where this one begins, newest first.
+
+    ``operations`` are those of one app, newest first.  Empty where that period was never proved complete: a
+    comparison with a part of it, or with any other period, would mislead.
+    """
+    for operation in operations:
+        if operation.operation_type != "REPORT" or operation.subject != period:
+            continue
+        figures = operation.data.get("figures")
+        if _is_before(operation.data, period, window) and isinstance(figures, Mapping):
+            return dict(figures)
+    return {}
+
+
+def _is_before(report: Mapping[str, Json], period: str, window: Window) -> bool:
+    """Whether a report is about the period before a window; of a chosen window, one as long."""
+    if period == CUSTOM:
+        ends = window.after - 1
+        first = iso(max(0, ends - window.seconds + 1))
+        is_neighbour = report.get("window") == f"{first}/{iso(ends)}"
+    else:
+        is_neighbour = str(report.get("window", "")).endswith(f"/{iso(window.after - 1)}")
+    return is_neighbour and report.get("certified") is True

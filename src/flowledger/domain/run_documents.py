@@ -13,9 +13,20 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from flowledger.domain.enrichment import UNREAD, Level, level_of
 from flowledger.domain.run_rows import instant
-from flowledger.domain.runs import AppKey, Creator, Detail, Detailed, Entry, Missing, Run, RunStatus
+from flowledger.domain.runs import (
+    UNREAD,
+    AppKey,
+    Creator,
+    Detail,
+    Detailed,
+    Entry,
+    Level,
+    Missing,
+    Run,
+    RunStatus,
+    level_of,
+)
 
 FORMAT = "flowledger-run/1"
 Document = dict[str, Any]

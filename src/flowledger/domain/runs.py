@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 Json = object
 """Any parsed JSON value."""
@@ -164,3 +164,26 @@ def missing_reason(detail: Detail) -> str | None:
             return reason
         case _:
             return None
+
+
+UNREAD = Missing("not read yet")
+"""What a ledger tells of a detail that was never asked for."""
+
+
+class Level(IntEnum):
+    """Depth of detail, in order."""
+
+    NONE = 0
+    RUN = 1
+    NODES = 2
+
+
+def level_of(detail: Detail) -> Level:
+    """Tell how deep a detail goes."""
+    match detail:
+        case Missing():
+            return Level.NONE
+        case Detailed(nodes=Missing()):
+            return Level.RUN
+        case _:
+            return Level.NODES

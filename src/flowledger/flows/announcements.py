@@ -9,9 +9,8 @@ from prefect.client.schemas.objects import StateType
 from pydantic import Field
 
 from flowledger.domain.messages import Occasion
-from flowledger.flows.hooks import reason_of
 from flowledger.flows.logs import forwarded_to
-from flowledger.flows.telling import tell_trouble
+from flowledger.flows.notifications import reason_of, tell_trouble
 
 FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.PENDING)
 

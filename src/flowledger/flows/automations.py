@@ -20,10 +20,9 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flowledger.flows.deployment_checks import PROCESS
 from flowledger.flows.environment import QUIET
-from flowledger.flows.registration import HEARTBEAT_S, Place, imported
-from flowledger.services.deploying import MARK
+from flowledger.flows.registration import HEARTBEAT_S, PROCESS, Place, imported
+from flowledger.services.deploy import MARK
 
 ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
 ANNOUNCEMENT = "announce-dead-run"

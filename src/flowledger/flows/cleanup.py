@@ -6,23 +6,22 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger, runtime
 from pydantic import Field
 
-from flowledger import wiring
-from flowledger.flows.hooks import announce_failure
+from flowledger import bootstrap
 from flowledger.flows.logs import forwarded_to
-from flowledger.flows.telling import tell_what_waits
+from flowledger.flows.notifications import announce_failure, tell_what_waits
 from flowledger.settings import AppSettings, Settings
 
 
 def _archived(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
     if find_spec("pyarrow") is None and not _limits_runs():
         return []  # an extra, which nobody needs who keeps everything
-    from flowledger.wiring.archives import archive_nightly
+    from flowledger.bootstrap.archives import archive_nightly
 
     return archive_nightly(app, dry_run=dry_run)
 
 
 def _limits_runs() -> bool:
-    settings = wiring.load_settings(need_app=False)
+    settings = bootstrap.load_settings(need_app=False)
     kept: tuple[Settings | AppSettings, ...] = (settings, *settings.apps)
     return any(each.run_retention_days or each.run_retention_count or each.run_retention_mb for each in kept)
 
@@ -52,7 +51,7 @@ def cleanup_storage_flow(
     """
     logger = get_run_logger()
     with forwarded_to(logger):
-        results = wiring.clean_storage(app, dry_run=dry_run)
+        results = bootstrap.clean_storage(app, dry_run=dry_run)
         # Bad news of the night need not wait for the next day's run.
         tell_what_waits()
         archived = _archived(app, dry_run=dry_run)

@@ -15,21 +15,18 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flowledger import wiring
-from flowledger.domain.notices import occasion_of
+from flowledger import bootstrap
+from flowledger.domain.messages import occasion_of
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError
 from flowledger.flows.artifacts import publish
-from flowledger.flows.backfill import catch_up_after_run
-from flowledger.flows.hooks import announce_failure
-from flowledger.flows.logs import RunLog, forwarded_to
-from flowledger.flows.progress import LogProgress
-from flowledger.flows.run_apps import note_app
+from flowledger.flows.backfill_runs import catch_up_after_run
+from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
+from flowledger.flows.notifications import announce_failure, tell_result
 from flowledger.flows.task_runners import stages_on
-from flowledger.flows.telling import tell_result
 from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
-from flowledger.services.reporting import Report
-from flowledger.services.requests import ReportRequest, RunOrder
+from flowledger.services.report import Report
+from flowledger.services.report_requests import ReportRequest, RunOrder
 
 Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
 
@@ -49,7 +46,7 @@ def opened(errand: Errand, logger: RunLog) -> Iterator[tuple[Pipeline, ReportReq
     progress = LogProgress(logger)
     with (
         forwarded_to(logger),
-        wiring.open_pipeline(errand.order, errand.instant, progress) as parts,
+        bootstrap.open_pipeline(errand.order, errand.instant, progress) as parts,
     ):
         # In a process of Dask's nothing was noted yet.
         note_app(runtime.flow_run.id, parts[0].app_name)
@@ -115,7 +112,7 @@ def name_flow_run() -> str:
     period = "custom" if bounded else parameters.get("period") or "yesterday"
     app = parameters.get("app")
     try:
-        known = wiring.load_settings().app(app)
+        known = bootstrap.load_settings().app(app)
         note_app(runtime.flow_run.id, known.name, known.id)
         app, tz = known.name, zone(parameters.get("timezone") or known.timezone)
         if period in CALENDAR_PERIODS:
@@ -195,11 +192,11 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
 
 
 def _run_stages(errand: Errand, started: float, notify_on_complete: bool) -> dict[str, Any]:
-    with stages_on(wiring.load_settings().task_runner) as run_stage:
+    with stages_on(bootstrap.load_settings().task_runner) as run_stage:
         collected = run_stage(fetch_logs_task, errand=errand)
         enriched = run_stage(enrich_logs_task, errand=errand, collected=collected)
         report = run_stage(generate_reports_task, errand=errand, collected=collected, enriched=enriched)
-    with wiring.open_pipeline(errand.order, errand.instant) as (pipeline, request):
+    with bootstrap.open_pipeline(errand.order, errand.instant) as (pipeline, request):
         duration_s = time.monotonic() - started
         result = outcome(pipeline, request, collected, enriched, report, duration_s)
     # Left out are good news only: that something is not proved is always told.

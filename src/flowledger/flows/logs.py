@@ -12,15 +12,49 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger as program_log
 from prefect import runtime
+from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
 from flowledger.errors import FlowledgerError, SettingsError
-from flowledger.flows.run_apps import app_names
-from flowledger.services.log_lines import SHOWN, is_kept, kept_as_before, on_stderr
+from flowledger.services.log_files import SHOWN, is_kept, kept_as_before, on_stderr
 from flowledger.services.redaction import redacted
 
 if TYPE_CHECKING:
     from loguru import Message, Record
+
+
+MOST_REMEMBERED = 100
+"""Flow runs of one process; the oldest are forgotten."""
+
+_lock = Lock()
+_known: dict[str, dict[str, str]] = {}
+
+
+def note_app(flow_run_id: str | None, name: str | None, app_id: str | None = None) -> None:
+    """Note which app a flow run is about: from now on all its lines say so; what was noted first stays."""
+    names = {key: value for key, value in (("app", name), ("app_id", app_id)) if value}
+    if not flow_run_id or not names:
+        return
+    with _lock:
+        _known[flow_run_id] = {**names, **_known.pop(flow_run_id, {})}
+        while len(_known) > MOST_REMEMBERED:
+            del _known[next(iter(_known))]
+
+
+def app_names(flow_run_id: str | None) -> Mapping[str, str]:
+    """Give the app as metadata of a line: as it was noted, or else as the run's own parameters say."""
+    if flow_run_id is None:
+        return {}
+    return _known.get(flow_run_id) or _asked_for(flow_run_id)
+
+
+def _asked_for(flow_run_id: str) -> dict[str, str]:
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or str(context.flow_run.id) != flow_run_id:
+        return {}
+    app = (context.parameters or {}).get("app")
+    return {"app": str(app)} if app else {}
+
 
 RunLog = Logger | LoggerAdapter[Any]
 """A task's or flow's log, as Prefect gives it."""
@@ -211,3 +245,31 @@ _tap = RunLogTap()
 for _name in RUN_LOGS:
     # As soon as there are flows: Prefect itself writes to these logs before and after a flow's own code.
     logging.getLogger(_name).addFilter(_tap)
+
+
+STEP = 1000
+"""How many steps lie between two lines; a run log is read by people."""
+
+
+@dataclass(slots=True)
+class LogProgress:
+    """Writes stages and notes to a logger."""
+
+    logger: RunLog
+    name: str = ""
+    steps: int = 0
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage of so many steps."""
+        self.name, self.steps = name, 0
+        self.logger.info("%s%s", name, "" if total is None else f": {total} runs")
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps further."""
+        before, self.steps = self.steps, self.steps + steps
+        if before // STEP != self.steps // STEP:
+            self.logger.info("%s: %d so far", self.name, self.steps)
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+        self.logger.info("%s", text)

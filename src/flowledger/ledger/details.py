@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flowledger.domain.costs import cost_of
-from flowledger.domain.enrichment import UNREAD, Level, level_of
 from flowledger.domain.history import RunFacts
-from flowledger.domain.runs import Detail, Detailed, Entry, Missing, Run
+from flowledger.domain.runs import UNREAD, Detail, Detailed, Entry, Level, Missing, Run, level_of
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
 from flowledger.ports import Decoder

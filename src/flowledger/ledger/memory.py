@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from threading import RLock
 from typing import Self
 
-from flowledger.domain.access import AccessKey
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.history import (
     EVERY_OPERATION,
     AppSummary,
@@ -24,7 +23,7 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Run
+from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Level, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import LEFT_OUT, HeldDetail, facts_of, is_pending, rebuild, replaces, summarise
 from flowledger.ledger.letters import never_posted, settled, waits

@@ -1,12 +1,12 @@
-"""One POST to a robot or receiver: the only place that speaks HTTP, and what may be told of it.
+"""One POST to a robot or receiver: the only place that speaks HTTP, and what its answer means."""
 
-An address holds the robot's key, so an error names the host alone and carries no error of a library.
-"""
-
+import json
 import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse as WireResponse
 from socket import socket
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from flowledger import __version__
-from flowledger.deadlines import DeadlineReader
 from flowledger.errors import ChannelBusyError, FlowledgerError, MessageRefusedError
+from flowledger.http.pools import DeadlineReader
 
 if TYPE_CHECKING:  # urllib3 declares these for type checkers only
     from urllib3._base_connection import BaseHTTPConnection, BaseHTTPSConnection
+
 
 DEADLINE_S = 20.0
 CONNECT_S = 10.0
@@ -218,3 +219,46 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((wire.ProtocolError,), "the connection broke before the answer was complete"),
     ((wire.DecodeError, requests.exceptions.ContentDecodingError), "the answer is not what it claims to be"),
 )
+
+
+_LATER = frozenset({302, 303, 307, 408, 425, 429})
+"""Besides 5xx; a temporary redirection is often a log-in page between us and the receiver."""
+
+
+def check_status(reply: Reply) -> None:
+    """Let a 2xx pass.
+
+    :raises ChannelBusyError: when trying later may help, with the wait that was asked for;
+        MessageRefusedError: when it will not.
+    """
+    status = reply.status
+    if 200 <= status < 300:
+        return
+    if status in _LATER or status >= 500:
+        raise ChannelBusyError(f"{reply.place}: HTTP {status}", retry_after_s=retry_after_s(reply))
+    what = (
+        "redirects elsewhere, which is not followed" if 300 <= status < 400 else "does not accept the message"
+    )
+    raise MessageRefusedError(f"{reply.place}: HTTP {status}: it {what}; check the channel's address and key")
+
+
+def retry_after_s(reply: Reply) -> float | None:
+    """Give the seconds to wait that an answer asks for, as a number or as a date; None where it does not."""
+    asked = reply.headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return float(asked[:9])
+    try:
+        at = parsedate_to_datetime(asked)
+    except ValueError:
+        return None
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max((aware - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def json_object(reply: Reply) -> Mapping[str, Any]:
+    """Give the JSON object of an answer; empty where it is anything else."""
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,23 +1,212 @@
-"""Messages from templates: files that people may replace, with the packaged ones behind them.
+"""Messages from templates in a sandbox: files that people may replace, with packaged ones behind them."""
 
-A channel's body is ``<channel>.<language>.md.j2`` or ``.txt.j2``, its HTML ``.html.j2`` where it takes both;
-the subject is ``subject.<language>.txt.j2``.
-"""
-
+import shlex
 import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateNotFound
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateNotFound, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment
 from loguru import logger
+from markupsafe import Markup, escape
 
 from flowledger.domain.messages import Message, Notice
-from flowledger.domain.texts import one_line
+from flowledger.domain.texts import clip, one_line
 from flowledger.errors import SettingsError
-from flowledger.notify.sandbox import BoundedEnvironment, limited_steps
-from flowledger.notify.template_filters import HTML, filters_for, markup_of
+from flowledger.notify.escaping import ESCAPES
 from flowledger.notify.views import data_of, view_of
+
+MOST_STEPS = 20_000
+"""Turns of loops and calls, all together, of one rendering: a message has hundreds."""
+LARGEST = 1_000_000
+"""Characters, items or digits of what one multiplication makes."""
+
+
+class _Steps:
+    """How many steps a rendering may still take."""
+
+    left = MOST_STEPS
+
+
+_steps: ContextVar[_Steps | None] = ContextVar("steps", default=None)
+
+
+@contextmanager
+def limited_steps() -> Iterator[None]:
+    """Let what is rendered inside take so many steps, and no more."""
+    token = _steps.set(_Steps())
+    try:
+        yield
+    finally:
+        _steps.reset(token)
+
+
+def _take(count: int = 1) -> None:
+    steps = _steps.get()
+    if steps is None:
+        return
+    steps.left -= count
+    if steps.left < 0:
+        raise SecurityError(f"the template takes more than {MOST_STEPS:,} steps: a loop in it has no end")
+
+
+def _counted(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        _take()
+        yield item
+
+
+def _counted_range(*bounds: int) -> range:
+    found = range(*bounds)
+    _take(len(found))
+    return found
+
+
+class BoundedEnvironment(SandboxedEnvironment):
+    """Jinja's sandbox, whose loops, calls, ranges and multiplications are bounded too."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters["_counted"] = _counted
+        self.globals["range"] = _counted_range
+        del self.globals["lipsum"]
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call what a template calls, as one step."""
+        _take()
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Multiply, or raise to a power, what stays small."""
+        is_large = _is_large_power if operator == "**" else _is_large_copy
+        if is_large(left, right):
+            raise SecurityError(f"the template makes more than {LARGEST:,} of something")
+        return super().call_binop(context, operator, left, right)
+
+    def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
+        for loop in list(source.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
+        return super()._generate(source, *args, **options)
+
+
+def _is_large_power(base: Any, exponent: Any) -> bool:
+    return isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > LARGEST
+
+
+def _is_large_copy(left: Any, right: Any) -> bool:
+    sizes = [len(each) if hasattr(each, "__len__") else abs(each) for each in (left, right)]
+    return any(hasattr(each, "__len__") for each in (left, right)) and sizes[0] * sizes[1] > LARGEST
+
+
+Filters = Mapping[str, Callable[..., Any]]
+
+
+PLAIN, HTML = "plain", "html"
+
+
+def markup_of(channel: str, extension: str) -> str:
+    """Name the markup that a template of a channel is written in."""
+    if extension == HTML:
+        return HTML
+    return channel if channel in _ROBOTS and extension == "md" else PLAIN
+
+
+def filters_for(markup: str) -> Filters:
+    """Give the filters of a markup: ``esc``, ``link`` and ``strong`` as it needs them, and the others."""
+    return {**_COMMON, **_BY_MARKUP[markup]}
+
+
+def show_number(value: float) -> str:
+    """Write a whole number with thousands separated: 1,234,567."""
+    return f"{value:,}"
+
+
+def show_signed(value: float) -> str:
+    """Write a difference with its sign: +12, -3, ±0."""
+    return f"{value:+,}" if value else "±0"
+
+
+def show_percent(value: float) -> str:
+    """Write a change in per cent with its sign: +12.5%; beyond a thousand without decimals."""
+    return f"{value:+,.1f}%" if abs(value) < 1000 else f"{value:+,.0f}%"
+
+
+def show_duration(seconds: float) -> str:
+    """Write seconds as people read them: 0.8 s, 3 min 5 s, 2 h 4 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_web(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https")
+    except ValueError:
+        return False
+
+
+def _markdown_link(escaped: Callable[[str], str]) -> Callable[[str, str], str]:
+    def link(url: str, label: str) -> str:
+        if not _is_web(url):
+            return escaped(url)
+        safe = "".join(_URL_ESCAPES.get(sign, sign) for sign in url)
+        return f"[{escaped(label)}]({safe})"
+
+    return link
+
+
+_URL_ESCAPES = {sign: f"%{ord(sign):02X}" for sign in " ()<>[]\n\r\t"}
+
+
+def _plain_link(url: str, label: str) -> str:
+    return url if label == url or not _is_web(url) else f"{label}: {url}"
+
+
+def _html_link(url: str, label: str) -> Markup:
+    if not _is_web(url):
+        return escape(url)
+    return Markup('<a href="{}">{}</a>').format(url, label)
+
+
+def _markdown(escaped: Callable[[str], str]) -> Filters:
+    return {
+        "esc": lambda value: escaped(str(value)),
+        "strong": lambda value: f"**{escaped(str(value))}**",
+        "link": _markdown_link(escaped),
+    }
+
+
+_COMMON: Filters = {
+    "number": show_number,
+    "signed": show_signed,
+    "percent": show_percent,
+    "duration": show_duration,
+    "clip": clip,
+    "oneline": one_line,
+    "shell": shlex.quote,
+}
+_PLAIN: Filters = {"esc": str, "strong": str, "link": _plain_link}
+_HTML: Filters = {
+    "esc": escape,
+    "strong": lambda value: Markup("<b>{}</b>").format(value),
+    "link": _html_link,
+}
+_ROBOTS: Mapping[str, Filters] = {name: _markdown(escape_in) for name, escape_in in ESCAPES.items()}
+_BY_MARKUP: Mapping[str, Filters] = {PLAIN: _PLAIN, HTML: _HTML, **_ROBOTS}
+
 
 PACKAGED = Path(__file__).parent / "templates"
 SUFFIX = ".j2"

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flowledger.domain.messages import Notice, Occasion
-from flowledger.domain.notices import KEPT_LOCALLY, failed_of, kept_reason
+from flowledger.domain.messages import KEPT_LOCALLY, Notice, Occasion, failed_of, kept_reason
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import mend, one_line, show_controls
 

@@ -9,10 +9,8 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.domain.texts import mend
-from flowledger.notify.answers import check_status
-from flowledger.notify.posting import JSON_TYPE, post
-from flowledger.notify.robots import compose
-from flowledger.notify.signing import webhook_headers
+from flowledger.notify.chat_bots import compose, webhook_headers
+from flowledger.notify.posting import JSON_TYPE, check_status, post
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.markup import cut
-from flowledger.notify.pacing import Budget, Pacer
+from flowledger.notify.chat_bots import Dialect, Robot
+from flowledger.notify.escaping import cut
 from flowledger.notify.posting import form_of, post
-from flowledger.notify.robots import Dialect, Robot
+from flowledger.notify.rate_limit import Budget, Pacer
 
 MARKDOWN_BYTES = 4096
 TEXT_BYTES = 2048

@@ -5,13 +5,15 @@ Importing opens nothing: ``log_service`` reads the settings and opens the ledger
 
 from flowledger.domain.coze_executions import NOT_GIVEN
 from flowledger.records.execution_history import ExecutionHistoryService
-from flowledger.records.formatter import LogFormatter
 from flowledger.records.lazy import log_service
-from flowledger.records.log_service import LogService, load_default_config
-from flowledger.records.models import WorkflowExecutionLog, WorkflowOperationLog
+from flowledger.records.log_service import LogService, WorkflowLogger, load_default_config
+from flowledger.records.models import (
+    OPERATION_TYPES,
+    LogFormatter,
+    WorkflowExecutionLog,
+    WorkflowOperationLog,
+)
 from flowledger.records.storage import BaseLogStorage, DatabaseLogStorage, FileLogStorage, create_storage
-from flowledger.records.words import OPERATION_TYPES
-from flowledger.records.workflow_logger import WorkflowLogger
 
 __all__ = [
     "NOT_GIVEN",

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 from uuid import uuid4
 
+from flowledger.bootstrap import clock, user_name
+from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.certificates import Scope
 from flowledger.domain.coze_executions import NOT_GIVEN, NotGiven, begun, changed, created
 from flowledger.domain.executions import Record
 from flowledger.domain.history import HistoryPage, Place, RunKey, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_checks import checked_id, checked_word
-from flowledger.domain.recorded import COZE, KINDS, record_of
+from flowledger.domain.record_kinds import COZE, KINDS, record_of
 from flowledger.domain.runs import AppKey, Detailed, Entry, Json, Run
 from flowledger.domain.windows import LATEST, Window
 from flowledger.errors import RecordNotFoundError, UsageError
 from flowledger.ports import Ledger
-from flowledger.records.legacy import LegacyFiles
-from flowledger.wiring import clock, user_name
-from flowledger.wiring.records import limits_of_records, open_record_ledger, options_of_records
+from flowledger.records.legacy_files import LegacyFiles
 
 LARGEST_PAGE = 100
 SKIPPED_AT_ONCE = 1000

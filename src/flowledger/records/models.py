@@ -1,10 +1,13 @@
-"""What is logged, as values of a program."""
+"""What is logged, as values of a program, and as text for people."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from flowledger.wiring import clock
+from flowledger.bootstrap import clock
+from flowledger.domain.record_checks import shortened
+from flowledger.errors import UsageError
 
 
 def present() -> str:
@@ -95,3 +98,70 @@ class WorkflowOperationLog:
             data.get("user"),
             data.get("data") or {},
         )
+
+
+EXECUTIONS = "workflow_executions"
+OPERATIONS = "workflow_operations"
+_LOG_TYPES: Mapping[str, str] = {
+    word: log_type
+    for log_type in (EXECUTIONS, OPERATIONS)
+    for one in (log_type.removesuffix("s"), log_type.removeprefix("workflow_").removesuffix("s"))
+    for word in (one, f"{one}s", f"{one}_log", f"{one}_logs")
+}
+OPERATION_TYPES = (
+    *("CREATE", "UPDATE", "DELETE", "PUBLISH", "EXECUTE", "CANCEL", "RESUME", "RETRY"),
+    *("APPROVE", "REJECT", "IMPORT", "EXPORT", "MIGRATE", "CLEANUP", "CONFIG"),
+)
+"""What usually happens to a workflow; other words are kept as well."""
+
+
+def log_type_of(word: object) -> str:
+    """Give the kind of log that a word means: ``EXECUTIONS`` or ``OPERATIONS``.
+
+    :raises UsageError: for an unknown word.
+    """
+    known = _LOG_TYPES.get(word.lower()) if isinstance(word, str) else None
+    if known is None:
+        raise UsageError(f"unknown type of log {shortened(word)}: {EXECUTIONS} or {OPERATIONS}")
+    return known
+
+
+_EXECUTION = ("start_time", "status", "workflow_id", "execution_id", "end_time")
+_OPERATION = ("timestamp", "operation_type", "workflow_id", "operation_id", "user")
+
+
+class LogFormatter:
+    """Writes an execution or an operation, as ``LogService`` gives them, as a line, as JSON or as a table."""
+
+    def line(self, log: Mapping[str, Any]) -> str:
+        """Give one line: when, what, of which workflow, and the last message or the data."""
+        told = " ".join(_cell(log.get(name)) for name in _fields(log))
+        messages = log.get("messages")
+        more = messages[-1] if isinstance(messages, list) and messages else log.get("data")
+        return f"{told} {_cell(more)}" if more else told
+
+    def json(self, log: Mapping[str, Any], *, indent: int | None = None) -> str:
+        """Give JSON; on one line where no indent is asked for."""
+        return json.dumps(log, ensure_ascii=False, indent=indent)
+
+    def table(self, logs: Sequence[Mapping[str, Any]]) -> str:
+        """Give a table of logs of one kind, a line for each below a line of names."""
+        if not logs:
+            return ""
+        names = _fields(logs[0])
+        rows = [names, *(tuple(_cell(log.get(name)) for name in names) for log in logs)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(lines)
+
+
+def _fields(log: Mapping[str, Any]) -> tuple[str, ...]:
+    return _OPERATION if "operation_id" in log else _EXECUTION
+
+
+def _cell(value: object) -> str:
+    """Write a value so that it stays on its line and moves no cursor."""
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -6,6 +6,8 @@ from threading import Lock
 from typing import Any, Self
 from uuid import uuid4
 
+from flowledger.bootstrap import clock, user_name
+from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.executions import Record, logged, refuse_other_workflow, same_json
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.domain.operations import Operation
@@ -18,17 +20,14 @@ from flowledger.domain.record_checks import (
     checked_word,
     kind_of,
 )
-from flowledger.domain.recorded import KINDS, LOG, raw_of, record_of
+from flowledger.domain.record_kinds import KINDS, LOG, raw_of, record_of
 from flowledger.domain.runs import AppKey, Detailed, Entry, Run
 from flowledger.errors import RecordConflictError, RecordNotFoundError, UsageError
 from flowledger.ports import Ledger
-from flowledger.records.filters import Filters, find_executions, find_operations
-from flowledger.records.legacy import LegacyFiles
-from flowledger.records.models import WorkflowOperationLog
-from flowledger.records.words import EXECUTIONS, log_type_of
-from flowledger.settings.records import RecordOptions
-from flowledger.wiring import clock, user_name
-from flowledger.wiring.records import limits_of_records, open_record_ledger, options_of_records
+from flowledger.records.legacy_files import LegacyFiles
+from flowledger.records.models import EXECUTIONS, WorkflowOperationLog, log_type_of
+from flowledger.records.queries import Filters, find_executions, find_operations
+from flowledger.settings.record_options import RecordOptions
 
 DELETED_AT_ONCE = 500
 

@@ -1,8 +1,14 @@
 """Single values as reports show them."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from typing import Any
+
+from flowledger.domain.figures import Figures
+from flowledger.domain.texts import defuse
+from flowledger.reports.catalogue import Texts
 
 ABSENT = "N/A"
 
@@ -45,3 +51,48 @@ def creator_of(row: dict[str, Any]) -> tuple[str | None, str]:
     if user := as_mapping(row.get("created_by_end_user")):
         return "end_user", str(user.get("session_id", ABSENT))
     return None, ABSENT
+
+
+EXCEL_LIMIT = 32_767
+"""UTF-16 units that a cell of Excel holds."""
+
+__all__ = ["EXCEL_LIMIT", "cut_cell", "defuse"]
+
+
+def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:
+    """Cut a text to Excel's limit at a character border, the note included; tell whether it was cut.
+
+    The note says how long (``{length}``) the whole text is.
+    """
+    if len(text) * 2 <= EXCEL_LIMIT or _units(text) <= EXCEL_LIMIT:
+        return text, False
+    note = note.format(length=length)
+    room = 2 * (EXCEL_LIMIT - _units(note))
+    kept = text.encode("utf-16-le")[:room].decode("utf-16-le", "ignore")
+    return kept + note, True
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def cost_text(cost: Mapping[str, Decimal], *, named: bool = False) -> str:
+    """Write costs to six places: the bare number of a single currency, else each with its currency.
+
+    ``named`` names the currency of a single one too.
+    """
+    if not cost:
+        return f"{Decimal(0):.6f}"
+    if len(cost) == 1 and not named:
+        return f"{next(iter(cost.values())):.6f}"
+    return "; ".join(f"{price:.6f} {currency}".strip() for currency, price in cost.items())
+
+
+def speed_text(texts: Texts, figures: Figures) -> str:
+    """Write the token speed with its unit."""
+    return f"{figures.tokens_per_second:.2f} {texts['speed_unit']}"
+
+
+def seconds_text(texts: Texts, seconds: float | None) -> str:
+    """Write a duration with its unit; empty for None."""
+    return "" if seconds is None else f"{seconds:.2f} {texts['seconds']}"

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.figures import Figures, Trouble, UserFigures
-from flowledger.domain.reports import Heading
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.reports.artifacts import append, naming, spool
 from flowledger.reports.json_text import InexactNumberError, JsonStyle, parse

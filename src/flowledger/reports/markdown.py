@@ -1,24 +1,316 @@
 """Reports as one Markdown document."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from flowledger.domain.figures import Figures
-from flowledger.domain.reports import Heading
+from flowledger.domain.certificates import Certificate
+from flowledger.domain.figures import KEPT_TROUBLES, Figures, Trouble
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
-from flowledger.domain.texts import mend
-from flowledger.reports import markdown_summary
+from flowledger.domain.texts import mend, one_line, show_controls
 from flowledger.reports.artifacts import append, naming, spool
-from flowledger.reports.cells import as_mapping
-from flowledger.reports.markdown_run import RunSection
-from flowledger.reports.markdown_style import SAFE
-from flowledger.reports.paging import Paging
-from flowledger.reports.rows import Row, typed_row
-from flowledger.reports.texts import Texts, texts_in
+from flowledger.reports.catalogue import Texts, texts_in
+from flowledger.reports.cells import (
+    ABSENT,
+    as_mapping,
+    at,
+    cost_text,
+    creator_of,
+    moment,
+    number,
+    seconds_text,
+    speed_text,
+)
+from flowledger.reports.json_text import JsonStyle
+from flowledger.reports.rows import Paging, Row, typed_row
+
+_ACTIVE = re.compile(r"[\\`*\[\]|]")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITY = re.compile("[&<>]")
+_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
+_FOREIGN = re.compile(r"[^\w .,:;()/@+=\-，。：；！？（）、“”]")
+"""Any sign that may need care: most texts have none, and one search tells."""
+_FENCE = "```"
+_TICKS = re.compile("`{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class MarkdownStyle:
+    """How foreign text enters the document.
+
+    The safe style escapes everything that Markdown or HTML would act on, and fences reach beyond any run of
+    backticks inside.  The verbatim style is the old script's: texts as they are.
+    """
+
+    verbatim: bool = False
+
+    def cell(self, value: Any) -> str:
+        """Show a value in a table cell."""
+        if value is None and not self.verbatim:
+            return ""
+        text = str(value)
+        if not _FOREIGN.search(text):
+            return text
+        return mend(text) if self.verbatim else _LINE_END.sub("<br>", _escaped(show_controls(text)))
+
+    def heading(self, value: Any) -> str:
+        """Show a value in a heading or a paragraph of one line."""
+        text = str(value)
+        if not _FOREIGN.search(text):
+            return text
+        return mend(text) if self.verbatim else _escaped(one_line(text)).replace("#", r"\#")
+
+    def code(self, value: Any) -> str:
+        """Show a value as a code span, also inside a table."""
+        text = str(value)
+        if not _FOREIGN.search(text):
+            return f"`{text}`"
+        if self.verbatim:
+            return f"`{mend(text)}`"
+        return f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+    def fence(self, value: Any) -> list[str]:
+        """Show a JSON value in a fenced block, JSON texts inside it parsed."""
+        text = JsonStyle(nested=True, bare=self.verbatim).render(value).decode()
+        ticks = _FENCE
+        if not self.verbatim and _FENCE in text:
+            ticks = "`" * (max(map(len, _TICKS.findall(text))) + 1)
+        return [f"{ticks}json", text, ticks, ""]
+
+
+def _escaped(text: str) -> str:
+    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _ACTIVE.sub(r"\\\g<0>", text))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, dashes: int = 5) -> list[str]:
+    """Write a table of cells that are escaped already; ``dashes`` rule off each column but the first."""
+    lines = [f"| {' | '.join(columns)} |", "|------|" + f"{'-' * dashes}|" * (len(columns) - 1)]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+SAFE = MarkdownStyle()
+VERBATIM = MarkdownStyle(verbatim=True)
+
+
+_PAYLOADS = ("inputs", "process_data", "outputs")
+
+Cells = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSection:
+    """Writes rows as sections; times are shown in ``tz`` (None: the machine's zone)."""
+
+    texts: Texts
+    style: MarkdownStyle
+    tz: tzinfo | None
+
+    def render(self, number_: int, row: Row) -> str:
+        """Write the section of the run with this number, counted from 1; it ends with one line end."""
+        lines = [f"### {number_}. {self.texts['run']}: {self.style.code(row.get('id', ABSENT))}", ""]
+        lines += self._basics(row)
+        lines += self._detail(row)
+        lines += self._nodes(row)
+        return "\n".join(lines)
+
+    def _basics(self, row: Row) -> list[str]:
+        texts, cell = self.texts, self.style.cell
+        run = as_mapping(row.get("workflow_run"))
+        kind, creator = creator_of(row)
+        cells: Cells = [
+            (texts["log_id"], self.style.code(row.get("id", ABSENT))),
+            (texts["status"], cell(run.get("status", ABSENT))),
+            (texts["created_at"], cell(moment(row.get("created_at"), self.tz))),
+            (texts["elapsed"], self._seconds(run)),
+            (texts["created_from"], cell(row.get("created_from", ABSENT))),
+            (texts["creator_type"], texts[kind] if kind else ABSENT),
+            (texts["creator"], cell(creator)),
+        ]
+        return [f"#### {texts['basics']}", "", *self._fields(cells)]
+
+    def _detail(self, row: Row) -> Iterator[str]:
+        detail = as_mapping(row.get("workflow_run_detail"))
+        if not detail:
+            yield from self._failed("run_detail", row.get("workflow_run_detail_error"))
+            return
+        texts, cell = self.texts, self.style.cell
+        yield from (f"#### {texts['run_detail']}", "")
+        yield from self._fields(
+            [
+                (texts["run_id"], self.style.code(detail.get("id", ABSENT))),
+                (texts["status"], cell(detail.get("status", ABSENT))),
+                (texts["elapsed"], self._seconds(detail)),
+                (texts["tokens"], cell(detail.get("total_tokens", 0))),
+                (texts["steps"], cell(detail.get("total_steps", 0))),
+                (texts["exceptions"], cell(detail.get("exceptions_count", 0))),
+                *self._ends(detail),
+            ]
+        )
+        for key in ("inputs", "outputs"):
+            if value := detail.get(key):
+                yield from (f"##### {texts[f'{key}_title']}", "", *self.style.fence(value))
+
+    def _nodes(self, row: Row) -> Iterator[str]:
+        nodes = row.get("node_executions")
+        if not nodes:
+            yield from self._failed("nodes", row.get("node_executions_error"))
+            return
+        yield from (f"#### {self.texts['nodes']}", "", self.texts["node_count"].format(count=len(nodes)), "")
+        for position, node in enumerate(nodes, 1):
+            yield from self._node(position, as_mapping(node))
+
+    def _node(self, position: int, node: Row) -> Iterator[str]:
+        texts, cell = self.texts, self.style.cell
+        yield from (f"##### {texts['node']} {position}: {self.style.heading(node.get('title', ABSENT))}", "")
+        cells: Cells = [
+            (texts["node_id"], self.style.code(node.get("node_id", ABSENT))),
+            (texts["node_type"], cell(node.get("node_type", ABSENT))),
+            (texts["node_title"], cell(node.get("title", ABSENT))),
+            (texts["status"], cell(node.get("status", ABSENT))),
+            (texts["elapsed"], self._seconds(node)),
+            (texts["index"], cell(node.get("index", ABSENT))),
+        ]
+        if predecessor := node.get("predecessor_node_id"):
+            cells.append((texts["predecessor"], self.style.code(predecessor)))
+        cells += self._ends(node)
+        if not self.style.verbatim and (cut := [name for name in _PAYLOADS if node.get(f"{name}_truncated")]):
+            cells.append((texts["truncated"], ", ".join(texts[name] for name in cut)))
+        yield from self._fields(cells)
+        for key in _PAYLOADS:
+            if value := node.get(key):
+                yield from (f"**{texts[key]}:**", "", *self.style.fence(value))
+
+    def _ends(self, part: Row) -> Cells:
+        """Error and times, where there are any."""
+        cells: Cells = [(self.texts["error"], self.style.cell(part["error"]))] if part.get("error") else []
+        for key in ("created_at", "finished_at"):
+            if part.get(key):
+                cells.append((self.texts[key], self.style.cell(moment(part[key], self.tz))))
+        return cells
+
+    def _fields(self, cells: Cells) -> list[str]:
+        return table((self.texts["field"], self.texts["value"]), cells)
+
+    def _failed(self, title: str, reason: Any) -> list[str]:
+        if not reason:
+            return []
+        told = f"{self.texts['fetch_failed']}: {self.style.heading(reason)}"
+        return [f"#### {self.texts[title]}", "", told, ""]
+
+    def _seconds(self, part: Row) -> str:
+        return f"{number(part.get('elapsed_time', 0)):.2f} {self.texts['seconds']}"
+
+
+Lines = list[str]
+
+
+def title(texts: Texts, generated_at: datetime, tz: tzinfo | None) -> Lines:
+    """Write the document's heading."""
+    return [f"# {texts['title']}", "", f"{texts['generated_at']}: {at(generated_at, tz)}", ""]
+
+
+def totals(texts: Texts, style: MarkdownStyle, paging: Paging, statuses: Mapping[str, int]) -> Lines:
+    """Write the old script's summary: how many records, and how many of each status."""
+    rows = [(texts[key], str(value)) for key, value in paging.items(texts)]
+    lines = [f"## {texts['summary']}", "", *table((texts["item"], texts["value"]), rows)]
+    if statuses:
+        counted = [(style.cell(status), str(statuses[status])) for status in sorted(statuses)]
+        counts = table((texts["status"], texts["count"]), counted, dashes=6)
+        lines += [f"### {texts['status_counts']}", "", *counts]
+    return lines
+
+
+def proof(texts: Texts, style: MarkdownStyle, heading: Heading) -> Lines:
+    """Write what the report is about and what was proved about it."""
+    window = heading.window
+    rows = [
+        (texts["app"], style.cell(heading.app_name)),
+        (texts["period"], style.cell(heading.period)),
+        (texts["window"], f"{at(window.after_at, heading.tz)} – {at(window.before_at, heading.tz)}"),
+        (texts["zone"], style.cell(heading.tz)),
+        *(
+            (name, style.cell(value))
+            for name, value in certificate_items(texts, heading.certificate, heading.tz)
+        ),
+    ]
+    return [f"## {texts['proof']}", "", *table((texts["item"], texts["value"]), rows)]
+
+
+def certificate_items(
+    texts: Texts, certificate: Certificate | None, tz: tzinfo | None
+) -> Sequence[tuple[str, str]]:
+    """Say in names and values what was proved."""
+    if certificate is None:
+        return [(texts["verdict"], texts["no_certificate"])]
+    items = [
+        (texts["verdict"], texts["certified" if certificate.certified else "uncertified"]),
+        (texts["reason"], certificate.reason),
+        (texts["distinct"], str(certificate.distinct)),
+        (texts["certified_at"], at(certificate.at, tz)),
+    ]
+    if certificate.expected is not None:
+        items.insert(2, (texts["expected"], str(certificate.expected)))
+    if certificate.retained:
+        items.append((texts["retained"], str(certificate.retained)))
+    return items
+
+
+def figure_items(texts: Texts, figures: Figures) -> Sequence[tuple[str, str]]:
+    """Say the figures in names and values."""
+    return [
+        (texts["users"], str(len(figures.users))),
+        (texts["conversations"], str(figures.conversations)),
+        (texts["tokens"], str(figures.total_tokens)),
+        (texts["speed"], speed_text(texts, figures)),
+        (texts["cost"], cost_text(figures.cost, named=True)),
+        (texts["p50"], seconds_text(texts, figures.duration_p50_s)),
+        (texts["p95"], seconds_text(texts, figures.duration_p95_s)),
+        *(
+            (texts[key], str(getattr(figures, key)))
+            for key in ("detailed", "missing", "open", "stuck", "gone")
+        ),
+    ]
+
+
+def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Heading) -> Lines:
+    """Write figures, reasons for what is missing, notes, and the runs somebody should look at."""
+    rows = [(name, style.cell(value)) for name, value in figure_items(texts, figures)]
+    lines = [f"## {texts['figures']}", "", *table((texts["item"], texts["value"]), rows)]
+    if figures.missing_reasons:
+        reasons = [(style.cell(reason), str(count)) for reason, count in figures.missing_reasons.items()]
+        lines += [f"### {texts['missing_reasons']}", "", *table((texts["reason"], texts["count"]), reasons)]
+    if heading.notes:
+        lines += [f"### {texts['notes']}", "", *(f"- {style.heading(note)}" for note in heading.notes), ""]
+    lines += _troubles(texts, style, "failures", figures.failures, heading.tz)
+    lines += _troubles(texts, style, "stuck_runs", figures.stuck_runs, heading.tz)
+    return lines
+
+
+def _troubles(
+    texts: Texts, style: MarkdownStyle, name: str, troubles: Sequence[Trouble], tz: tzinfo | None
+) -> Lines:
+    if not troubles:
+        return []
+    columns = tuple(texts[key] for key in ("run_id", "created_at", "status", "node", "error"))
+    rows = [
+        (
+            style.code(trouble.run_id),
+            at(trouble.at, tz),
+            style.cell(trouble.source_status),
+            style.cell(trouble.node or ""),
+            style.cell(trouble.error),
+        )
+        for trouble in troubles
+    ]
+    cut = [texts["list_cut"].format(shown=KEPT_TROUBLES), ""] if len(troubles) == KEPT_TROUBLES else []
+    return [f"### {texts[name]}", "", *table(columns, rows), *cut]
+
 
 FILE_NAME = "report.md"
 
@@ -69,10 +361,10 @@ class _Writer:
         texts, heading, count = self.texts, self.heading, self.document.count
         paging = Paging(total=count, shown=count, limit=count)
         return [
-            *markdown_summary.title(texts, heading.generated_at, heading.tz),
-            *markdown_summary.totals(texts, SAFE, paging, self.document.statuses),
-            *markdown_summary.proof(texts, SAFE, heading),
-            *markdown_summary.findings(texts, SAFE, figures, heading),
+            *title(texts, heading.generated_at, heading.tz),
+            *totals(texts, SAFE, paging, self.document.statuses),
+            *proof(texts, SAFE, heading),
+            *findings(texts, SAFE, figures, heading),
         ]
 
 

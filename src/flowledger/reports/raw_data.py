@@ -9,7 +9,7 @@ from typing import BinaryIO
 import orjson
 
 from flowledger.domain.figures import Figures
-from flowledger.domain.reports import Heading
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Detailed, Entry, missing_reason
 from flowledger.reports.artifacts import closing, naming
 

@@ -1,10 +1,12 @@
 """Rows as the service API lists them, with detail and node executions added under the old script's keys."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from flowledger.domain.runs import Creator, Detail, Detailed, Entry, Missing, NodeExecution, Run
+from flowledger.reports.catalogue import Texts
 
 Row = dict[str, Any]
 """A log row of the service API (contract.md §1), perhaps with ``workflow_run_detail`` (contract.md §2) and
@@ -162,3 +164,30 @@ def _epoch(at: datetime | None) -> int | None:
 
 def _float(number: object) -> float | None:
     return None if number is None else float(str(number))
+
+
+DEFAULT_LIMIT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The old script's summary: the source's total, the page asked for, and how many records are shown.
+
+    ``page`` and ``limit`` keep their defaults where everything was fetched.
+    """
+
+    total: int
+    shown: int
+    page: int = 1
+    limit: int = DEFAULT_LIMIT
+    has_more: bool = False
+
+    def items(self, texts: Texts) -> Sequence[tuple[str, str]]:
+        """Give catalogue keys and values in their order."""
+        return (
+            ("total", str(self.total)),
+            ("page", str(self.page)),
+            ("limit", str(self.limit)),
+            ("shown", str(self.shown)),
+            ("has_more", texts["yes" if self.has_more else "no"]),
+        )

@@ -18,8 +18,19 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # has no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # has no types
 
-from flowledger.domain.enrichment import UNREAD, Level, level_of
-from flowledger.domain.runs import AppKey, Creator, Detail, Detailed, Entry, Missing, Run, RunStatus
+from flowledger.domain.runs import (
+    UNREAD,
+    AppKey,
+    Creator,
+    Detail,
+    Detailed,
+    Entry,
+    Level,
+    Missing,
+    Run,
+    RunStatus,
+    level_of,
+)
 from flowledger.errors import StorageError
 from flowledger.ports import Decoder
 

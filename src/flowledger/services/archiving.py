@@ -17,16 +17,15 @@ from loguru import logger
 
 from flowledger.domain.archives import Cut, Manifest, archive_name, cut_of
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import UNREAD
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.retention import Retention
-from flowledger.domain.runs import OPEN_FOR, AppKey, Entry, Run
+from flowledger.domain.runs import OPEN_FOR, UNREAD, AppKey, Entry, Run
 from flowledger.domain.windows import Window
 from flowledger.errors import LedgerError, StorageError
 from flowledger.ports import Clock, Ledger
 from flowledger.services.archive_files import digest_of, row_of
-from flowledger.services.archives import ArchiveStore, workplace, write_parts
+from flowledger.services.archive_store import ArchiveStore, workplace, write_parts
 
 ARCHIVE, CLEANUP, RESTORE = "ARCHIVE", "CLEANUP", "RESTORE"
 ARCHIVE_RUNS = 50_000

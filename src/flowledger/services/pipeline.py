@@ -7,18 +7,17 @@ from typing import Any
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.enrichment import Level
-from flowledger.domain.filters import FilterSplit
-from flowledger.domain.notices import comparable, kept_reason, told_failures
+from flowledger.domain.messages import comparable, kept_reason, told_failures
 from flowledger.domain.operations import Operation
-from flowledger.domain.reports import Heading
-from flowledger.domain.runs import OPEN_FOR
+from flowledger.domain.report_heading import Heading
+from flowledger.domain.run_filters import FilterSplit
+from flowledger.domain.runs import OPEN_FOR, Level
 from flowledger.domain.windows import Window, settle
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
-from flowledger.services.collecting import Collector
-from flowledger.services.enriching import Enricher
-from flowledger.services.reporting import Report, ReportGenerator
-from flowledger.services.requests import ReportRequest
+from flowledger.services.collect import Collector
+from flowledger.services.enrich import Enricher
+from flowledger.services.report import Report, ReportGenerator
+from flowledger.services.report_requests import ReportRequest
 
 NEAR_NOW = timedelta(hours=2)
 """Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""

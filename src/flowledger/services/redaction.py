@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flowledger.domain.redaction import Redactor, redactor
-from flowledger.domain.token_shapes import MARK
+from flowledger.domain.redaction import MARK, Redactor, redactor
 from flowledger.errors import FlowledgerError, SettingsError
 
 SECRET_NAMES = ("password", "secret", "token", "authorization", "cookie", "credential", "api_key", "webhook")

@@ -28,7 +28,7 @@ from flowledger.domain.coze_streams import (
     WorkflowOrder,
 )
 from flowledger.domain.operations import Operation
-from flowledger.domain.recorded import COZE
+from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import (
     AuthenticationError,
@@ -41,9 +41,14 @@ from flowledger.errors import (
     SourceUnreachableError,
 )
 from flowledger.ports import Clock, Ledger
-from flowledger.services.own_thread import OwnThread
-from flowledger.services.reconciling import end_abandoned
-from flowledger.services.stream_records import EVERYDAY, ExecutionRecords, RecordPace, StreamRecord
+from flowledger.services.stream_records import (
+    EVERYDAY,
+    ExecutionRecords,
+    RecordPace,
+    StreamRecord,
+    end_abandoned,
+)
+from flowledger.services.worker_thread import OwnThread
 
 _CODES: Sequence[tuple[type[FlowledgerError], str]] = (
     (AuthenticationError, "authentication"),

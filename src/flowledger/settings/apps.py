@@ -8,7 +8,8 @@ from pydantic import Discriminator, Field, Tag
 
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
-from flowledger.settings.kinds import (
+from flowledger.settings.schedules import Cron
+from flowledger.settings.types import (
     AppId,
     AtLeastOne,
     BaseUrl,
@@ -28,7 +29,6 @@ from flowledger.settings.kinds import (
     Words,
     ZoneName,
 )
-from flowledger.settings.schedules import Cron
 
 
 def _kind_of_schedules(given: object) -> str:

@@ -8,9 +8,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from flowledger.plugins import CHANNELS
-from flowledger.settings.kinds import Frozen, NotEmpty
 from flowledger.settings.options import checked_options, required_options
-from flowledger.settings.rules import check_channel
+from flowledger.settings.types import Frozen, NotEmpty
+from flowledger.settings.validators import check_channel
 
 PREFIXES: Mapping[str, str] = {"email": "smtp"}
 """Type of channel → how its variables begin, where that is not the type itself."""

@@ -11,10 +11,10 @@ from flowledger.errors import SettingsError
 from flowledger.settings import problems
 from flowledger.settings.conflicts import conflicts_in
 from flowledger.settings.model import Settings
+from flowledger.settings.partial import salvage
 from flowledger.settings.reading import Reading
-from flowledger.settings.rules import beginning_at
-from flowledger.settings.salvage import salvage
 from flowledger.settings.sources import open_sources
+from flowledger.settings.validators import beginning_at
 
 
 @dataclass(frozen=True, slots=True)

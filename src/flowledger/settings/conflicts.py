@@ -5,11 +5,11 @@ from typing import Any
 
 from flowledger.plugins import CHANNELS as CHANNEL_TYPES
 from flowledger.settings.channels import variable_field
-from flowledger.settings.guesses import similar
 from flowledger.settings.reading import KEY, NAMES, NEEDED, Reading
 from flowledger.settings.references import Way
-from flowledger.settings.rules import split_words
 from flowledger.settings.sources import APPS, CHANNELS, ENV_FILE, SELECTOR
+from flowledger.settings.suggestions import similar
+from flowledger.settings.validators import split_words
 from flowledger.settings.variables import APP_VARIABLES, HINTS
 
 

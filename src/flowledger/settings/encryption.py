@@ -1,13 +1,16 @@
 """``enc:…``: a secret encrypted in a file, by Fernet; several keys may be in use, the newest first."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from flowledger.errors import UnreadableSecretError
+from flowledger.errors import SettingsError, UnreadableSecretError
 from flowledger.settings.references import Keyring
+from flowledger.settings.whole_files import replace_all
 
 PREFIX = "enc:"
 WHERE_KEYS_ARE = "FLOWLEDGER_SECRET_KEY or FLOWLEDGER_SECRET_KEY_FILE"
@@ -76,3 +79,66 @@ def _fernet(number: int, key: SecretStr) -> Fernet:
         raise UnreadableSecretError(
             f"key {number} of {WHERE_KEYS_ARE} is no key: flowledger secrets new-key makes one"
         ) from None
+
+
+TOKEN = re.compile(rb"enc:[ \t]*([A-Za-z0-9_=-]+)")
+COMMENT = re.compile(rb"(^|\s)#")
+ENV_FILES = (".env", ".env.dev", ".env.staging", ".env.prod")
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """One file and how many secrets in it were encrypted again."""
+
+    file: Path
+    secrets: int
+
+
+def rotate(root: Path, keys: Sequence[SecretStr]) -> Sequence[Rotated]:
+    """Encrypt every ``enc:`` of config/*.yaml and .env files again; the rest of the files stays as it is.
+
+    :raises SettingsError: with a line for each that no key opens; then no file is changed.
+    """
+    contents: dict[Path, bytes] = {}
+    rotated: list[Rotated] = []
+    wrong: list[str] = []
+    for file in _files(root):
+        content, count, lines = _renewed(file, root, keys)
+        wrong += lines
+        if count:
+            contents[file] = content
+            rotated.append(Rotated(file, count))
+    if wrong:
+        raise SettingsError([*wrong, "nothing was changed"])
+    replace_all(contents)
+    return rotated
+
+
+def _files(root: Path) -> Iterator[Path]:
+    yield from sorted((root / "config").glob("*.yaml"))
+    yield from (root / name for name in ENV_FILES if (root / name).is_file())
+
+
+def _renewed(file: Path, root: Path, keys: Sequence[SecretStr]) -> tuple[bytes, int, list[str]]:
+    """Give a file's new content, how many secrets are new in it, and a line for each that cannot be."""
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        return b"", 0, [f"{file.relative_to(root)}: cannot be read ({error.strerror})"]
+    wrong: list[str] = []
+    count = 0
+
+    def again(found: re.Match[bytes]) -> bytes:
+        nonlocal count
+        try:
+            renewed = renew(found[1].decode(), keys).encode()
+        except UnreadableSecretError as error:
+            if not COMMENT.search(found.string[: found.start()]):
+                wrong.append(f"line {number} of {file.relative_to(root)}: {error}")
+            return found[0]
+        count += 1
+        return renewed
+
+    for number, line in enumerate(lines, 1):
+        lines[number - 1] = TOKEN.sub(again, line)
+    return b"\n".join(lines), count, wrong

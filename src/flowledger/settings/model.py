@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from flowledger.errors import UsageError
 from flowledger.settings.apps import APP_DEFAULTS, AppSettings
 from flowledger.settings.channels import ChannelSettings, with_those_of_variables
-from flowledger.settings.kinds import (
+from flowledger.settings.options import storage_options
+from flowledger.settings.secret_values import secrets_in
+from flowledger.settings.types import (
     AddressingStyle,
     AtLeastOne,
     BaseUrl,
@@ -45,9 +47,7 @@ from flowledger.settings.kinds import (
     Words,
     ZoneName,
 )
-from flowledger.settings.rules import check_ledger_url
-from flowledger.settings.secret_values import secrets_in
-from flowledger.settings.storages import storage_options
+from flowledger.settings.validators import check_ledger_url
 
 
 def _ledger_beside(given: dict[str, Any]) -> SecretStr:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flowledger.settings.reading import KEY_FILE, Reading
-from flowledger.settings.references import scheme_of
-from flowledger.settings.secret_files import found_at, open_to_others
+from flowledger.settings.references import found_at, open_to_others, scheme_of
 
 
 def open_files(reading: Reading, root: Path) -> Iterator[Path]:

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import AfterValidator, BaseModel, BeforeValidator, SecretStr, create_model
 
 from flowledger import plugins
-from flowledger.settings.kinds import Frozen
-from flowledger.settings.rules import (
+from flowledger.settings.types import Frozen
+from flowledger.settings.validators import (
     as_text,
     check_http,
     check_secret,
@@ -89,3 +89,24 @@ def _default(field: Field[Any]) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
     return ... if field.default is MISSING else field.default
+
+
+COMMON: Mapping[str, str] = {"root": "output_base_dir", "prefix": "storage_prefix"}
+"""Option of a storage → field of ``Settings`` that is the same for all storages."""
+
+
+def storage_field(storage: str, option: str) -> str:
+    """Name the field of ``Settings`` that holds an option of a storage."""
+    return COMMON.get(option, f"{storage}_{option}")
+
+
+def storage_options(storage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options that are set, typed.
+
+    :raises ValidationError: with a line for each that is missing or wrong, by name of the option.
+    """
+    fields = options_model("storage", storage).model_fields
+    found = {option: settings.get(storage_field(storage, option)) for option in fields}
+    return checked_options(
+        "storage", storage, {name: value for name, value in found.items() if value is not None}
+    )

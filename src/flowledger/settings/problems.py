@@ -6,12 +6,12 @@ from pydantic import ValidationError
 
 from flowledger.settings import conflicts
 from flowledger.settings.apps import AppSettings
-from flowledger.settings.guesses import similar, stray
 from flowledger.settings.model import Settings
 from flowledger.settings.options import options_model
 from flowledger.settings.reading import STORAGE, Reading
 from flowledger.settings.references import Way
 from flowledger.settings.sources import APPS, CHANNELS
+from flowledger.settings.suggestions import similar, stray
 from flowledger.settings.variables import HINTS, OPTION_HINTS
 
 NOT_AN_ERROR_ITSELF = "default_factory_not_called"

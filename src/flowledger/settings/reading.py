@@ -11,10 +11,9 @@ from flowledger.errors import UnreadableSecretError
 from flowledger.settings import references
 from flowledger.settings.channels import variable_field
 from flowledger.settings.encryption import split_keys
-from flowledger.settings.references import Keyring, Way
-from flowledger.settings.secret_files import read_file
+from flowledger.settings.options import storage_field
+from flowledger.settings.references import Keyring, Way, read_file
 from flowledger.settings.sources import APPS, CHANNELS, Source
-from flowledger.settings.storages import storage_field
 from flowledger.settings.variables import APP_VARIABLES
 
 NAMES = {field: name for name, field in APP_VARIABLES.items()}

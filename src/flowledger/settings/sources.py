@@ -15,9 +15,9 @@ from pydantic_settings import (
 )
 
 from flowledger.errors import SettingsError
-from flowledger.settings.guesses import similar, stray
-from flowledger.settings.kinds import EnvironmentName
 from flowledger.settings.model import Settings
+from flowledger.settings.suggestions import similar, stray
+from flowledger.settings.types import EnvironmentName
 from flowledger.settings.variables import VARIABLES
 from flowledger.settings.yaml_files import read_yaml
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flowledger.domain.names import safe_path
 from flowledger.errors import StorageError
+from flowledger.io.atomic import copy_any, make_directories, remove_any, sync_directory
 from flowledger.ports import Stored
-from flowledger.storage.durable import copy_any, make_directories, remove_any, sync_directory
 from flowledger.storage.workspace import FOLDER, remove_leftovers, workspace
 
 _PAYLOAD = "payload"

@@ -16,9 +16,17 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from flowledger.errors import StorageError
 from flowledger.ports import Stored
-from flowledger.storage.buckets import BucketStorage
-from flowledger.storage.contents import MULTIPART_FROM, Digest, media_type, part_size
-from flowledger.storage.refusals import away, not_installed, refusal, spoilt
+from flowledger.storage.buckets import (
+    MULTIPART_FROM,
+    BucketStorage,
+    Digest,
+    away,
+    media_type,
+    not_installed,
+    part_size,
+    refusal,
+    spoilt,
+)
 
 ATTEMPTS = 5
 """Tries of one request, the first included; oss2 itself never tries twice."""

@@ -13,9 +13,17 @@ from pydantic import SecretStr
 
 from flowledger.errors import StorageError
 from flowledger.ports import Stored
-from flowledger.storage.buckets import BucketStorage
-from flowledger.storage.contents import MULTIPART_FROM, Digest, media_type, part_size
-from flowledger.storage.refusals import away, not_installed, refusal, spoilt
+from flowledger.storage.buckets import (
+    MULTIPART_FROM,
+    BucketStorage,
+    Digest,
+    away,
+    media_type,
+    not_installed,
+    part_size,
+    refusal,
+    spoilt,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

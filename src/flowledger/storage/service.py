@@ -19,10 +19,9 @@ from flowledger.domain.texts import mend
 from flowledger.errors import StorageError, UsageError
 from flowledger.ports import Clock, StorageBackend, Stored
 from flowledger.storage import layout
-from flowledger.storage.catalogue import Usage, reports_in, usage_of
-from flowledger.storage.layout import DATA, REPORTS, Rank, rank_of
-from flowledger.storage.scratch import together, written
+from flowledger.storage.layout import DATA, REPORTS, Rank, Usage, rank_of, reports_in, usage_of
 from flowledger.storage.spool import Spooled
+from flowledger.storage.workspace import together, written
 
 _LONGEST_DAYS = 100 * 365
 

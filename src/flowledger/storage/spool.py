@@ -9,12 +9,12 @@ from pathlib import Path
 
 from loguru import logger
 
-from flowledger.domain.notices import kept_note
+from flowledger.domain.messages import kept_note
 from flowledger.errors import StorageError, StorageRefusedError, StorageUnavailableError
+from flowledger.io.locks import locked
 from flowledger.ports import StorageBackend, Stored
 from flowledger.storage.layout import Rank, pointer_order, rank_of
 from flowledger.storage.local import LocalStorage
-from flowledger.storage.locks import locked
 
 NOT_TAKEN = (StorageUnavailableError, StorageRefusedError)
 """What a storage says when it takes nothing; any other error is about the file, and goes on to the caller."""

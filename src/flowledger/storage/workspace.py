@@ -1,14 +1,17 @@
-"""Temporary places beside the stored files, told apart from those a dead process has left."""
+"""Temporary places for files on their way into a storage, told apart from those a dead process has left."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from flowledger.storage.durable import make_directories, remove_any
+from flowledger.errors import StorageError
+from flowledger.io.atomic import make_directories, remove_any
 
 if sys.platform != "win32":
     import fcntl
@@ -71,3 +74,52 @@ def _locked(lock: BinaryIO, *, wait: bool) -> bool:
         except BlockingIOError:
             return False
     return os.fstat(lock.fileno()).st_nlink > 0
+
+
+@contextmanager
+def written(name: str, content: bytes) -> Iterator[Path]:
+    """Give a file with this content.
+
+    :raises StorageError: with the name it is meant for, when it cannot be written.
+    """
+    with _directory(name) as directory:
+        source = directory / "content"
+        with _naming(name):
+            source.write_bytes(content)
+        yield source
+
+
+@contextmanager
+def together(paths: Sequence[Path], names: Sequence[str]) -> Iterator[Path]:
+    """Give a directory that holds exactly these files under these names."""
+    parent = paths[0].parent
+    if {path.name for path in parent.iterdir()} == set(names) and all(
+        path.parent == parent for path in paths
+    ):
+        yield parent
+        return
+    with _directory(str(parent)) as directory:
+        with _naming(str(directory)):
+            for path, name in zip(paths, names, strict=True):
+                shutil.copyfile(path, directory / name)
+        yield directory
+
+
+@contextmanager
+def _directory(name: str) -> Iterator[Path]:
+    with _naming(name):
+        directory = Path(tempfile.mkdtemp(prefix="flowledger-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {name}: {error.strerror or error}; check free space of the temporary directory"
+        ) from error

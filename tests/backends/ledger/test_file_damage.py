@@ -13,7 +13,7 @@ from ledger_samples import APP, AT, DECODERS, SCOPE, certificate, detailed, run
 
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
-from flowledger.domain.recorded import KINDS, coze_detail, logged_detail, record_of
+from flowledger.domain.record_kinds import KINDS, coze_detail, logged_detail, record_of
 from flowledger.domain.runs import AppKey, Run
 from flowledger.errors import LedgerError, LedgerVersionError, UsageError
 from flowledger.ledger import open_ledger

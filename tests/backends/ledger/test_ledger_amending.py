@@ -10,9 +10,8 @@ import pytest
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, START, detailed, gone_run, open_run, run
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.history import RunKey, RunQuery
-from flowledger.domain.runs import AppKey, Creator, Detail, Entry, Missing, Run
+from flowledger.domain.runs import AppKey, Creator, Detail, Entry, Level, Missing, Run
 from flowledger.ports import Change, Ledger
 
 KEY = RunKey(APP, "run-000001")

@@ -17,8 +17,8 @@ from flowledger.domain.runs import Detail, Entry, Missing, Run
 from flowledger.errors import StorageError, StorageUnavailableError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import Ledger, Stored
-from flowledger.services import archives as archives_module
-from flowledger.services.archives import ArchiveStore
+from flowledger.services import archive_store as archives_module
+from flowledger.services.archive_store import ArchiveStore
 from flowledger.services.archiving import Archiver, Holding
 from flowledger.storage.local import LocalStorage
 

@@ -24,8 +24,7 @@ from ledger_samples import (
 )
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import AppKey, Detail, Entry, Missing, Run, RunStatus, missing_reason
+from flowledger.domain.runs import AppKey, Detail, Entry, Level, Missing, Run, RunStatus, missing_reason
 from flowledger.errors import LedgerError
 from flowledger.ledger import open_ledger
 from flowledger.ledger.details import LEFT_OUT, NOT_READ, HeldDetail, is_pending

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, SECOND, START, WINDOW, certificate, run
 
-from flowledger.domain.access import AccessKey, Role
+from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.messages import Letter, Message
 from flowledger.domain.operations import Operation
+from flowledger.domain.runs import Level
 from flowledger.errors import LedgerError, UsageError
 from flowledger.ledger.sql import postgresql
 from flowledger.ledger.sql.ledger import SqlLedger

@@ -28,8 +28,8 @@ from ledger_samples import (
 )
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.runs import Level
 from flowledger.errors import LedgerError
 from flowledger.ledger.compression import compress
 from flowledger.ledger.sql.bodies import LARGE

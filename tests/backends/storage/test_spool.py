@@ -14,9 +14,9 @@ from bucket_servers import BUCKETS, gate_of, new_bucket, without_waiting
 
 from flowledger.domain.retention import ReportSubject
 from flowledger.errors import StorageError, StorageUnavailableError
+from flowledger.io.locks import locked
 from flowledger.storage.buckets import BucketStorage
 from flowledger.storage.layout import Rank, rank_of
-from flowledger.storage.locks import locked
 from flowledger.storage.service import StorageService
 from flowledger.storage.spool import Spooled
 

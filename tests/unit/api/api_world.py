@@ -15,9 +15,11 @@ from starlette.exceptions import StarletteDeprecationWarning
 
 from flowledger.api.app import create_app
 from flowledger.api.backend import ApiOptions, Backend, Shelf
-from flowledger.domain.access import Role
+from flowledger.bootstrap import configured
+from flowledger.bootstrap.records import options_of_records
+from flowledger.domain.access_keys import Role
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.recorded import coze_detail, coze_run, logged_detail, logged_run
+from flowledger.domain.record_kinds import coze_detail, coze_run, logged_detail, logged_run
 from flowledger.domain.retention import ReportSubject
 from flowledger.domain.runs import AppKey, Creator, Detailed, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window, zone
@@ -26,13 +28,11 @@ from flowledger.ledger.memory import MemoryLedger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.records.log_service import LogService
 from flowledger.records.storage import LedgerLogStorage
-from flowledger.services.access import create_key
-from flowledger.services.requests import ReportRequest, RunOrder, request_of
+from flowledger.services.api_keys import create_key
+from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.settings import ConfigManager
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService
-from flowledger.wiring import configured
-from flowledger.wiring.records import options_of_records
 
 with warnings.catch_warnings():
     # It asks for another HTTP library than the one that everything else here has.

@@ -10,9 +10,9 @@ from api_world import COZE, NIGHTLY, NOW, SALES, SUPPORT, World, opened_world, o
 from fastapi import FastAPI
 
 from flowledger.api.backend import ApiOptions
-from flowledger.domain.access import Role
+from flowledger.domain.access_keys import Role
 from flowledger.domain.history import OperationQuery
-from flowledger.services.access import REFUSAL, create_key, revoke_key
+from flowledger.services.api_keys import REFUSAL, create_key, revoke_key
 
 shared = pytest.fixture(scope="module")(shared_world)
 world = pytest.fixture(own_world)

@@ -10,7 +10,7 @@ from api_world import COZE, NIGHTLY, NOW, SALES, START, World, dify_run, opened_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowledger.api.cursors import read_cursor, write_cursor
+from flowledger.api.query_params import read_cursor, write_cursor
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import Place
 from flowledger.domain.windows import Window
@@ -348,7 +348,7 @@ def test_the_document_has_examples_and_names_every_problem(shared: World) -> Non
 
 def test_numbers_beyond_64_bits_are_shown(world: World) -> None:
     """What a source says is shown, however large."""
-    from flowledger.api.answers import dumps
+    from flowledger.api.responses import dumps
 
     assert dumps({"n": 2**80, "t": "\ud83d", "f": float("nan")}) == (
         b'{"n": 1208925819614629174706176, "t": "\xef\xbf\xbd", "f": null}'

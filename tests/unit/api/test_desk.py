@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
-from flowledger.api.desk import DirectDesk
+from flowledger.api.report_queue import DirectDesk
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, UsageError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services.requests import RunOrder
+from flowledger.services.report_requests import RunOrder
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 

@@ -8,16 +8,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap.archives import app_key, archive_nightly, retention_of
 from flowledger.cli.audit import audit
-from flowledger.cli.history_archive import archive, archives, restore_archive
+from flowledger.cli.history_removal import archive, archives, restore_archive
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.errors import StorageError, UsageError
-from flowledger.wiring.archives import app_key, archive_nightly, retention_of
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 APP = AppKey("dify", "11111111-1111-1111-1111-111111111111")
@@ -32,8 +32,8 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"DIFY_APP_ID={APP.app_id}\nRUN_RETENTION_COUNT=7\nRECORDS_RETENTION_DAYS=5\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW)
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         for app in (APP, LOGGED):
             runs = [made(app, day) for day in range(10)]
             ledger.save_runs(runs, scope=Scope(app, Window(0, 0)), at=NOW)
@@ -53,13 +53,13 @@ def ran(command: click.Command, *words: str) -> Result:
 
 def held(app: AppKey) -> list[str]:
     """Give the ids that the ledger holds."""
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         return [each.run.run_id for each in ledger.history(RunQuery(apps=(app,))).entries]
 
 
 def trail() -> list[Operation]:
     """Give what is on record, newest first."""
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         return list(ledger.operations())
 
 
@@ -92,7 +92,7 @@ def test_restores_into_another_ledger(filled: Path) -> None:
         json.loads(ran(restore_archive, *result["archives"], "--to", url, "--json").output)["restored"] == 3
     )
     assert len(held(APP)) == 7
-    with wiring.open_ledger_at(url) as ledger:
+    with bootstrap.open_ledger_at(url) as ledger:
         assert [each.runs for each in ledger.apps()] == [3]
 
 
@@ -109,7 +109,7 @@ def test_a_spoilt_archive_is_found(filled: Path) -> None:
 
 def test_retention_of_each_kind() -> None:
     """An app has its own limits, logged executions their days; a wrong app is refused."""
-    settings = wiring.load_settings()
+    settings = bootstrap.load_settings()
     assert retention_of(settings, APP).count == 7
     assert (retention_of(settings, LOGGED).days, retention_of(settings, AppKey("coze", "x")).days) == (
         5,
@@ -135,7 +135,7 @@ def test_the_trail_is_shown_and_filtered() -> None:
         json.loads(line)
         for line in ran(audit, "--type", "archive", "--app", "shop", "--json").output.splitlines()
     )
-    assert (row["data"]["runs"], row["app"], row["user"]) == (3, str(APP), wiring.user_name())
+    assert (row["data"]["runs"], row["app"], row["user"]) == (3, str(APP), bootstrap.user_name())
     assert len(ran(audit, "--app", "log:orders").output.splitlines()) == 2
     assert len(ran(audit, "--limit", "1").output.splitlines()) == 1
     assert "nothing is on record" in ran(audit, "--user", "nobody-else").output

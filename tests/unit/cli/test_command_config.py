@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import cli
 from flowledger.settings import ConfigManager
 from flowledger.settings.schema import SCHEMAS, schema_text
@@ -16,7 +16,7 @@ APP = {"DIFY_BASE_URL": "http://127.0.0.1:9", "DIFY_API_TOKEN": "planted-token",
 
 def run(root: Path, environ: dict[str, str], *words: str) -> Result:
     """Call the command line with settings of a folder and an environment of its own."""
-    with wiring.configured(ConfigManager(root, environ)):
+    with bootstrap.configured(ConfigManager(root, environ)):
         return CliRunner().invoke(cli, ["config", *words], standalone_mode=False)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.deploy import Wish, strange_words
 from flowledger.cli.main import cli
 from flowledger.errors import UsageError
@@ -34,22 +34,22 @@ DEAD = {
 )
 def test_wrong_words_come_before_dead_servers(tmp_path: Path, words: tuple[str, str], line: str) -> None:
     """Who mistyped a word need not mend bucket and mail server first."""
-    with wiring.configured(ConfigManager(tmp_path, DEAD)), pytest.raises(UsageError, match=line):
+    with bootstrap.configured(ConfigManager(tmp_path, DEAD)), pytest.raises(UsageError, match=line):
         CliRunner().invoke(cli, ["deploy", *words], catch_exceptions=False, standalone_mode=False)
 
 
 def test_wrong_words_stand_beside_wrong_settings(tmp_path: Path) -> None:
     """As far as the settings tell; where an app is not whole, its name may be what is wrong."""
     wish = Wish(app="slaes", only=("dialy",))
-    with wiring.configured(ConfigManager(tmp_path, DEAD | {"LOG_TARGET": "moon"})):
-        found = wiring.configuration.manager().examine()
+    with bootstrap.configured(ConfigManager(tmp_path, DEAD | {"LOG_TARGET": "moon"})):
+        found = bootstrap.configuration.manager().examine()
         assert [line.partition(":")[0] for line in strange_words(found.settings, wish)] == [
             "unknown app 'slaes'",
             "--only dialy",
         ]
         assert list(strange_words(found.settings, Wish(app="sales", only=("cleanup",)))) == []
-    with wiring.configured(ConfigManager(tmp_path, DEAD | {"DIFY_BASE_URL": "nowhere"})):
-        found = wiring.configuration.manager().examine()
+    with bootstrap.configured(ConfigManager(tmp_path, DEAD | {"DIFY_BASE_URL": "nowhere"})):
+        found = bootstrap.configuration.manager().examine()
         (line,) = strange_words(found.settings, wish)
     assert line.startswith("--only dialy")
 
@@ -58,5 +58,5 @@ def test_words_are_not_held_against_a_file_that_cannot_be_read(tmp_path: Path) -
     """Its entries are not known."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config/deployments.yaml").write_text("a: [", "utf-8")
-    with wiring.configured(ConfigManager(tmp_path, DEAD)):
-        assert list(strange_words(wiring.load_settings(), Wish(only=("dialy",)))) == []
+    with bootstrap.configured(ConfigManager(tmp_path, DEAD)):
+        assert list(strange_words(bootstrap.load_settings(), Wish(only=("dialy",)))) == []

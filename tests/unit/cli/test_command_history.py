@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import main
 from flowledger.domain.history import RunQuery
-from flowledger.domain.recorded import COZE, KINDS, LOG
+from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.services.history.paging import runs_of
 from flowledger.services.parquet_files import read_rows
 
@@ -25,8 +25,8 @@ def end_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> End:
     """Run a command over a ledger of six executions, and give its exit status."""
     (tmp_path / ".env").write_text(f"LEDGER_URL=sqlite:///{tmp_path}/ledger.db\nTIMEZONE=Asia/Shanghai\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
-    with wiring.opened_ledger(wiring.load_settings(need_app=False)) as ledger:
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW)
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
         for number in range(5):
             at = NOW - timedelta(hours=number)
             record = {
@@ -130,8 +130,8 @@ def test_comes_back(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[s
     """What export --lossless wrote comes back after a clearing, bad lines by number, each act on record."""
     file = tmp_path / "all.jsonl"
     assert end_of("export", "--lossless", "--out", str(file)) == 0
-    settings = wiring.load_settings(need_app=False)
-    with wiring.opened_ledger(settings) as ledger:
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
         before = list(runs_of(ledger, RunQuery(), with_details=True))
     assert end_of("clear") == 2
     assert end_of("clear", "--app", "log:w", "--dry-run") == 0
@@ -147,7 +147,7 @@ def test_comes_back(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr()
     assert "6 runs, 0 operations imported, 3 bad lines" in told.out
     assert [line.partition(":")[0] for line in told.err.splitlines()[-3:]] == ["line 4", "line 5", "line 9"]
-    with wiring.opened_ledger(settings) as ledger:
+    with bootstrap.opened_ledger(settings) as ledger:
         assert list(runs_of(ledger, RunQuery(), with_details=True)) == before
         acts = sorted(each.operation_type for each in ledger.operations())
         assert acts == ["CLEANUP", "DELETE", "IMPORT", "IMPORT"]
@@ -157,7 +157,7 @@ def test_asks_before_deleting(end_of: End, monkeypatch: pytest.MonkeyPatch) -> N
     """Without --yes and without an answer nothing is deleted."""
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert end_of("clear", "--app", "log:w") == 130
-    with wiring.opened_ledger(wiring.load_settings(need_app=False)) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
         assert ledger.apps()[1].runs == 5
         assert not ledger.operations()
 

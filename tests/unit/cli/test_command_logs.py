@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import keep_error, main
 from flowledger.cli.warnings_shown import show_defect, shown_warnings
 from flowledger.errors import FlowledgerError
-from flowledger.services.log_lines import LogPlan, kept
+from flowledger.services.log_files import LogPlan, kept
 from flowledger.services.redaction import know
 from flowledger.settings import ConfigManager
 
@@ -56,14 +56,14 @@ def query(
     ]
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "flowledger-2026-11-21.jsonl").write_text("\n".join([*texts, "torn", ""]), "utf-8")
-    monkeypatch.setattr(wiring.clock, "utc_now", lambda: NOW)
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: NOW)
 
     def run(*arguments: str) -> Said:
         with pytest.raises(SystemExit) as end:
             main(["logs", "query", *arguments])
         return Said(*capsys.readouterr(), int(end.value.code or 0))
 
-    with wiring.configured(ConfigManager(tmp_path, {"LOG_DIR": "logs", "TIMEZONE": "Asia/Shanghai"})):
+    with bootstrap.configured(ConfigManager(tmp_path, {"LOG_DIR": "logs", "TIMEZONE": "Asia/Shanghai"})):
         yield run
     sys.excepthook = sys.__excepthook__
 

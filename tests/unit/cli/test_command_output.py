@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flowledger.cli.progress import PLAIN_STEP, LineProgress, shown_progress
-from flowledger.cli.summary import show_summary, summary_rows
-from flowledger.cli.terminal import TerminalProgress
+from flowledger.cli.terminal import TerminalProgress, show_summary, summary_rows
 
 RESULT: dict[str, Any] = {
     "app": "support",

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import cli
 from flowledger.errors import SettingsError, UnreadableSecretError, UsageError
 from flowledger.settings import ConfigManager
@@ -16,7 +16,7 @@ from flowledger.settings.references import Keyring, read
 
 def run(root: Path, environ: dict[str, str], *words: str, typed: str = "") -> Result:
     """Call the command line with settings of a folder and an environment of its own."""
-    with wiring.configured(ConfigManager(root, environ)):
+    with bootstrap.configured(ConfigManager(root, environ)):
         return CliRunner().invoke(cli, ["secrets", *words], standalone_mode=False, input=typed)
 
 
@@ -83,5 +83,5 @@ def test_rotate_says_what_it_did(tmp_path: Path) -> None:
     file.write_text(f"smtp_password: {encrypt('x', [SecretStr(old)])}\n", "utf-8")
     found = run(tmp_path, {"FLOWLEDGER_SECRET_KEY": f"{new},{old}"}, "rotate")
     assert found.output == f"{file}: 1 secret(s) encrypted again\n"
-    with wiring.configured(ConfigManager(tmp_path, {"FLOWLEDGER_SECRET_KEY": new})):
-        assert wiring.load_settings(need_app=False).smtp_password == SecretStr("x")
+    with bootstrap.configured(ConfigManager(tmp_path, {"FLOWLEDGER_SECRET_KEY": new})):
+        assert bootstrap.load_settings(need_app=False).smtp_password == SecretStr("x")

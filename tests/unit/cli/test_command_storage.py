@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.cli.main import main
 from flowledger.domain.retention import ReportSubject
 
@@ -32,7 +32,7 @@ def end_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> End:
 
 def keep(*stems: str) -> list[str]:
     """Keep a report of each stem, the first one certified."""
-    store = wiring.open_store(wiring.load_settings())
+    store = bootstrap.open_store(bootstrap.load_settings())
     return [
         store.save_report(
             stem, f"{stem}.md", "markdown", app="shop", subject=ReportSubject("yesterday", "w", number == 0)
@@ -67,7 +67,7 @@ def test_cleans_after_saying_so(end_of: End, capsys: pytest.CaptureFixture[str])
     (result,) = json.loads(capsys.readouterr().out)
     assert ([each["report"] for each in result["reports"]], result["removed"]) == (["two"], 1)
     assert [path.exists() for path in kept] == [True, False, True]
-    with wiring.opened_ledger(wiring.load_settings()) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
         assert [operation.operation_type for operation in ledger.operations()] == ["CLEANUP"]
 
 

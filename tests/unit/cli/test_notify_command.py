@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import notifications
 from flowledger.cli.main import cli
 from flowledger.domain.messages import Letter, Message
 from flowledger.errors import MessageRefusedError, UsageError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.notify.service import Addressee
 from flowledger.settings.variables import VARIABLES
-from flowledger.wiring import notifications
 
 Call = Callable[..., Result]
 
@@ -56,7 +56,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Call:
         lambda settings: known if settings.notification_enabled else real(settings),
     )
     ledger = MemoryLedger({})
-    for place in (wiring, notifications):
+    for place in (bootstrap, notifications):
         monkeypatch.setattr(place, "opened_ledger", lambda settings: nullcontext(ledger))
     return lambda *words: CliRunner().invoke(
         cli, ["notify", *words], catch_exceptions=False, standalone_mode=False
@@ -65,12 +65,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Call:
 
 def post(**changed: object) -> None:
     """Leave a letter in the ledger."""
-    now = wiring.clock.utc_now()
+    now = bootstrap.clock.utc_now()
     message = Message(message_id="run-1-failure", subject="[Flowledger] bad news", body="x")
     letter = Letter(
         letter_id="run-1-failure:webhook", channel="webhook", message=message, posted_at=now, not_before=now
     )
-    with wiring.opened_ledger(wiring.load_settings(need_app=False)) as ledger:
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
         ledger.post([letter])
         ledger.settle(replace(letter, **changed))  # type: ignore[arg-type]  # as the test has them
 
@@ -115,7 +115,7 @@ def test_an_empty_outbox_is_shown(call: Call) -> None:
 
 def test_what_waits_is_listed_and_sent(call: Call, pipe: Pipe) -> None:
     """Once it is due, or at once when all are asked for."""
-    later = wiring.clock.utc_now() + timedelta(hours=1)
+    later = bootstrap.clock.utc_now() + timedelta(hours=1)
     post(tries=1, problem="no connection", not_before=later)
     listed = call("list").output
     assert "waiting: 1\n" in listed

@@ -19,8 +19,18 @@ from flowledger.errors import (
     SourceRefusedError,
     SourceUnreachableError,
 )
-from flowledger.simulator.coze import TOKEN, SimulatedCoze, serve_coze
-from flowledger.simulator.coze_scripts import GOOD, Act, Script, done, message, refused, spoken
+from flowledger_simulator.coze import (
+    GOOD,
+    TOKEN,
+    Act,
+    Script,
+    SimulatedCoze,
+    done,
+    message,
+    refused,
+    serve_coze,
+    spoken,
+)
 
 ORDER = WorkflowOrder("w", {"city": "Київ"}, bot_id="b", conversation_id="c", user_id="u")
 

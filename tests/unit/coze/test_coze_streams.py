@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flowledger.domain.coze_streams import CozeEvent, Ending, Transcript
 from flowledger.domain.record_checks import RecordLimits, check_json
-from flowledger.simulator.coze_scripts import (
+from flowledger_simulator.coze import (
     DEBUG_URL,
     TOKENS,
     Told,

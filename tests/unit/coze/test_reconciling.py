@@ -5,15 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flowledger.bootstrap.ledgers import decoders
 from flowledger.domain.coze_executions import milliseconds
 from flowledger.domain.history import RunKey
-from flowledger.domain.recorded import COZE
+from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.records.execution_history import ExecutionHistoryService
-from flowledger.services.reconciling import end_abandoned
-from flowledger.services.stream_records import LEASE
-from flowledger.wiring.ledgers import decoders
+from flowledger.services.stream_records import LEASE, end_abandoned
 
 NOW = datetime.now(UTC)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.coze.sse import EventParser, ServerSentEvent
+from flowledger.coze.event_stream import EventParser, ServerSentEvent
 from flowledger.errors import SourceGarbledError
 
 LINES = st.lists(

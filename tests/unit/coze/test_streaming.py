@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from flowledger.bootstrap.ledgers import decoders
 from flowledger.domain.coze_streams import CLIENT_GONE, CozeEvent, Ending, WorkflowOrder
-from flowledger.domain.recorded import COZE
+from flowledger.domain.record_kinds import COZE
 from flowledger.errors import AuthenticationError, RecordConflictError, SourceRefusedError, UsageError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.records.execution_history import ExecutionHistoryService
@@ -21,7 +22,6 @@ from flowledger.services.streaming import (
     TooManyStreamsError,
     ending_of,
 )
-from flowledger.wiring.ledgers import decoders
 
 ORDER = WorkflowOrder("w", {})
 TALK = CozeEvent("Message", {"content": "x"})

@@ -11,10 +11,9 @@ from threading import Barrier, Lock
 from loopback import Asked, Loopback, reply, serving
 from pydantic import SecretStr
 
-from flowledger.dify.credentials import Credentials, EmailPassword
-from flowledger.dify.limiter import AdaptiveLimiter
+from flowledger.dify.concurrency import AdaptiveLimiter
+from flowledger.dify.credentials import Credentials, EmailPassword, LoginForm, Release, login_form
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.releases import LoginForm, Release, login_form
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
 

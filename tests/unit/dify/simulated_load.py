@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from flowledger.dify.limiter import AdaptiveLimiter, Admission, Outcome
+from flowledger.dify.concurrency import AdaptiveLimiter, Admission, Outcome
 
 QUICKLY_S = 0.002
 PAUSE_S = 0.5

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowledger.dify.addresses import host_of, join, normalise, origin
 from flowledger.errors import SettingsError
+from flowledger.http.urls import host_of, join, normalise, origin
 
 
 @pytest.mark.parametrize(

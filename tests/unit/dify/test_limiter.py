@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from simulated_load import Load, Server, peaking, smooth
 
-from flowledger.dify.limiter import AdaptiveLimiter, Outcome
-from flowledger.dify.steering import Course
+from flowledger.dify.concurrency import AdaptiveLimiter, Course, Outcome
 from flowledger.errors import (
     AuthenticationError,
     DeadlineExceededError,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowledger.dify.releases import LoginForm, Release, login_form
+from flowledger.dify.credentials import LoginForm, Release, login_form
 
 
 @pytest.mark.parametrize(

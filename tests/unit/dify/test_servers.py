@@ -3,14 +3,14 @@
 import pytest
 from pydantic import SecretStr
 
-from flowledger import wiring
+from flowledger import bootstrap
 from flowledger.dify.credentials import EmailPassword
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.servers import Servers
 from flowledger.dify.session import SessionOptions
 from flowledger.errors import AuthenticationError
 from flowledger.settings import AppSettings
-from flowledger.simulator import Recipe, credentials, make_world, serve
+from flowledger_simulator import Recipe, credentials, make_world, serve
 
 LOGIN = "/console/api/login"
 OPTIONS = SessionOptions(retry=RetryPolicy(sleep=lambda _: None))
@@ -30,9 +30,9 @@ def apps_of(base_url: str, password: str = credentials.PASSWORD) -> tuple[AppSet
 
 def test_two_apps_of_one_server_log_in_once() -> None:
     """Inside the context they share connections, bounds and tokens."""
-    with serve(make_world(Recipe(runs=3))) as server, wiring.shared_servers():
+    with serve(make_world(Recipe(runs=3))) as server, bootstrap.shared_servers():
         for app in apps_of(server.base_url):
-            with wiring.open_source(app) as source:
+            with bootstrap.open_source(app) as source:
                 assert source.console is not None
                 source.console.apps("")
         assert server.requests.count(LOGIN) == 1
@@ -42,7 +42,7 @@ def test_without_the_context_each_app_is_by_itself() -> None:
     """An app that closes takes nothing from another."""
     with serve(make_world(Recipe(runs=3))) as server:
         first, second = apps_of(server.base_url)
-        with wiring.open_source(first) as one, wiring.open_source(second) as two:
+        with bootstrap.open_source(first) as one, bootstrap.open_source(second) as two:
             assert one.console is not None
             assert two.console is not None
             one.console.apps("")
@@ -53,9 +53,9 @@ def test_without_the_context_each_app_is_by_itself() -> None:
 @pytest.mark.fault(15)
 def test_a_refused_password_is_offered_once_for_all_apps() -> None:
     """Dify counts wrong passwords for each account: the second app does not try again."""
-    with serve(make_world(Recipe(runs=3))) as server, wiring.shared_servers():
+    with serve(make_world(Recipe(runs=3))) as server, bootstrap.shared_servers():
         for app in apps_of(server.base_url, "not-the-password"):
-            with wiring.open_source(app) as source:
+            with bootstrap.open_source(app) as source:
                 assert source.console is not None
                 with pytest.raises(AuthenticationError):
                     source.console.apps("")
@@ -77,5 +77,5 @@ def test_other_persons_and_servers_are_kept_apart() -> None:
 
 def test_contexts_inside_one_another_are_one() -> None:
     """A part that shares may be called by another that does."""
-    with wiring.shared_servers() as outer, wiring.shared_servers() as inner:
+    with bootstrap.shared_servers() as outer, bootstrap.shared_servers() as inner:
         assert inner is outer

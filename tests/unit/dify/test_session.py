@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from loopback import Asked, Loopback, Script, reply, serving
 
-from flowledger.dify.releases import Release
+from flowledger.dify.credentials import Release
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
 from flowledger.errors import (

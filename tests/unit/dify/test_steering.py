@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowledger.dify.steering import (
+from flowledger.dify.concurrency import (
     CONTENT,
     FLOOR,
     LONGEST_CAUTION,

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from loopback import Asked, Drip, Loopback, Script, reply, serving
 
-from flowledger.dify import pools
 from flowledger.dify.answers import Sent
 from flowledger.dify.transport import Transport, TransportOptions
 from flowledger.errors import (
@@ -29,6 +28,7 @@ from flowledger.errors import (
     SourceRefusedError,
     SourceUnreachableError,
 )
+from flowledger.http import pools
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n"

@@ -5,8 +5,8 @@ from bisect import bisect_left
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.cursor import begin, observe, verdict
-from flowledger.domain.walk import Verdict
+from flowledger.domain.cursor_scan import begin, observe, verdict
+from flowledger.domain.window_scan import Verdict
 from flowledger.domain.windows import Window
 
 WINDOW = Window(1000, 1099)

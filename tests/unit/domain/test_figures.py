@@ -12,21 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.costs import cost_of, decimal_of
-from flowledger.domain.enrichment import Level
 from flowledger.domain.figures import KEPT_TROUBLES, Figures, Tally
-from flowledger.domain.quantiles import Histogram
-from flowledger.domain.reports import conversation_of, count_turns, user_of
+from flowledger.domain.report_heading import conversation_of, count_turns, user_of
 from flowledger.domain.runs import (
     AppKey,
     Creator,
     Detailed,
     Entry,
     Json,
+    Level,
     Missing,
     NodeExecution,
     Run,
     RunStatus,
 )
+from flowledger.domain.statistics import Histogram
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 22, 0, 0, tzinfo=UTC)

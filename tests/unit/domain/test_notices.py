@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.figures import Figures, Trouble, UserFigures
-from flowledger.domain.messages import Occasion
-from flowledger.domain.notices import (
+from flowledger.domain.messages import (
     TOLD_FAILURES,
+    Occasion,
     comparable,
     kept_note,
     kept_reason,

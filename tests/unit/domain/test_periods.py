@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowledger.domain.periods import HOLDING, CalendarPeriod, latest_period, periods_between
-from flowledger.domain.windows import resolve_period
+from flowledger.domain.windows import HOLDING, CalendarPeriod, latest_period, periods_between, resolve_period
 from flowledger.errors import UsageError
 
 NAMES = [

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.enrichment import Level, level_of
-from flowledger.domain.recorded import KINDS, instant_of, known_status, raw_of, record_of, status_of
-from flowledger.domain.runs import AppKey, RunStatus
+from flowledger.domain.record_kinds import KINDS, instant_of, known_status, raw_of, record_of, status_of
+from flowledger.domain.runs import AppKey, Level, RunStatus, level_of
 
 LOGGED: dict[str, Any] = {
     "execution_id": "e",

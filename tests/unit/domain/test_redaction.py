@@ -10,8 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flowledger.domain.redaction import SHORTEST_ENCODED, redactor
-from flowledger.domain.token_shapes import MARK
+from flowledger.domain.redaction import MARK, SHORTEST_ENCODED, redactor
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=4, max_size=60).map(
     str.strip

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.archives import Manifest, Part, archive_name, cut_of, manifest_of
-from flowledger.domain.config_changes import differences, fingerprints
 from flowledger.domain.history import RunSize
+from flowledger.domain.operations import differences, fingerprints
 from flowledger.domain.retention import Retention
 from flowledger.domain.runs import AppKey, Run, RunStatus
 from flowledger.errors import StorageError

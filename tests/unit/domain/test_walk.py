@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.walk import (
+from flowledger.domain.window_scan import (
     MAX_PASSES,
     MAX_ROUNDS,
     Ask,

@@ -14,10 +14,9 @@ from prefect.logging.loggers import PrefectLogAdapter
 
 from flowledger.errors import FlowledgerError
 from flowledger.flows import logs
-from flowledger.flows.logs import forwarded_to
-from flowledger.flows.run_apps import MOST_REMEMBERED, app_names, note_app
-from flowledger.services import log_lines
-from flowledger.services.log_lines import LogPlan, kept
+from flowledger.flows.logs import MOST_REMEMBERED, app_names, forwarded_to, note_app
+from flowledger.services import log_files
+from flowledger.services.log_files import LogPlan, kept
 from flowledger.services.redaction import know
 
 SECRET = "open-sesame"
@@ -228,7 +227,7 @@ def test_a_failure_is_kept_once_for_each_run(
 @pytest.mark.usefixtures("task_log")
 def test_an_end_is_kept_where_the_error_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may be read only after a run failed: then its state is all that the file has."""
-    monkeypatch.setattr(log_lines, "_kept", log_lines._Kept())
+    monkeypatch.setattr(log_files, "_kept", log_files._Kept())
     task_log = adapted("t-3")
     task_log.error("Encountered exception during execution: Boom('why')")
     with kept(LogPlan(tmp_path)):

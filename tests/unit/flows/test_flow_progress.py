@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flowledger.flows.progress import STEP, LogProgress
+from flowledger.flows.logs import STEP, LogProgress
 
 
 def test_a_run_log_gets_few_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from flowledger.domain.messages import Message
 from flowledger.domain.runs import AppKey
 from flowledger.errors import ChannelBusyError, LedgerError, MessageRefusedError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.notify.outcomes import Subject
+from flowledger.notify.notices import Subject
 from flowledger.notify.service import Addressee, NotificationService
 
 NOON = datetime(2026, 1, 6, 12, 0, tzinfo=UTC)

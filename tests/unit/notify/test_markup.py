@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.notify.markup import ESCAPES, MORE, cut, escape_feishu, escape_wide, json_size, utf8_size
+from flowledger.notify.escaping import ESCAPES, MORE, cut, escape_feishu, escape_wide, json_size, utf8_size
 
 MEASURES = [utf8_size, json_size]
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)

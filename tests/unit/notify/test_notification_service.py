@@ -26,7 +26,7 @@ from telling import (
 from flowledger.domain.messages import Attachment, Notice, Occasion
 from flowledger.errors import LedgerError, StorageError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.notify.outcomes import BareShelf, Subject
+from flowledger.notify.notices import BareShelf, Subject
 from flowledger.notify.templates import Templates
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from flowledger.errors import ChannelBusyError
-from flowledger.notify.pacing import Budget, Pacer
+from flowledger.notify.rate_limit import Budget, Pacer
 
 
 @dataclass

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.notify.signing import dingtalk_address, feishu_sign, webhook_headers
+from flowledger.notify.chat_bots import dingtalk_address, feishu_sign, webhook_headers
 
 
 @given(at_ms=st.integers(0, 2**42))

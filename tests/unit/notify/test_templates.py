@@ -11,13 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger import plugins
-from flowledger.domain.messages import Occasion
-from flowledger.domain.notices import kept_note
+from flowledger.domain.messages import Occasion, kept_note
 from flowledger.errors import SettingsError
-from flowledger.notify.samples import sample_notice, sample_notices
-from flowledger.notify.template_check import check_templates
-from flowledger.notify.template_filters import show_duration, show_percent, show_signed
-from flowledger.notify.templates import PACKAGED, Templates
+from flowledger.notify.template_check import check_templates, sample_notice, sample_notices
+from flowledger.notify.templates import PACKAGED, Templates, show_duration, show_percent, show_signed
 
 CHANNELS = tuple(plugins.CHANNELS)
 ROBOTS = ("dingtalk", "wechat", "feishu")

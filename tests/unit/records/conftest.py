@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from flowledger.bootstrap import clock, configured
 from flowledger.ledger import open_ledger
 from flowledger.plugins import LEDGERS
 from flowledger.records import ExecutionHistoryService, LogService
 from flowledger.settings import ConfigManager
-from flowledger.wiring import clock, configured
 
 START = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 KINDS = sorted(LEDGERS.keys() - {"postgresql"})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from flowledger.bootstrap import configured
 from flowledger.errors import SettingsError
 from flowledger.records import (
     BaseLogStorage,
@@ -27,7 +28,6 @@ from flowledger.records import (
 )
 from flowledger.records.storage import LedgerLogStorage
 from flowledger.settings import ConfigManager
-from flowledger.wiring import configured
 
 WATCHED = """
 import os, sys

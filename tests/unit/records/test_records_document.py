@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from flowledger import records
+from flowledger.bootstrap import clock, configured
 from flowledger.domain.coze_executions import created
 from flowledger.domain.record_checks import RecordLimits
 from flowledger.records import OPERATION_TYPES, load_default_config, log_service
 from flowledger.settings import ConfigManager
 from flowledger.settings.variables import VARIABLES
-from flowledger.wiring import clock, configured
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/records.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)

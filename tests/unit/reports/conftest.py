@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.reports import Heading
+from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import AppKey, Creator, Detailed, Entry, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 

@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowledger.domain.figures import Figures, Tally
-from flowledger.domain.reports import Heading, count_turns
+from flowledger.domain.report_heading import Heading, count_turns
 from flowledger.domain.runs import Detailed, Entry, Missing, NodeExecution, RunStatus
 from flowledger.errors import StorageError, UsageError
 from flowledger.plugins import REPORT_FORMATS, load
 from flowledger.ports import ReportFormat
-from flowledger.reports.csv_cells import EXCEL_LIMIT, defuse
-from flowledger.reports.texts import EN, ZH, texts_in
+from flowledger.reports.catalogue import EN, ZH, texts_in
+from flowledger.reports.cells import EXCEL_LIMIT, defuse
 
 FORMATS = sorted(REPORT_FORMATS)
 NASTY = (

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 
-from flowledger.domain.enrichment import Level
-from flowledger.domain.filters import FilterSplit, RunFilter
-from flowledger.domain.runs import AppKey, Detail, Detailed, Missing, NodeExecution, Run, RunStatus
+from flowledger.domain.run_filters import FilterSplit, RunFilter
+from flowledger.domain.runs import AppKey, Detail, Detailed, Level, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.errors import FlowledgerError
 from flowledger.ports import CursorPage, LogPage

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.access import AccessKey, Caller, Role
+from flowledger.domain.access_keys import AccessKey, Caller, Role
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services import access
-from flowledger.services.access import (
+from flowledger.services import api_keys
+from flowledger.services.api_keys import (
     KeyRing,
     LockOut,
     Pace,
@@ -96,7 +96,7 @@ def test_the_pace_is_held(per_minute: int) -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Very many addresses push out the oldest."""
-    monkeypatch.setattr(access, "MOST_REMEMBERED", 10)
+    monkeypatch.setattr(api_keys, "MOST_REMEMBERED", 10)
     lock, pace = LockOut(), Pace(60)
     for number in range(100):
         lock.note_wrong(str(number), NOW)

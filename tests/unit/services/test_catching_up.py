@@ -20,7 +20,7 @@ from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.ports import Ledger
-from flowledger.services.catching_up import Cadence, Due, due_between, is_held, missing, over_by
+from flowledger.services.catch_up import Cadence, Due, due_between, is_held, missing, over_by
 
 APP, OTHER = AppKey("dify", "support"), AppKey("dify", "sales")
 SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")

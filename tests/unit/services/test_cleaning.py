@@ -11,7 +11,7 @@ from flowledger.domain.retention import Retention, StoredReport
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageUnavailableError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services.cleaning import Cleaner, Shelf
+from flowledger.services.cleanup import Cleaner, Shelf
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 KEY = AppKey("dify", "app-1")

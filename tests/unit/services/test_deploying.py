@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.runs import AppKey
-from flowledger.services.deploying import (
+from flowledger.services.deploy import (
     Act,
     Deployment,
     Entry,

@@ -7,15 +7,17 @@ import pytest
 
 from flowledger.domain.runs import AppKey
 from flowledger.errors import SourceUnreachableError, UsageError
-from flowledger.services.catching_up import Cadence, Due, due_between
-from flowledger.services.filling import (
+from flowledger.services.catch_up import (
     BACKFILL,
+    Cadence,
+    Due,
     Fate,
     Filled,
     backfill_key,
     catch_up_key,
     check_days,
     describe,
+    due_between,
     fill_each,
     filling_operation,
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowledger.domain.run_rows import Row, instant, run_row
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
-from flowledger.services.history.exporting import Depth, writer_of
+from flowledger.services.history.transfer import Depth, writer_of
 
 RUN = Run(AppKey("dify", "app"), "run", datetime(2026, 11, 1, tzinfo=UTC), RunStatus.SUCCESS, "succeeded")
 TEXTS = st.text() | st.sampled_from(['},{"', '"},{"source":"', '\\"},{\\"', "}\n{", "\ud800"])

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.history import RunQuery
-from flowledger.domain.recorded import KINDS, LOG
+from flowledger.domain.record_kinds import KINDS, LOG
 from flowledger.domain.runs import Detail, Run
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services.history import following
-from flowledger.services.history.following import Follower
+from flowledger.services.history import follow
+from flowledger.services.history.follow import Follower
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def test_tells_each_new_run_once(steps: list[int], count: int) -> None:
 
 def test_tells_changes_and_forgets_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watched run that ends is told again; so many are watched and no more."""
-    monkeypatch.setattr(following, "WATCHED", 10)
+    monkeypatch.setattr(follow, "WATCHED", 10)
     ledger = MemoryLedger({LOG: KINDS[LOG].to_detail})
     ledger.save_details([run(number) for number in range(60)])
     follower = Follower(ledger, replace(RunQuery(), sources=(LOG,)))

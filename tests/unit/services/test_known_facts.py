@@ -10,8 +10,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window, zone
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services.known_facts import figures_before, words_of
-from flowledger.services.requests import RunOrder, request_of
+from flowledger.services.report_requests import RunOrder, figures_before, request_of, words_of
 
 APP = AppKey("dify", "app-1")
 AT = datetime(2026, 1, 6, 2, tzinfo=UTC)

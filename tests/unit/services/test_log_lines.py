@@ -11,7 +11,7 @@ import pytest
 from loguru import logger
 
 from flowledger.errors import SettingsError
-from flowledger.services.log_lines import LONGEST, SHOWN, LogPlan, kept, kept_as_before, on_stderr, said_of
+from flowledger.services.log_files import LONGEST, SHOWN, LogPlan, kept, kept_as_before, on_stderr, said_of
 from flowledger.services.redaction import know
 
 SECRET = "open-sesame"

@@ -5,9 +5,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flowledger.domain.enrichment import Level
+from flowledger.domain.runs import Level
 from flowledger.errors import UsageError
-from flowledger.services.requests import ReportRequest, RunOrder, parse_formats, parse_status, request_of
+from flowledger.services.report_requests import (
+    ReportRequest,
+    RunOrder,
+    parse_formats,
+    parse_status,
+    request_of,
+)
 
 INSTANT = datetime(2026, 11, 21, 18, tzinfo=UTC)
 SHANGHAI = ZoneInfo("Asia/Shanghai")

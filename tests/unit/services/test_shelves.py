@@ -7,7 +7,7 @@ import pytest
 
 from flowledger.domain.messages import Attachment
 from flowledger.errors import StorageError
-from flowledger.services.shelves import StorageShelf
+from flowledger.services.report_links import StorageShelf
 from flowledger.storage.local import LocalStorage
 
 

@@ -9,12 +9,11 @@ import pytest
 from fake_source import APP, NOW, START, FakeSource, decode, make_run
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.figures import Figures
-from flowledger.domain.filters import FilterSplit, RunFilter
-from flowledger.domain.notices import kept_note
-from flowledger.domain.reports import Heading
-from flowledger.domain.runs import Detailed, Missing, RunStatus, missing_reason
+from flowledger.domain.messages import kept_note
+from flowledger.domain.report_heading import Heading
+from flowledger.domain.run_filters import FilterSplit, RunFilter
+from flowledger.domain.runs import Detailed, Level, Missing, RunStatus, missing_reason
 from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
@@ -26,12 +25,12 @@ from flowledger.errors import (
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.ports import LogPage
 from flowledger.reports.json_file import JsonFormat
-from flowledger.services.collecting import Collector
-from flowledger.services.enriching import Enricher
+from flowledger.services.collect import Collector
+from flowledger.services.enrich import Enricher
 from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
 from flowledger.services.progress import SilentProgress
-from flowledger.services.reporting import Report, ReportGenerator
-from flowledger.services.requests import ReportRequest
+from flowledger.services.report import Report, ReportGenerator
+from flowledger.services.report_requests import ReportRequest
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService
 

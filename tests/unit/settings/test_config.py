@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from flowledger import wiring
+from flowledger import bootstrap
+from flowledger.bootstrap import config_checks
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
 from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.variables import APP_VARIABLES, VARIABLES
-from flowledger.wiring import checks
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -178,8 +178,8 @@ def test_a_bad_cron_of_an_app_is_a_problem(problems: Problems, cron: str) -> Non
 def test_a_missing_token_makes_no_usual_word_a_secret(tmp_path: Path, app: Variables) -> None:
     """What stands in for it is hidden from nobody's messages: "unknown" is in many."""
     del app["DIFY_API_TOKEN"]
-    with wiring.configured(ConfigManager(tmp_path, app)):
-        _, found = checks.settings_problems()
+    with bootstrap.configured(ConfigManager(tmp_path, app)):
+        _, found = config_checks.settings_problems()
     assert [line.partition(" ")[0] for line in found] == ["DIFY_API_TOKEN"]
     assert redacted("unknown app 'x': not set") == "unknown app 'x': not set"
 

@@ -6,9 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from flowledger.errors import SettingsError
-from flowledger.settings.encryption import encrypt, new_key
+from flowledger.settings.encryption import TOKEN, encrypt, new_key, rotate
 from flowledger.settings.references import Keyring, read
-from flowledger.settings.rotation import TOKEN, rotate
 
 OLD, NEW = SecretStr(new_key()), SecretStr(new_key())
 BOTH = (NEW, OLD)

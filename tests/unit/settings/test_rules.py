@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.settings import Settings, rules
-from flowledger.settings.rules import normalise_base_url
+from flowledger.settings import Settings, validators
+from flowledger.settings.validators import normalise_base_url
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -132,7 +132,7 @@ def test_a_ledger_may_be_in_postgresql(load: Load, scheme: str) -> None:
 
 def test_a_missing_driver_is_a_setting_to_mend(problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PostgreSQL ledger without psycopg is told before anything starts, with how to install it."""
-    monkeypatch.setattr(rules, "find_spec", lambda name: None)
+    monkeypatch.setattr(validators, "find_spec", lambda name: None)
     (problem,) = problems({"LEDGER_URL": "postgresql://h/x"}, need_app=False)
     assert "needs psycopg: scripts/setup --all" in problem
 

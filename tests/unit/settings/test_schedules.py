@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from flowledger.errors import SettingsError
-from flowledger.settings.report_periods import PERIODS_OF_BOUNDS, period_of_bounds
 from flowledger.settings.schedules import (
     FILE,
     USUAL,
@@ -16,6 +15,7 @@ from flowledger.settings.schedules import (
     load_schedules,
     read_schedules,
 )
+from flowledger.settings.validators import PERIODS_OF_BOUNDS, period_of_bounds
 
 ROOT = Path(__file__).parents[3]
 OLD_FORM = {

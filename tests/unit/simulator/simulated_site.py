@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flowledger.simulator import Options, Recipe, Release, World, credentials, make_world
-from flowledger.simulator.exchange import Request, Response
-from flowledger.simulator.routes import respond
-from flowledger.simulator.site import Site
+from flowledger_simulator import Options, Recipe, Release, World, credentials, make_world
+from flowledger_simulator.app import respond
+from flowledger_simulator.exchange import Request, Response
+from flowledger_simulator.site import Site
 
 KEY = {"authorization": f"Bearer {credentials.API_TOKEN}"}
 ADMIN = {"authorization": f"Bearer {credentials.ADMIN_KEY}", "x-workspace-id": credentials.WORKSPACE_ID}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from simulated_site import ask, ask_console, ask_logs, iso, make_site, walk_back, walk_by_number
 
-from flowledger.simulator import Options, Recipe, arriving, changing, credentials, make_world, vanishing
+from flowledger_simulator import Options, Recipe, arriving, changing, credentials, make_world, vanishing
 
 DENSE = Recipe(runs=600, ties=0.9, busiest_second=40, orphans=0.0)
 

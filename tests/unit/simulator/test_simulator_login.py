@@ -7,10 +7,10 @@ import re
 import pytest
 from simulated_site import ADMIN, RUNS, ask, make_site, post
 
-from flowledger.simulator import Options, credentials
-from flowledger.simulator.exchange import Request, Response
-from flowledger.simulator.routes import respond
-from flowledger.simulator.site import Site
+from flowledger_simulator import Options, credentials
+from flowledger_simulator.app import respond
+from flowledger_simulator.exchange import Request, Response
+from flowledger_simulator.site import Site
 
 LOGIN = "/console/api/login"
 REFRESH = "/console/api/refresh-token"

@@ -12,7 +12,7 @@ import requests
 from simulated_site import KEY, RUNS
 
 from flowledger.errors import UsageError
-from flowledger.simulator import (
+from flowledger_simulator import (
     FAULTS,
     Fault,
     Faults,
@@ -25,7 +25,7 @@ from flowledger.simulator import (
     parse_faults,
     serve,
 )
-from flowledger.simulator.exchange import Request
+from flowledger_simulator.exchange import Request
 
 LOGS = "/v1/workflows/logs"
 NOW = 1_795_000_000.0

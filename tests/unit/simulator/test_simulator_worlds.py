@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from simulated_site import ask_logs, make_site
 
 from flowledger.errors import UsageError
-from flowledger.simulator import Recipe, Release, load_dataset, make_world
+from flowledger_simulator import Recipe, Release, load_dataset, make_world
 
 DATASET = Path(__file__).parents[2] / "data" / "legacy" / "dataset.json"
 

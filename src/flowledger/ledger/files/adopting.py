@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowledger.domain.operations import Operation
-from flowledger.domain.recorded import COZE, KINDS, LOG, instant_of
+from flowledger.domain.record_kinds import COZE, KINDS, LOG, instant_of
 from flowledger.domain.runs import AppKey, Json
 from flowledger.ledger.files.bodies import Bodies
 from flowledger.ledger.files.disk import explaining, set_aside

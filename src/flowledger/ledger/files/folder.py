@@ -9,7 +9,7 @@ from typing import Self
 
 from loguru import logger
 
-from flowledger.domain.recorded import COZE, LOG
+from flowledger.domain.record_kinds import COZE, LOG
 from flowledger.domain.runs import AppKey, Json
 from flowledger.errors import LedgerError
 from flowledger.ledger.files.adopting import Adopting

@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import Run, RunStatus
+from flowledger.domain.runs import Level, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import HeldDetail
 from flowledger.ledger.files.journal import Span

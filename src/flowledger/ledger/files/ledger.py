@@ -9,9 +9,8 @@ from heapq import merge as merged
 from pathlib import Path
 from typing import Self, TypeVar
 
-from flowledger.domain.access import AccessKey
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.history import (
     EVERY_OPERATION,
     AppSummary,
@@ -25,7 +24,7 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Detail, Entry, Run
+from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
 from flowledger.domain.windows import Window
 from flowledger.errors import UsageError
 from flowledger.ledger.details import LEFT_OUT, is_pending

@@ -5,9 +5,8 @@ from dataclasses import replace
 from decimal import InvalidOperation
 from typing import Any
 
-from flowledger.domain.enrichment import Level
-from flowledger.domain.recorded import KINDS, NO_NODES
-from flowledger.domain.runs import Run
+from flowledger.domain.record_kinds import KINDS, NO_NODES
+from flowledger.domain.runs import Level, Run
 from flowledger.errors import LedgerError
 from flowledger.ledger.details import HeldDetail
 from flowledger.ledger.files.journal import MARK, DamagedLineError

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import AppKey
+from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import Window
 from flowledger.ledger.files.index import AppIndex, Large, shared
 from flowledger.ledger.files.journal import MARK, DamagedLineError, Span, parsed

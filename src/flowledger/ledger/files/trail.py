@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from flowledger.domain.access import AccessKey
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation
 from flowledger.ledger.files.journal import DamagedLineError, Journal, Moved, Span, line_of, parsed

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from flowledger.domain.access import AccessKey, Role
+from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
+from flowledger.domain.runs import AppKey, Creator, Level, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import HeldDetail
 from flowledger.ledger.letters import message_from, message_values

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
-from flowledger.domain.access import AccessKey, Role
+from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.runs import AppKey
 from flowledger.ledger.sql.schema import access_keys
 from flowledger.ledger.texts import clean

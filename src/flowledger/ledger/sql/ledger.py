@@ -7,9 +7,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Row, Select
 
-from flowledger.domain.access import AccessKey
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.enrichment import Level
 from flowledger.domain.history import (
     EVERY_OPERATION,
     AppSummary,
@@ -23,7 +22,7 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Detail, Entry, Run
+from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.details import LEFT_OUT
 from flowledger.ledger.sql import deleting, history, keys, scopes, trail

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Row, Select
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.enrichment import Level
-from flowledger.domain.runs import RunStatus
+from flowledger.domain.runs import Level, RunStatus
 from flowledger.domain.windows import ONE_SECOND
 from flowledger.ledger.sql.rows import scope_row
 from flowledger.ledger.sql.schema import UNSETTLED, runs, window_runs, windows

@@ -11,9 +11,8 @@ from sqlalchemy import Row
 
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.costs import cost_of
-from flowledger.domain.enrichment import Level
 from flowledger.domain.messages import Letter
-from flowledger.domain.runs import AppKey, Creator, Detail, Missing, NodeExecution, Run, RunStatus
+from flowledger.domain.runs import AppKey, Creator, Detail, Level, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.compression import compress
 from flowledger.ledger.details import HeldDetail, summarise

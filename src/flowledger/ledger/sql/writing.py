@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, Select
 
-from flowledger.domain.enrichment import Level, level_of
-from flowledger.domain.runs import AppKey, Detail, Detailed, Missing, NodeExecution, Run
+from flowledger.domain.runs import AppKey, Detail, Detailed, Level, Missing, NodeExecution, Run, level_of
 from flowledger.ledger.merging import Roll
 from flowledger.ledger.sql.bulk import execute_columns, execute_many
 from flowledger.ledger.sql.changes import Changes, Rows, forget_parts

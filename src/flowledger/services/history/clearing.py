@@ -5,7 +5,7 @@ from datetime import datetime
 
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.ports import Ledger
-from flowledger.services.history.acts import CLEANUP, DELETE, act
+from flowledger.services.history.audit import CLEANUP, DELETE, act
 from flowledger.services.history.paging import pages_of
 
 BATCH = 500

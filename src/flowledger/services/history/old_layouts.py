@@ -16,7 +16,7 @@ from typing import Any
 from flowledger.domain.history import RunKey
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_checks import checked_id, checked_time, checked_word
-from flowledger.domain.recorded import COZE, KINDS, LOG
+from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.domain.runs import AppKey, Entry
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger

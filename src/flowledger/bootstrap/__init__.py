@@ -1,0 +1,54 @@
+"""The composition root: the only place that reads settings and builds backends.
+
+Here is what nearly every command needs.  ``schedules``, ``notifications`` and ``checks`` are imported where
+they are used: what a plain run does not need should not cost it time.
+"""
+
+from flowledger.bootstrap import clock
+from flowledger.bootstrap.configuration import (
+    DEFAULT_ZONE,
+    configured,
+    inspect_settings,
+    kept_logs,
+    load_settings,
+    rescued_settings,
+    secret_keys,
+    settings_root,
+    user_name,
+)
+from flowledger.bootstrap.ledgers import open_ledger_at, opened_ledger
+from flowledger.bootstrap.pipelines import check, open_dify, open_pipeline, open_source, shared_servers
+from flowledger.bootstrap.stores import (
+    check_storage,
+    clean_storage,
+    open_store,
+    report_formats,
+    storage_prefixes,
+    strange_spools,
+)
+
+__all__ = [
+    "DEFAULT_ZONE",
+    "check",
+    "check_storage",
+    "clean_storage",
+    "clock",
+    "configured",
+    "inspect_settings",
+    "kept_logs",
+    "load_settings",
+    "open_dify",
+    "open_ledger_at",
+    "open_pipeline",
+    "open_source",
+    "open_store",
+    "opened_ledger",
+    "report_formats",
+    "rescued_settings",
+    "secret_keys",
+    "settings_root",
+    "shared_servers",
+    "storage_prefixes",
+    "strange_spools",
+    "user_name",
+]

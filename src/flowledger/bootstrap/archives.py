@@ -1,0 +1,156 @@
+"""Retention of runs: whose runs go where, and when, as the settings say."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from flowledger.bootstrap import clock
+from flowledger.bootstrap.configuration import load_settings, user_name
+from flowledger.bootstrap.ledgers import decoders, open_ledger_at, opened_ledger
+from flowledger.bootstrap.stores import open_store, storage_prefixes
+from flowledger.domain.archives import Manifest
+from flowledger.domain.record_kinds import LOG
+from flowledger.domain.retention import Retention
+from flowledger.domain.runs import AppKey
+from flowledger.errors import SettingsError, UsageError
+from flowledger.ports import Ledger
+from flowledger.settings import AppSettings, Settings
+
+try:
+    from flowledger.services.archive_store import ArchiveStore
+    from flowledger.services.archiving import Archiver, Holding
+except ImportError as error:
+    raise SettingsError(
+        [f"archives of runs need pyarrow ({error}): install it with pip install 'flowledger[parquet]'"]
+    ) from error
+
+
+def archive_runs(app: str | None = None, *, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Apply the retention of runs, and give what went (or would go), app by app, as plain values.
+
+    ``app`` is a name or id in the settings, or ``source:id`` of any other app in the ledger; None means all.
+
+    :raises FatalError: naming all apps whose runs could not be archived, when the others are done.
+    """
+    settings = load_settings(need_app=False)
+    with opened_ledger(settings) as ledger:
+        chosen = [app_key(settings, app)] if app else _known_apps(settings, ledger)
+        archiver = Archiver(ledger, clock.utc_now, user_name(), settings.stuck_after)
+        return archiver.archive([holding(settings, each) for each in chosen], dry_run=dry_run)
+
+
+def archive_nightly(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
+    """Do the same for the cleanup of one app, which is scheduled; that of the first takes along all others.
+
+    Those are apps that other programs record, and apps that have left the settings.
+    """
+    settings = load_settings(need_app=False)
+    if app is None or not settings.apps or settings.app(app) != settings.apps[0]:
+        return archive_runs(app, dry_run=dry_run)
+    with opened_ledger(settings) as ledger:
+        configured = {each.key for each in settings.apps[1:]}
+        chosen = [each for each in _known_apps(settings, ledger) if each not in configured]
+        archiver = Archiver(ledger, clock.utc_now, user_name(), settings.stuck_after)
+        return archiver.archive([holding(settings, each) for each in chosen], dry_run=dry_run)
+
+
+def list_archives(app: str | None = None) -> tuple[Sequence[Manifest], Sequence[str]]:
+    """Give the archives of all apps or one, oldest first, and the folders of those never finished."""
+    settings = load_settings(need_app=False)
+    wanted = app_key(settings, app) if app else None
+    stores = list(_stores(settings))
+    manifests = [each for store in stores for each in store.manifests(wanted)]
+    unfinished = [] if wanted else [name for store in stores for name in store.unfinished()]
+    return sorted(manifests, key=lambda each: (each.created_at, each.archive)), unfinished
+
+
+def check_archive(archive: str) -> Manifest:
+    """Read an archive back whole.
+
+    :raises UsageError: when there is no such archive; StorageError: naming what is not as it was kept.
+    """
+    store = _store_of(load_settings(need_app=False), archive)
+    manifest = store.manifest(archive)
+    store.checked(manifest)
+    return manifest
+
+
+def restore_archive(archive: str, *, to: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+    """Bring the runs of an archive back into the ledger, or into another one by its URL.
+
+    :raises UsageError: when there is no such archive; StorageError: when it is not what was kept.
+    """
+    settings = load_settings(need_app=False)
+    store = _store_of(settings, archive)
+    opened: AbstractContextManager[Ledger] = open_ledger_at(to) if to else opened_ledger(settings)
+    with opened as ledger:
+        archiver = Archiver(ledger, clock.utc_now, user_name(), settings.stuck_after)
+        return archiver.restore(store, archive, dry_run=dry_run)
+
+
+def holding(settings: Settings, key: AppKey) -> Holding:
+    """Give an app's runs with how long they are kept, and where they go then."""
+    said = _settings_of(settings, key)
+    prefix = said.storage_prefix if said else settings.storage_prefix
+    return Holding(
+        app=key,
+        app_name=said.name if said else str(key),
+        retention=retention_of(settings, key),
+        store=_store(settings, prefix),
+    )
+
+
+def retention_of(settings: Settings, key: AppKey) -> Retention:
+    """Tell how long the runs of an app are kept; logged executions have days of their own."""
+    said = _settings_of(settings, key) or settings
+    days = settings.records_retention_days if key.source == LOG else said.run_retention_days
+    return Retention(days, said.run_retention_count, said.run_retention_mb)
+
+
+def app_key(settings: Settings, text: str) -> AppKey:
+    """Read an app: one of the settings by name or id, or any other as source:id.
+
+    :raises UsageError: with how to write it.
+    """
+    for app in settings.apps:
+        if text in (app.name, app.id):
+            return app.key
+    source, colon, app_id = text.partition(":")
+    if not (source and colon and app_id):
+        known = ", ".join(app.name for app in settings.apps) or "none in the settings"
+        raise UsageError(f"unknown app {text!r:.200}: one of {known}, or source:id, such as log:my-workflow")
+    return AppKey(source, app_id)
+
+
+def _known_apps(settings: Settings, ledger: Ledger) -> list[AppKey]:
+    configured = [app.key for app in settings.apps]
+    return list(dict.fromkeys([*configured, *(each.app for each in ledger.apps())]))
+
+
+def _settings_of(settings: Settings, key: AppKey) -> AppSettings | None:
+    return next((app for app in settings.apps if app.key == key), None)
+
+
+def _store_of(settings: Settings, archive: str) -> ArchiveStore:
+    """Find the storage that has an archive.
+
+    :raises UsageError: when none has.
+    """
+    refusals: list[UsageError] = []
+    for store in _stores(settings):
+        try:
+            store.manifest(archive)
+        except UsageError as error:
+            refusals.append(error)
+        else:
+            return store
+    raise refusals[0]
+
+
+def _stores(settings: Settings) -> Iterator[ArchiveStore]:
+    return (_store(settings, prefix) for prefix in storage_prefixes(settings))
+
+
+def _store(settings: Settings, prefix: str) -> ArchiveStore:
+    """Open the archives below a prefix; never a spool: what waits on this machine is not archived."""
+    return ArchiveStore(open_store(settings, prefix=prefix, spooled=False).backend, decoders())

@@ -1,0 +1,145 @@
+"""Everything that one report needs: the app's source, opened, and the pipeline."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from flowledger.bootstrap import clock
+from flowledger.bootstrap.configuration import kept_logs, load_settings, user_name
+from flowledger.bootstrap.ledgers import opened_ledger
+from flowledger.bootstrap.stores import check_writable, open_store, report_formats
+from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
+from flowledger.dify.endpoints import Console, ServiceApi
+from flowledger.dify.fetcher import WorkflowLogFetcher
+from flowledger.dify.servers import Servers
+from flowledger.dify.session import SessionOptions
+from flowledger.dify.transport import TransportOptions
+from flowledger.domain.runs import AppKey
+from flowledger.ports import Progress
+from flowledger.services.pipeline import Pipeline
+from flowledger.services.progress import SilentProgress
+from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
+from flowledger.settings import AppSettings, Settings
+
+
+def open_source(
+    app: AppSettings, options: SessionOptions | None = None
+) -> AbstractContextManager[WorkflowLogFetcher]:
+    """Open an app as the settings describe it; nothing is sent until it is asked."""
+    return open_dify(
+        app.key,
+        name=app.name,
+        base_url=app.base_url,
+        api_token=app.api_token,
+        credentials=console_credentials(app),
+        options=options
+        or SessionOptions(transport=transport_options(app, app.request_deadline_s), now=clock.utc_now),
+        most_at_once=app.max_concurrency,
+    )
+
+
+def transport_options(app: AppSettings, deadline_s: float) -> TransportOptions:
+    """Give the limits of one exchange with an app's server."""
+    return TransportOptions(
+        deadline_s=deadline_s,
+        max_bytes=app.max_answer_mb * 2**20,
+        ca_bundle=str(app.ca_bundle) if app.ca_bundle else None,
+    )
+
+
+@contextmanager
+def open_dify(
+    app: AppKey,
+    *,
+    name: str,
+    base_url: str,
+    api_token: SecretStr,
+    credentials: Credentials | None,
+    options: SessionOptions | None = None,
+    most_at_once: int = 32,
+    always_state: bool = False,
+) -> Iterator[WorkflowLogFetcher]:
+    """Open one app of a Dify server by its address and keys."""
+    with ExitStack() as stack:
+        servers = _servers.get() or stack.enter_context(Servers())
+        session = servers.session(base_url, options or SessionOptions(), most_at_once)
+        console = Console(servers.login(session, credentials)) if credentials else None
+        yield WorkflowLogFetcher(app, ServiceApi(session, api_token, name), console, always_state)
+
+
+_servers: ContextVar[Servers | None] = ContextVar("servers", default=None)
+
+
+@contextmanager
+def shared_servers() -> Iterator[Servers]:
+    """Let all apps opened inside share each server's session, limiter and login; nested, the outer one's."""
+    if (outer := _servers.get()) is not None:
+        yield outer
+        return
+    with Servers() as servers:
+        token = _servers.set(servers)
+        try:
+            yield servers
+        finally:
+            _servers.reset(token)
+
+
+def console_credentials(app: AppSettings) -> Credentials | None:
+    """Choose an app's way into the console; the settings allow at most one."""
+    if app.console_email and app.console_password:
+        return EmailPassword(app.console_email, app.console_password)
+    if app.console_token:
+        return ConsoleToken(app.console_token)
+    if app.admin_api_key and app.workspace_id:
+        return AdminKey(app.admin_api_key, app.workspace_id)
+    return None
+
+
+def check(order: RunOrder, instant: datetime) -> ReportRequest:
+    """Read an order without touching anything, so that wrong words are refused before anything starts.
+
+    :raises SettingsError, UsageError: as reading it would.
+    """
+    return _request(order, load_settings(), instant)
+
+
+def _request(order: RunOrder, settings: Settings, instant: datetime) -> ReportRequest:
+    app = settings.app(order.app)
+    return request_of(order, instant=instant, tz=app.tz, formats=app.formats)
+
+
+@contextmanager
+def open_pipeline(
+    order: RunOrder, instant: datetime, progress: Progress | None = None
+) -> Iterator[tuple[Pipeline, ReportRequest]]:
+    """Build all parts that an order needs, and give them back at the end.
+
+    :raises FatalError: for whatever cannot be used, the folder of an order too, before anything is collected.
+    """
+    settings = load_settings()
+    request = _request(order, settings, instant)
+    app = settings.app(order.app)
+    if order.output_dir:
+        check_writable(Path(order.output_dir))
+    with ExitStack() as stack:
+        stack.enter_context(kept_logs(settings, app))
+        source = stack.enter_context(open_source(app))
+        ledger = stack.enter_context(opened_ledger(settings))
+        pipeline = Pipeline(
+            app_name=app.name,
+            language=app.language,
+            source=source,
+            ledger=ledger,
+            store=open_store(settings, order.output_dir, prefix=app.storage_prefix),
+            formats=report_formats(request.formats),
+            clock=clock.utc_now,
+            progress=progress or SilentProgress(),
+            open_for=settings.stuck_after,
+            workers=app.max_concurrency,
+            user=user_name(),
+        )
+        yield pipeline, request

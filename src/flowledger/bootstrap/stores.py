@@ -1,0 +1,144 @@
+"""Storages and report formats, opened."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flowledger import plugins
+from flowledger.bootstrap import clock
+from flowledger.bootstrap.configuration import load_settings, user_name
+from flowledger.bootstrap.ledgers import opened_ledger
+from flowledger.domain.names import safe_name
+from flowledger.domain.retention import Retention
+from flowledger.errors import StorageError, StorageUnavailableError
+from flowledger.ports import ReportFormat, StorageBackend
+from flowledger.services.cleanup import Cleaner, Shelf
+from flowledger.settings import Settings
+from flowledger.storage.service import StorageService, place_of
+from flowledger.storage.spool import Spooled
+
+UNSENT = "unsent"
+"""Folder below OUTPUT_BASE_DIR of what waits for a storage elsewhere."""
+PREFIXES = "\0"
+"""Where a line about several prefixes will name them."""
+
+
+def report_formats(names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
+    """Build report formats by name."""
+    return tuple(plugins.load("report format", name)() for name in names)
+
+
+def open_store(
+    settings: Settings, directory: str | None = None, *, prefix: str | None = None, spooled: bool = True
+) -> StorageService:
+    """Open the storage of reports and data: a given folder, or else the storage of the settings.
+
+    ``prefix`` takes the place of the common one.  ``spooled``: what a storage elsewhere does not take is kept
+    on this machine below ``unsent`` and goes up the next time; otherwise its trouble is an error.
+    """
+    if directory:
+        return StorageService(plugins.load("storage", "local")(root=Path(directory).resolve()), clock.utc_now)
+    wanted = settings.storage_prefix if prefix is None else prefix
+    backend = storage_backend(settings, wanted)
+    if settings.storage_type != "local" and spooled:
+        backend = Spooled(backend, spool_folder(settings, backend))
+    return StorageService(backend, clock.utc_now)
+
+
+def check_writable(directory: Path) -> None:
+    """See that a folder can be written or made, without touching anything.
+
+    :raises StorageError: naming it, when it cannot.
+    """
+    whole = directory.resolve()
+    place = next(each for each in (whole, *whole.parents) if os.access(each, os.F_OK))
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"reports cannot be kept in {whole}: {place} is no folder that this user may write;"
+            " name another one (--output-dir, output_dir), or change its rights"
+        )
+
+
+def storage_backend(settings: Settings, prefix: str) -> StorageBackend:
+    """Build the storage of the settings, below a prefix; a local one has folders instead."""
+    options = dict(settings.storage_options)
+    if "root" in options:
+        options["root"] = Path(options["root"]) / prefix
+    else:
+        options["prefix"] = prefix
+    backend: StorageBackend = plugins.load("storage", settings.storage_type)(**options)
+    return backend
+
+
+def spool_folder(settings: Settings, backend: StorageBackend) -> Path:
+    """Give the folder where files wait for a storage: one for each bucket and prefix."""
+    return settings.output_base_dir / UNSENT / safe_name(place_of(backend))
+
+
+def storage_prefixes(settings: Settings) -> tuple[str, ...]:
+    """Give the common prefix and those of the apps, each once."""
+    return tuple(dict.fromkeys((settings.storage_prefix, *(app.storage_prefix for app in settings.apps))))
+
+
+def strange_spools(settings: Settings) -> Sequence[Path]:
+    """Give the folders with files that wait for a storage which the settings no longer name."""
+    known: set[Path] = set()
+    if settings.storage_type != "local":
+        backends = [storage_backend(settings, prefix) for prefix in storage_prefixes(settings)]
+        known = {spool_folder(settings, backend) for backend in backends}
+    waiting = {path.parent for path in (settings.output_base_dir / UNSENT).glob("*/files")}
+    return sorted(folder for folder in waiting - known if any((folder / "files").glob("[!.]*")))
+
+
+def check_storage(settings: Settings) -> str:
+    """Keep, read and remove a small file under every prefix in use, and give the places.
+
+    :raises StorageError: with a line for each way in which it is away, or refuses.
+    """
+    places: list[str] = []
+    problems: dict[str, list[str]] = {}
+    for prefix in storage_prefixes(settings):
+        store = open_store(settings, prefix=prefix, spooled=False)
+        try:
+            places.append(store.check())
+        except StorageError as error:
+            whole = store.place.removesuffix(f"/{prefix}") if prefix else store.place
+            line = re.sub(re.escape(store.place) + r"/[^\s:;,]*", f"{whole}{PREFIXES}", str(error))
+            problems.setdefault(line, []).append(prefix)
+            if isinstance(error, StorageUnavailableError):
+                break  # the others are in the same storage
+    if problems:
+        is_whole = len(problems) == 1 and not places
+        raise StorageError("\n".join(_with_prefixes(*each, is_whole=is_whole) for each in problems.items()))
+    return f"{', '.join(places)} keeps, gives back and forgets a file"
+
+
+def _with_prefixes(line: str, prefixes: Sequence[str], *, is_whole: bool) -> str:
+    """Name the prefixes in a line, but not where it is true of the whole storage."""
+    named = ", ".join(prefix or "(no prefix)" for prefix in prefixes)
+    shown = f"/{named}" if len(prefixes) == 1 and prefixes[0] else f"/{{{named}}}"
+    return line.replace(PREFIXES, "" if is_whole else shown)
+
+
+def clean_storage(app: str | None = None, *, dry_run: bool = False) -> list[dict[str, Any]]:
+    """Apply the retention of all apps or one, and give what went (or would go), app by app, as plain values.
+
+    :raises FatalError: naming all apps whose storage could not be cleaned, when the others are done.
+    """
+    settings = load_settings(need_app=False)
+    chosen = [settings.app(app)] if app else list(settings.apps)
+    with opened_ledger(settings) as ledger:
+        shelves = [
+            Shelf(
+                app=each.key,
+                app_name=each.name,
+                archive=open_store(settings, prefix=each.storage_prefix, spooled=False),
+                retention=Retention(
+                    each.report_retention_days, each.report_retention_count, each.report_retention_mb
+                ),
+            )
+            for each in chosen
+        ]
+        return Cleaner(ledger, clock.utc_now, user_name()).clean(shelves, dry_run=dry_run)

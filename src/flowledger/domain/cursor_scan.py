@@ -1,0 +1,98 @@
+"""The cursor walk: a list without bounds and without total, newest first, cut to a window and proved.
+
+Chatflow apps have no log rows; the console lists their runs by a cursor over microseconds (contract.md §4).
+Its rows do not shift, but two of the same microsecond at a page's border would hide one.  The proof uses
+the source's count of the runs since an instant: at two instants around the window, each in a *quiet*
+stretch without runs, the counts' difference must equal the rows seen between them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from flowledger.domain.window_scan import Verdict
+from flowledger.domain.windows import Window
+
+QUIET = 5
+"""Seconds without a run on either side of an instant, so that neither clock can tip a run over it."""
+PAGES_BEYOND = 10
+"""How many pages older than the window are read in search of a quiet stretch."""
+
+
+@dataclass(frozen=True, slots=True)
+class CursorWalk:
+    """What was seen so far: ``newer`` and ``older`` are the quiet instants (unix times) around the window.
+
+    ``between`` counts the rows seen since ``newer``, ``inside`` those within the window, ``last`` is the
+    second of the row seen last, ``beyond`` the pages read past the window.  ``stalled`` says that the list
+    did not go on to older rows.
+    """
+
+    window: Window
+    newer: int
+    older: int | None = None
+    between: int = 0
+    inside: int = 0
+    last: int | None = None
+    beyond: int = 0
+    stalled: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether no older page is needed."""
+        return self.stalled or self.older is not None or self.beyond >= PAGES_BEYOND
+
+
+def begin(window: Window) -> CursorWalk:
+    """Start at the newest row, whatever lies between it and the window."""
+    return CursorWalk(window, newer=window.before + 1)
+
+
+def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> CursorWalk:
+    """Take in a page of rows (their seconds, newest first); ``is_last`` says that no older page follows."""
+    if seconds and walk.last is not None and seconds[0] > walk.last:
+        return stall(walk)
+    for second in seconds:
+        walk = _observe_row(walk, second)
+        if walk.older is not None:
+            return walk
+    if is_last:
+        oldest = walk.window.after if walk.last is None else min(walk.last, walk.window.after)
+        return replace(walk, older=oldest - QUIET - 1)
+    return replace(walk, beyond=walk.beyond + (walk.last is not None and walk.last < walk.window.after))
+
+
+def stall(walk: CursorWalk) -> CursorWalk:
+    """Give the walk up: the source gave a page again instead of the one after it."""
+    return replace(walk, stalled=True)
+
+
+def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
+    """Look for quiet instants in the stretch above a row, then count the row."""
+    window = walk.window
+    low = second + QUIET + 1
+    high = max(low, window.before + 1) if walk.last is None else walk.last - QUIET
+    if max(low, window.before + 1) <= high:
+        walk = replace(walk, newer=max(low, window.before + 1), between=0)
+    if low <= min(high, window.after):
+        return replace(walk, older=min(high, window.after))
+    inside = window.after <= second <= window.before
+    return replace(walk, between=walk.between + 1, inside=walk.inside + inside, last=second)
+
+
+def verdict(walk: CursorWalk, count_since: Callable[[int], int | None]) -> Verdict:
+    """Compare the rows seen with the source's counts at both quiet instants."""
+    if walk.stalled:
+        return Verdict(False, "the list repeats a page instead of going on", None, walk.inside)
+    if walk.older is None:
+        reason = f"no quiet stretch of {2 * QUIET} s before the window to count from"
+        return Verdict(False, reason, None, walk.inside)
+    since_older, since_newer = count_since(walk.older), count_since(walk.newer)
+    if since_older is None or since_newer is None:
+        return Verdict(
+            False, "this release's console counts no runs, so nothing can be compared", None, walk.inside
+        )
+    expected = since_older - since_newer - walk.between + walk.inside
+    if expected == walk.inside:
+        return Verdict(True, "complete by the console's counts around the window", expected, walk.inside)
+    reason = f"the console counts {expected} runs and {walk.inside} were seen"
+    return Verdict(False, reason, expected, walk.inside)

@@ -1,0 +1,233 @@
+"""Past-dated runs of a deployment: one for each report that is due, found by its key, created once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from uuid import UUID
+
+from httpx import HTTPError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterIdempotencyKey,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
+from prefect.states import Scheduled
+
+from flowledger import bootstrap
+from flowledger.bootstrap import schedules
+from flowledger.domain.runs import AppKey
+from flowledger.errors import FlowledgerError, SchedulerError, UsageError
+from flowledger.flows.logs import RunLog
+from flowledger.services.catch_up import (
+    CATCH_UP,
+    Cadence,
+    Due,
+    Fate,
+    Filled,
+    catch_up_key,
+    filling_operation,
+    missing,
+)
+from flowledger.services.deploy import APP_TAG, MARK, SCHEDULE_TAG
+
+AT_ONCE = 100
+"""So many keys or runs are asked for in one request; Prefect gives 200 at most."""
+STILL_COMING = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+"""Late, waiting for a free slot and awaiting a retry are kinds of scheduled."""
+
+
+@contextmanager
+def prefect_api() -> Iterator[SyncPrefectClient]:
+    """Open Prefect's API.
+
+    :raises SchedulerError: where it cannot be reached or refuses, then or later.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except (HTTPError, PrefectException) as error:
+        raise SchedulerError(f"Prefect does not do as asked: {error}; is PREFECT_API_URL right?") from error
+    except RuntimeError as error:
+        # So the client says that nobody answers.
+        if "Failed to reach API" not in str(error):
+            raise
+        raise SchedulerError(f"{error}: start the Prefect server, or correct PREFECT_API_URL") from error
+
+
+def deployment_of(client: SyncPrefectClient, app: AppKey, cadence: Cadence) -> DeploymentResponse:
+    """Find the deployment of an app and a schedule by its tags.
+
+    :raises UsageError: where there is none, or more than one.
+    """
+    tags = [MARK, APP_TAG + app.app_id, SCHEDULE_TAG + cadence.key]
+    found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=tags)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(
+            f"{app}: Prefect has no deployment of the schedule {cadence.key} (tags {', '.join(tags)}):"
+            " register the deployments first, or use --direct"
+        )
+    names = ", ".join(sorted(deployment.name for deployment in found))
+    raise UsageError(f"{app}: several deployments of the schedule {cadence.key}: {names}; delete all but one")
+
+
+def create_runs(
+    client: SyncPrefectClient, deployment: DeploymentResponse, dues: Mapping[str, Due], tag: str
+) -> Iterator[Filled]:
+    """Create a past-dated run for each due report, unless there is one of its idempotency key."""
+    known = _runs_by_key(client, list(dues))
+    for key, due in dues.items():
+        if key in known:
+            yield Filled(due, Fate.HELD, _described(known[key]))
+            continue
+        try:
+            run = client.create_flow_run_from_deployment(
+                deployment.id,
+                state=Scheduled(scheduled_time=due.instant),
+                idempotency_key=key,
+                tags=[tag],
+            )
+        except (HTTPError, PrefectException) as error:
+            yield Filled(due, Fate.FAILED, f"Prefect does not create the run: {error}")
+        else:
+            yield Filled(due, Fate.CREATED, _described(run))
+
+
+def not_coming(
+    client: SyncPrefectClient, deployment: DeploymentResponse, cadence: Cadence, dues: Sequence[Due]
+) -> Sequence[Due]:
+    """Give those due reports that no run of the deployment is still going to write."""
+    if not dues:
+        return dues
+    coming = [run for run in _runs_still_coming(client, deployment.id, dues) if _is_plain(run, cadence)]
+    return [
+        due
+        for due in dues
+        if not any(
+            run.expected_start_time in due.period.seen_during for run in coming if run.expected_start_time
+        )
+    ]
+
+
+def _runs_still_coming(
+    client: SyncPrefectClient, deployment_id: UUID, dues: Sequence[Due]
+) -> Iterator[FlowRun]:
+    chosen = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STILL_COMING)),
+        expected_start_time=FlowRunFilterExpectedStartTime(
+            after_=min(due.period.seen_during.after_at for due in dues),
+            before_=max(due.period.seen_during.before_at for due in dues),
+        ),
+    )
+    offset = 0
+    while page := client.read_flow_runs(flow_run_filter=chosen, limit=AT_ONCE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+def _is_plain(run: FlowRun, cadence: Cadence) -> bool:
+    """Whether a run is about the schedule's own period, and not what somebody typed into the form."""
+    given = run.parameters
+    odd = ("created_at_after", "created_at_before", "keyword", "status")
+    return given.get("period") == cadence.period and not any(given.get(name) for name in odd)
+
+
+def _runs_by_key(client: SyncPrefectClient, keys: Sequence[str]) -> Mapping[str, FlowRun]:
+    found: dict[str, FlowRun] = {}
+    left = iter(keys)
+    while some := list(islice(left, AT_ONCE)):
+        chosen = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=some))
+        runs = client.read_flow_runs(flow_run_filter=chosen, limit=AT_ONCE)
+        found |= {str(run.idempotency_key): run for run in runs}
+    return found
+
+
+def _described(run: FlowRun) -> str:
+    return f"{run.name}, {run.state_name or 'Scheduled'} ({run.id})"
+
+
+def catch_up_runs(
+    app: AppKey, cadence: Cadence, dues: Sequence[Due], *, now: datetime, tag: str = "catch-up"
+) -> Sequence[Filled]:
+    """Create runs for what is missing and not coming anyway, at most one a day for each period.
+
+    ``now`` is in the app's zone: its date is the day of the attempt.
+
+    :raises SchedulerError, UsageError: where Prefect or the deployment cannot be had.
+    """
+    with prefect_api() as client:
+        deployment = deployment_of(client, app, cadence)
+        alone = not_coming(client, deployment, cadence, dues)
+        keys = {catch_up_key(app, cadence, due, now.date()): due for due in alone}
+        created = {filled.due: filled for filled in create_runs(client, deployment, keys, tag)}
+    on_its_way = "a run of the deployment is on its way"
+    return [created.get(due) or Filled(due, Fate.HELD, on_its_way) for due in dues]
+
+
+def backfill_runs(app: AppKey, cadence: Cadence, keys: Mapping[str, Due]) -> Sequence[Filled]:
+    """Create runs for what somebody asked for, by idempotency key.
+
+    :raises SchedulerError, UsageError: where Prefect or the deployment cannot be had.
+    """
+    with prefect_api() as client:
+        return list(create_runs(client, deployment_of(client, app, cadence), keys, "backfill"))
+
+
+def catch_up_after_run(logger: RunLog) -> None:
+    """Let a run that its schedule started look whether reports of its own app and schedule are missing.
+
+    Runs that were started by a person, back-filled or caught up look for nothing, so that nothing cascades.
+    Whatever goes wrong here is a warning: the run's own work is done.
+    """
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or not run.auto_scheduled or run.deployment_id is None:
+        return
+    try:
+        created = _catch_up(run)
+    except FlowledgerError as error:
+        logger.warning("missing reports could not be caught up: %s", error)
+    except Exception as error:  # noqa: BLE001  # named boundary: the report is written, nothing may fail it now
+        logger.warning("missing reports could not be caught up: %s: %s", type(error).__name__, error)
+    else:
+        for filled in created:
+            logger.warning("caught up: %s: %s: %s", filled.due, filled.fate, filled.detail)
+
+
+def _catch_up(run: FlowRun) -> Sequence[Filled]:
+    app_id, key = _tagged(run, APP_TAG), _tagged(run, SCHEDULE_TAG)
+    if app_id is None or key is None:
+        return ()
+    settings = bootstrap.load_settings()
+    app, now = settings.app(app_id), bootstrap.clock.utc_now()
+    cadence = schedules.cadence(app, key)
+    with bootstrap.opened_ledger(settings) as ledger:
+        found = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
+        # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
+        own = run.expected_start_time or now
+        dues = [due for due in found if own not in due.period.seen_during]
+        if not dues:
+            return ()
+        filled = catch_up_runs(app.key, cadence, dues, now=now.astimezone(app.tz))
+        new = [each for each in filled if each.fate is not Fate.HELD]
+        if new:
+            user = f"flow run {run.name}"
+            ledger.record(filling_operation(CATCH_UP, app.key, cadence, new, user=user, at=now))
+        return new
+
+
+def _tagged(run: FlowRun, prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in run.tags if tag.startswith(prefix)), None)

@@ -1,0 +1,249 @@
+"""Which reports are due and not yet proved by the ledger, and filling them one after another."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from loguru import logger
+
+from flowledger.domain.certificates import Certificate
+from flowledger.domain.history import OperationQuery, Place
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey
+from flowledger.domain.windows import FIRST_DAY, HOLDING, LATEST, CalendarPeriod, Window, iso, periods_between
+from flowledger.errors import FlowledgerError, UsageError
+from flowledger.ports import Ledger
+
+EVER = Window(0, LATEST)
+LONGEST = timedelta(days=31)
+"""No period of a calendar is longer."""
+A_MINUTE = timedelta(minutes=1)
+AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A schedule as far as missed days are concerned: key, word of the period, cron where it has one.
+
+    ``parameters`` are what its runs are told, by the names of the flow's parameters.
+    """
+
+    key: str
+    period: str
+    cron: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proves_periods(self) -> bool:
+        """Whether its runs certify whole periods: not those of a moving period, nor those of a filter."""
+        return self.period in HOLDING and not any(self.parameters.get(word) for word in ("keyword", "status"))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A report that is due: its period, and the instant (aware UTC) a run for it is scheduled at."""
+
+    instant: datetime
+    period: CalendarPeriod
+
+    def __str__(self) -> str:
+        return str(self.period)
+
+
+def due_between(cadence: Cadence, first: date, last: date, tz: ZoneInfo) -> Sequence[Due]:
+    """Give what a schedule owes for the days from the first to the last, oldest first.
+
+    A period that the schedule itself never reports, such as a Saturday of ``* * 1-5``, is due all the same:
+    somebody asked for it by its date.
+
+    :raises UsageError: for a schedule without a calendar's period, or days outside of 1970 to 9999.
+    """
+    return [
+        Due(firing(cadence, period, tz) or period.usual_instant(tz), period)
+        for period in periods_between(cadence.period, first, last, tz)
+    ]
+
+
+def over_by(dues: Iterable[Due], now: datetime) -> Sequence[Due]:
+    """Give those whose period has ended by now."""
+    return [due for due in dues if due.period.window.before < int(now.timestamp())]
+
+
+def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime | None:
+    """Give the first time the cron fires while the period is the last one; None where it never does."""
+    if cadence.cron is None:
+        return period.usual_instant(tz)
+    try:
+        # The library takes whole minutes, and the first one may be the first that is wanted.
+        fired = next(CronSim(cadence.cron, (period.seen_during.after_at - A_MINUTE).astimezone(tz)))
+    except (CronSimError, StopIteration):
+        # A dialect that only the scheduler itself speaks: when exactly does not matter to the period.
+        return period.usual_instant(tz)
+    instant = fired.astimezone(UTC)
+    return instant if instant in period.seen_during else None
+
+
+def missing(
+    ledger: Ledger, app: AppKey, cadence: Cadence, *, tz: ZoneInfo, now: datetime, most: int
+) -> Sequence[Due]:
+    """Give what a schedule owes and the ledger cannot prove, oldest first; a few queries to the ledger.
+
+    Looked at are the newest ``most`` reports that are due by now, back to the app's oldest certificate:
+    what has never been begun is not missing.  One is held when its window, or a wider one, is certified
+    whole and was reported then: a run may die between the two.  What is filtered proves nothing of a day.
+    """
+    if most < 1 or not cadence.proves_periods:
+        return ()
+    certificates = ledger.certificates(app, EVER)
+    if not certificates:
+        return ()
+    begun = certificates[0].scope.window.after
+    today = now.astimezone(tz).date()
+    earliest = max(_day(begun, tz), today - LONGEST * (most + 1), FIRST_DAY)
+    periods = reversed(list(periods_between(cadence.period, earliest, today, tz)))
+    owed = [
+        due for due in islice(_due_by(now, cadence, periods, tz), most) if due.period.window.before >= begun
+    ]
+    if not owed:
+        return ()
+    held = _reported(ledger, app, certificates, since=owed[-1])
+    return [due for due in owed[::-1] if not _is_held(due, held)]
+
+
+def _due_by(
+    now: datetime, cadence: Cadence, periods: Iterable[CalendarPeriod], tz: ZoneInfo
+) -> Iterator[Due]:
+    for period in periods:
+        instant = firing(cadence, period, tz)
+        if instant is not None and instant <= now:
+            yield Due(instant, period)
+
+
+def is_held(ledger: Ledger, app: AppKey, due: Due) -> bool:
+    """Whether a report's whole window is certified in the ledger, and was reported as such."""
+    return _is_held(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
+
+
+def _is_held(due: Due, held: Iterable[Window]) -> bool:
+    return any(window.covers(due.period.window) for window in held)
+
+
+def _reported(
+    ledger: Ledger, app: AppKey, certificates: Iterable[Certificate], *, since: Due
+) -> Sequence[Window]:
+    """Give the certified windows that a whole report was written of, after a due report's period."""
+    written = {
+        str(each.data.get("window"))
+        for each in _reports(ledger, app, since.period.window.before_at)
+        # What a filter left has no figures to compare with.
+        if each.data.get("certified") and each.data.get("figures", ()) is not None
+    }
+    windows = [known.scope.window for known in certificates if known.certified]
+    return [window for window in windows if str(window) in written]
+
+
+def _reports(ledger: Ledger, app: AppKey, since: datetime) -> Iterator[Operation]:
+    query = OperationQuery(apps=(app,), types=("REPORT",), since=since)
+    found = ledger.operations(query, limit=AT_ONCE)
+    yield from found
+    while len(found) == AT_ONCE:
+        found = ledger.operations(query, after=Place(found[-1].at, found[-1].operation_id), limit=AT_ONCE)
+        yield from found
+
+
+def _day(second: int, tz: ZoneInfo) -> date:
+    return datetime.fromtimestamp(second, UTC).astimezone(tz).date()
+
+
+BACKFILL, CATCH_UP = "BACKFILL", "CATCH_UP"
+
+
+class Fate(StrEnum):
+    """What became of a due report."""
+
+    PLANNED = "would run"
+    CREATED = "created"
+    DONE = "done"
+    UNPROVED = "NOT certified"
+    HELD = "already there"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A due report and what became of it; ``detail`` is for people."""
+
+    due: Due
+    fate: Fate
+    detail: str = ""
+
+
+def backfill_key(app: AppKey, cadence: Cadence, due: Due, again: datetime | None = None) -> str:
+    """Give the idempotency key of a back-filled run: twice is once, unless it is wanted again."""
+    key = f"backfill-{app.app_id}-{cadence.key}-{due.period.days.first}"
+    return f"{key}-{again:%Y%m%dT%H%M%S%f}" if again else key
+
+
+def catch_up_key(app: AppKey, cadence: Cadence, due: Due, day: date) -> str:
+    """Give the idempotency key of a run that catches up: one try a day and period."""
+    return f"catch-up-{app.app_id}-{cadence.key}-{due.period.days.first}-{day}"
+
+
+def fill_each(dues: Iterable[Due], fill: Callable[[Due], Filled]) -> Iterator[Filled]:
+    """Fill one after another; one that fails does not stop the others."""
+    for due in dues:
+        try:
+            yield fill(due)
+        except UsageError:
+            # Wrong words are wrong for all of them.
+            raise
+        except FlowledgerError as error:
+            logger.error("{} ({}): {}", due, due.period.window, error)
+            yield Filled(due, Fate.FAILED, str(error))
+
+
+def filling_operation(
+    kind: str, app: AppKey, cadence: Cadence, filled: Sequence[Filled], *, user: str, at: datetime
+) -> Operation:
+    """Say for the audit trail who filled which periods, and what became of each; ``kind`` is its type."""
+    return Operation(
+        operation_id=f"{kind.lower()}-{app.app_id}-{cadence.key}-{at:%Y%m%dT%H%M%S%f}",
+        operation_type=kind,
+        at=at,
+        user=user,
+        app=app,
+        subject=cadence.key,
+        data={
+            "periods": {str(each.due): each.fate.value for each in filled},
+            "failures": {str(each.due): each.detail for each in filled if each.fate is Fate.FAILED},
+        },
+    )
+
+
+def check_days(first: date, last: date, today: date, *, most: int | None) -> None:
+    """Check the days a person asked for; ``most`` is how many at once need no second thought.
+
+    :raises UsageError: for days in the wrong order, days that are not over, or too many.
+    """
+    if first > last:
+        raise UsageError(f"--from {first} lies behind --to {last}: swap them")
+    if last >= today:
+        raise UsageError(
+            f"--to {last} is not over yet (it is {today} there): name {today - timedelta(days=1)} at most"
+        )
+    count = (last - first).days + 1
+    if most is not None and count > most:
+        raise UsageError(
+            f"{first} to {last} is {count} days: say --yes if more than {most} are really wanted"
+        )
+
+
+def describe(due: Due, tz: ZoneInfo) -> str:
+    """Say the window of a due report, and when its run is scheduled."""
+    window = due.period.window
+    return f"{iso(window.after)}/{iso(window.before)}, scheduled for {due.instant.astimezone(tz).isoformat()}"

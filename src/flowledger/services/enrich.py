@@ -1,0 +1,206 @@
+"""Enrich collected runs with inputs, outputs and node executions."""
+
+from collections.abc import Callable, Iterator, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from flowledger.domain.certificates import Scope
+from flowledger.domain.runs import OPEN_FOR, Detail, Detailed, Level, Missing, Run, level_of
+from flowledger.errors import (
+    AuthenticationError,
+    LedgerError,
+    RetriableError,
+    SkippableError,
+    SourceRefusedError,
+)
+from flowledger.ports import Clock, Ledger, Progress, RunSource
+
+BATCH_RUNS = 200
+BATCH_BYTES = 8 * 1024 * 1024
+"""A transaction holds at most so many runs or raw bytes, so that memory stays flat with 10 MB details."""
+
+HOPELESS = 50
+"""After so many failures without a success between them, nobody is asked until the next enrichment: a dead
+server would take hours to fail for every run of a busy day."""
+
+AHEAD = 16
+"""Runs handed out beyond those being asked for: work for the time in which a batch is written."""
+
+EVER = datetime.fromtimestamp(0, UTC)
+"""Before anything: as ``open_since`` it takes all open runs in."""
+A_DAY = timedelta(days=1)
+"""Nothing is listed so far ahead: as ``open_since`` it leaves the open runs out."""
+
+Answer = tuple[Run, Detail]
+
+
+class _Asked(NamedTuple):
+    """What asking for one run came to, and whether the source answered at all."""
+
+    run: Run
+    detail: Detail
+    answered: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Enricher:
+    """Reads the details that the ledger lacks, many at once, and keeps them in batches.
+
+    ``workers`` may ask at once; how many of them do is the source's own limiter's business.
+    """
+
+    source: RunSource
+    ledger: Ledger
+    clock: Clock
+    progress: Progress
+    workers: int = 32
+    open_for: timedelta = OPEN_FOR
+
+    def enrich(self, scope: Scope, level: Level) -> int:
+        """Bring the scope's runs to a level of detail; give how many were asked for.
+
+        A final, detailed run is not asked again; an open one is, until it is stuck, whatever the level: its
+        status is no detail.  One bad run becomes ``Missing(reason)`` and stops nothing; ``HOPELESS`` of them
+        in a row without an answer end the asking, and the next enrichment begins with those never tried.
+
+        :raises AuthenticationError: when the app's own key is refused: then no run can be had.
+        """
+        hope = _Hope()
+        reachable = min(level, self.source.deepest())
+        needing = self._needing(scope, reachable, hope.lost) if level > Level.NONE else self._moving(scope)
+        runs = hope.while_any(needing)
+        # The least there is tells whether an open run has ended.
+        level = max(level, Level.RUN)
+        self.progress.stage("enrich", None)
+        asked, batch = 0, _Batch(self.ledger)
+        # A quarter more than may ask at once: these read an answer while the others wait for theirs.
+        threads = self.workers + self.workers // 4
+        with ThreadPoolExecutor(threads, thread_name_prefix="enrich") as pool:
+            try:
+                for asked_run in _unordered(
+                    pool, lambda run: self._detail(run, level), runs, threads + AHEAD
+                ):
+                    batch.add((asked_run.run, asked_run.detail))
+                    hope.learn(asked_run, reachable)
+                    asked += 1
+                    self.progress.advance()
+            except LedgerError:
+                raise
+            except BaseException:
+                # A refused key, Ctrl+C: what was read until now is kept.
+                batch.flush()
+                raise
+        batch.flush()
+        return asked
+
+    def _needing(self, scope: Scope, level: Level, lost: Set[str]) -> Iterator[Run]:
+        """Give the runs to ask for: those without the detail wanted, and open ones that have moved on.
+
+        Those never tried come first, lest newer ones that fail each time keep them waiting for ever; ``lost``
+        are the runs that failed meanwhile.
+        """
+        now = self.clock()
+        polled = {run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=EVER)}
+        still_open = [run for run in polled.values() if run.status.is_open]
+        unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
+        for tried in (False, True):
+            for run in self.ledger.pending(scope, level, open_since=now + A_DAY, tried=tried):
+                polled.pop(run.run_id, None)
+                if run.run_id not in lost:
+                    yield run
+        for run in polled.values():
+            if self._has_moved(run, unmoved) or not run.status.is_open:
+                yield run
+
+    def _moving(self, scope: Scope) -> Iterator[Run]:
+        """Give the open runs that may have moved on, where no details are wanted."""
+        still_open = list(self.ledger.open_runs(scope))
+        unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
+        return (run for run in still_open if self._has_moved(run, unmoved))
+
+    def _has_moved(self, run: Run, unmoved: Set[str] | None) -> bool:
+        """Whether an open run is worth asking; a stuck one only where the source's own list says so."""
+        if unmoved is None:
+            return not run.is_stuck(self.clock(), self.open_for)
+        return run.run_id not in unmoved
+
+    def _detail(self, run: Run, level: Level) -> _Asked:
+        try:
+            return _Asked(*self.source.detail(run, level))
+        except AuthenticationError:
+            raise
+        except SkippableError as error:
+            return _Asked(run, Missing(str(error), permanent=True))
+        except SourceRefusedError as error:
+            return _Asked(run, Missing(str(error)))
+        except RetriableError as error:
+            return _Asked(run, Missing(str(error)), answered=False)
+
+
+@dataclass(slots=True)
+class _Hope:
+    """Whether the source still answers: how many runs in a row had no answer.
+
+    A run that was refused or is unknown had one.  ``lost`` are the runs that stayed without the detail
+    wanted: the ids alone, of what fails now.
+    """
+
+    failures: int = 0
+    lost: set[str] = field(default_factory=set)
+
+    def learn(self, asked: _Asked, level: Level) -> None:
+        self.failures = 0 if asked.answered else self.failures + 1
+        if level_of(asked.detail) < level:
+            self.lost.add(asked.run.run_id)
+
+    def while_any(self, runs: Iterator[Run]) -> Iterator[Run]:
+        return takewhile(lambda _: self.failures < HOPELESS, runs)
+
+
+@dataclass(slots=True)
+class _Batch:
+    ledger: Ledger
+    answers: list[Answer] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        detail = answer[1]
+        if isinstance(detail, Detailed):
+            self.size += sum(map(len, detail.raw.values()))
+        if len(self.answers) >= BATCH_RUNS or self.size >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        answers, self.answers, self.size = self.answers, [], 0
+        if answers:
+            self.ledger.save_details(answers)
+
+
+def _unordered(
+    pool: ThreadPoolExecutor, ask: Callable[[Run], _Asked], runs: Iterator[Run], at_once: int
+) -> Iterator[_Asked]:
+    """Ask for all runs, a bounded number ahead, and give answers as they come.
+
+    Each call carries the caller's context along, so that log lines from threads know their flow run.
+    """
+    done: SimpleQueue[Future[_Asked]] = SimpleQueue()
+    under_way: set[Future[_Asked]] = set()
+    try:
+        while True:
+            for run in islice(runs, at_once - len(under_way)):
+                future = pool.submit(copy_context().run, ask, run)
+                under_way.add(future)
+                future.add_done_callback(done.put)
+            if not under_way:
+                return
+            under_way.discard(future := done.get())
+            yield future.result()
+    finally:
+        for future in under_way:
+            future.cancel()

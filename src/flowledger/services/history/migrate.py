@@ -1,0 +1,207 @@
+"""What one ledger holds, read whole and brought into another, batch by batch, so that twice is once."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from flowledger.domain.access_keys import AccessKey
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.messages import Letter
+from flowledger.domain.operations import Operation
+from flowledger.domain.run_documents import digest_of
+from flowledger.domain.runs import UNREAD, AppKey, Entry, Run
+from flowledger.domain.windows import LATEST, Window
+from flowledger.ports import Ledger
+from flowledger.services.history.paging import count_of, pages_of
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Some of the runs that were saved under a filtered scope."""
+
+    scope: Scope
+    run_ids: tuple[str, ...]
+
+
+CERTIFICATES: TypeAdapter[Certificate] = TypeAdapter(Certificate)
+MEMBERS: TypeAdapter[Members] = TypeAdapter(Members)
+OPERATIONS: TypeAdapter[Operation] = TypeAdapter(Operation)
+LETTERS: TypeAdapter[Letter] = TypeAdapter(Letter)
+KEYS: TypeAdapter[AccessKey] = TypeAdapter(AccessKey)
+
+
+def digest(adapter: TypeAdapter[Any], value: Any) -> str:
+    """Give the SHA-256 of a value."""
+    document = adapter.dump_python(value, mode="json")
+    return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+EVER = Window(0, LATEST)
+NO_SCOPE = Window(0, 0)
+NO_COLLECTION = datetime.fromtimestamp(0, UTC)
+"""What is copied was seen by no collection of the ledger it comes into."""
+ALL_LETTERS = 2**31 - 1
+OPERATIONS_A_BATCH = 1000
+MEMBERS_A_BATCH = 500
+
+
+@dataclass(slots=True)
+class Tally:
+    """How much of each kind went over; ``problems`` are lines for people."""
+
+    runs: int = 0
+    skipped: int = 0
+    certificates: int = 0
+    members: int = 0
+    operations: int = 0
+    letters: int = 0
+    keys: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Give the numbers by name."""
+        names = ("runs", "skipped", "certificates", "members", "operations", "letters", "keys")
+        return {name: getattr(self, name) for name in names}
+
+
+def save_entries(ledger: Ledger, entries: Sequence[Entry]) -> None:
+    """Write runs as they were; a detail that was never asked for stays that."""
+    for app, group in groupby(sorted(entries, key=_app), key=_app):
+        held = list(group)
+        unread = [entry.run for entry in held if entry.detail == UNREAD]
+        if unread:
+            ledger.save_runs(unread, scope=Scope(AppKey(*app), NO_SCOPE), at=NO_COLLECTION)
+        read = [(entry.run, entry.detail) for entry in held if entry.detail != UNREAD]
+        if read:
+            ledger.save_details(read)
+
+
+def certificates_of(ledger: Ledger, apps: Iterable[AppKey] = ()) -> Iterator[Certificate]:
+    """Give the newest certificate of every scope of every app that has runs, and of these apps."""
+    for app in dict.fromkeys([*(each.app for each in ledger.apps()), *apps]):
+        yield from ledger.certificates(app, EVER, None)
+
+
+def members_of(ledger: Ledger, scope: Scope) -> Iterator[list[Run]]:
+    """Give the runs saved under a filtered scope, in batches."""
+    batch: list[Run] = []
+    for entry in ledger.entries(scope, with_details=False) if scope.query else ():
+        whole = None if entry.run.raw else ledger.entry(RunKey(entry.run.app, entry.run.run_id))
+        batch.append(whole.run if whole else entry.run)
+        if len(batch) >= MEMBERS_A_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def operations_of(ledger: Ledger) -> Iterator[Operation]:
+    """Give all operations, newest first."""
+    place: Place | None = None
+    while found := ledger.operations(after=place, limit=OPERATIONS_A_BATCH):
+        yield from found
+        place = Place(found[-1].at, found[-1].operation_id)
+
+
+def copy_certificate(ledger: Ledger, certificate: Certificate, members: Iterable[Sequence[Run]]) -> int:
+    """Write a certificate with the members of its scope, and give how many there were."""
+    count = 0
+    for batch in members:
+        ledger.save_runs(batch, scope=certificate.scope, at=NO_COLLECTION)
+        count += len(batch)
+    ledger.save_runs([], scope=certificate.scope, at=NO_COLLECTION, certificate=certificate)
+    return count
+
+
+def is_empty(ledger: Ledger) -> bool:
+    """Whether a ledger holds nothing at all."""
+    return not (
+        ledger.apps() or ledger.operations(limit=1) or ledger.access_keys() or ledger.letters(limit=1)
+    )
+
+
+def keep_letter(ledger: Ledger, letter: Letter) -> None:
+    """Write a letter with what has come of it; one that is held stays as it is."""
+    if ledger.post([letter]):
+        ledger.settle(letter)
+
+
+def keep_key(ledger: Ledger, key: AccessKey) -> None:
+    """Write a key; one that was revoked there stays revoked."""
+    if not any(held.key_id == key.key_id and held.revoked_at for held in ledger.access_keys()):
+        ledger.keep_key(key)
+
+
+def copy_rest(source: Ledger, target: Ledger, tally: Tally, apps: Iterable[AppKey] = ()) -> None:
+    """Copy all that is no run: certificates with members, operations, letters, keys."""
+    for certificate in certificates_of(source, apps):
+        tally.members += copy_certificate(target, certificate, members_of(source, certificate.scope))
+        tally.certificates += 1
+    for operation in operations_of(source):
+        target.record(operation)
+        tally.operations += 1
+    for letter in source.letters(limit=ALL_LETTERS):
+        keep_letter(target, letter)
+        tally.letters += 1
+    for key in source.access_keys():
+        keep_key(target, key)
+        tally.keys += 1
+
+
+def _app(entry: Entry) -> tuple[str, str]:
+    return entry.run.app.source, entry.run.app.app_id
+
+
+def migrate(
+    source: Ledger,
+    target: Ledger,
+    *,
+    resume: bool = False,
+    apps: Iterable[AppKey] = (),
+    moved: Callable[[int], None] = lambda _runs: None,
+) -> Tally:
+    """Copy everything; twice is once.  ``problems`` name the runs that are not the same in the target.
+
+    ``resume`` leaves out what the target holds already, to the last byte; ``apps`` are those that may have
+    certificates and no runs; ``moved`` is told after each batch how many more runs are safe.
+    """
+    tally = Tally()
+    for page in pages_of(source, RunQuery(), with_details=True):
+        batch = [entry for entry in page if not holds(target, entry)] if resume else page
+        save_entries(target, batch)
+        tally.problems += [_differs(entry) for entry in batch if not holds(target, entry)]
+        tally.runs += len(batch)
+        tally.skipped += len(page) - len(batch)
+        moved(len(page))
+    copy_rest(source, target, tally, apps)
+    return tally
+
+
+def would_migrate(source: Ledger, target: Ledger | None) -> Tally:
+    """Tell how many runs would go over, and how many the target (None: not there yet) holds already."""
+    if target is None:
+        return Tally(runs=count_of(source, RunQuery()))
+    tally = Tally()
+    for page in pages_of(source, RunQuery(), with_details=True):
+        held = sum(holds(target, entry) for entry in page)
+        tally.runs += len(page) - held
+        tally.skipped += held
+    return tally
+
+
+def holds(target: Ledger, entry: Entry) -> bool:
+    """Whether a ledger holds a run with its detail just so."""
+    held = target.entry(RunKey(entry.run.app, entry.run.run_id))
+    return held is not None and digest_of(held) == digest_of(entry)
+
+
+def _differs(entry: Entry) -> str:
+    run = entry.run
+    return f"run {run.app}:{run.run_id} is held otherwise in the target: newer, or read more deeply, there"

@@ -1,0 +1,202 @@
+"""Runs written as JSON lines, JSON or CSV, and read from JSON lines, a page in memory at a time."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from enum import StrEnum
+from functools import partial
+from typing import Any, BinaryIO
+
+import orjson
+
+from flowledger.domain.operations import Operation
+from flowledger.domain.run_documents import FORMAT, document_of, entry_of
+from flowledger.domain.run_rows import COLUMNS, DETAIL_COLUMNS, Kind, Row, entry_row, flat, run_row
+from flowledger.domain.runs import Entry
+from flowledger.domain.texts import defuse
+from flowledger.errors import UsageError
+from flowledger.ports import Decoder, Ledger
+from flowledger.services.history.migrate import save_entries
+from flowledger.services.history.old_layouts import record_item
+from flowledger.services.history.paging import DETAILED_PAGE
+
+BLOCK = 1000
+BOM = b"\xef\xbb\xbf"
+
+
+class Depth(StrEnum):
+    """How much of a run is written."""
+
+    ROW = "row"
+    DETAILS = "details"
+    LOSSLESS = "lossless"
+
+
+def columns_of(depth: Depth) -> Mapping[str, Kind]:
+    """Give the columns of a depth that has any."""
+    return COLUMNS if depth is Depth.ROW else {**COLUMNS, **DETAIL_COLUMNS}
+
+
+def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
+    """Give runs as JSON objects."""
+    if depth is Depth.ROW:
+        return (run_row(entry.run) for entry in entries)
+    return map(entry_row if depth is Depth.DETAILS else document_of, entries)
+
+
+def write_json_lines(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
+    """Write an object on each line, and give how many; they may hold objects where they are ``nested``."""
+    written = 0
+    for block in _blocks(rows):
+        stream.write(_objects(block, b"\n", nested=nested) + b"\n")
+        written += len(block)
+    return written
+
+
+def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
+    """Write one list of objects, and give how many; they may hold objects where they are ``nested``."""
+    written, before = 0, b"[\n"
+    for block in _blocks(rows):
+        stream.write(before + _objects(block, b",\n", nested=nested))
+        written, before = written + len(block), b",\n"
+    stream.write(b"\n]\n" if written else b"[]\n")
+    return written
+
+
+def write_csv(rows: Iterable[Row], columns: Mapping[str, Kind], stream: BinaryIO) -> int:
+    """Write CSV with a line of names, as spreadsheets take it: no text in it runs as a formula."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    stream.write(BOM)
+    written = 0
+    for block in _blocks(rows):
+        writer.writerows([_cell(value) for value in flat(row).values()] for row in block)
+        stream.write(text.getvalue().encode("utf-8", "replace"))
+        text.seek(0)
+        text.truncate()
+        written += len(block)
+    stream.write(text.getvalue().encode())
+    return written
+
+
+def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], int]:
+    """Give what writes a format.
+
+    :raises UsageError: where the format cannot hold the depth.
+    """
+    nested = depth is not Depth.ROW
+    if name == "jsonl":
+        return partial(write_json_lines, nested=nested)
+    if depth is Depth.LOSSLESS:
+        raise UsageError("--lossless is written as JSON lines only: --format jsonl")
+    if name == "json":
+        return partial(write_json, nested=nested)
+    columns = columns_of(depth)
+    return lambda rows, stream: write_csv(rows, columns, stream)
+
+
+def _objects(block: list[Row], between: bytes, *, nested: bool) -> bytes:
+    """Write objects with something between; flat ones all at once, which takes a fraction of the time."""
+    if not nested:
+        with suppress(TypeError):  # where one of them needs Python's own writer
+            # A quote inside of a text follows a backslash: this is where one object ends and another begins.
+            return orjson.dumps(block)[1:-1].replace(b'},{"', b"}" + between + b'{"')
+    return between.join(map(_object, block))
+
+
+def _object(row: Row) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # an integer beyond 64 bits or half a surrogate pair, which Python's own writer takes
+        import json
+
+        return json.dumps(row).encode()
+
+
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    block: list[Row] = []
+    for row in rows:
+        block.append(row)
+        if len(block) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _cell(value: Any) -> Any:
+    return defuse(value) if isinstance(value, str) else value
+
+
+LISTED = 1000
+"""So many bad lines are told of by number; all are counted."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of the lines; ``problems`` name bad ones by number."""
+
+    runs: int = 0
+    operations: int = 0
+    bad: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def refuse(self, number: int, why: str) -> None:
+        """Take note of a bad line."""
+        self.bad += 1
+        if len(self.problems) < LISTED:
+            self.problems.append(f"line {number}: {why}")
+
+
+def import_lines(
+    lines: Iterable[bytes], ledger: Ledger | None, decoders: Mapping[str, Decoder], zone: tzinfo
+) -> Imported:
+    """Write what ``export --lossless`` wrote, or records of the record services; None writes nothing.
+
+    Bad lines are passed over and told of.  Times of records without offset are in the zone.
+    """
+    told = Imported()
+    batch: list[Entry] = []
+    for item in _items(lines, told, decoders, zone):
+        if isinstance(item, Operation):
+            told.operations += 1
+            if ledger is not None:
+                ledger.record(item)
+            continue
+        told.runs += 1
+        batch.append(item)
+        if len(batch) >= DETAILED_PAGE:
+            _save(ledger, batch)
+            batch = []
+    _save(ledger, batch)
+    return told
+
+
+def _items(
+    lines: Iterable[bytes], told: Imported, decoders: Mapping[str, Decoder], zone: tzinfo
+) -> Iterator[Entry | Operation]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield _item(json.loads(line), decoders, zone)
+        except (UsageError, ValueError, RecursionError, ArithmeticError) as error:
+            told.refuse(number, str(error))
+
+
+def _item(document: Any, decoders: Mapping[str, Decoder], zone: tzinfo) -> Entry | Operation:
+    if not isinstance(document, dict):
+        raise UsageError("it is no JSON object")
+    if "run_id" in document or document.get("format") == FORMAT:
+        return entry_of(document, decoders)
+    return record_item(document, zone)
+
+
+def _save(ledger: Ledger | None, batch: list[Entry]) -> None:
+    if ledger is not None and batch:
+        save_entries(ledger, batch)

@@ -1,0 +1,173 @@
+"""What a caller asks for, as one checked value, and what is known of a run before its result."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from flowledger.domain.history import OperationQuery
+from flowledger.domain.messages import previous_figures
+from flowledger.domain.run_filters import RunFilter
+from flowledger.domain.runs import AppKey, Json, Level, RunStatus
+from flowledger.domain.windows import CUSTOM, Window, parse_end, parse_instant, resolve_period, zone
+from flowledger.errors import UsageError
+from flowledger.plugins import REPORT_FORMATS
+from flowledger.ports import Ledger
+
+SOURCE_WORDS: Mapping[str, str] = {
+    RunStatus.SUCCESS: "succeeded",
+    RunStatus.PARTIAL: "partial-succeeded",
+    RunStatus.CANCELLED: "stopped",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "stopped": "stopped",
+    "partial-succeeded": "partial-succeeded",
+    "running": "running",
+    "paused": "paused",
+}
+"""The words a caller may use for a status: the source's own, and the ledger's where they differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """What a person or a schedule orders, as flat words; None leaves a choice to the app's settings."""
+
+    app: str | None = None
+    period: str | None = None
+    after: str | None = None
+    before: str | None = None
+    timezone: str | None = None
+    formats: str | None = None
+    output_dir: str | None = None
+    status: str | None = None
+    keyword: str | None = None
+    with_details: bool = True
+    with_node_executions: bool = True
+    save_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """One report on one app: which window, which runs, how deep, in which formats.
+
+    ``instant`` (aware) is the scheduled time that the period is seen from.
+    """
+
+    period: str
+    instant: datetime
+    tz: ZoneInfo
+    formats: tuple[str, ...]
+    after: datetime | None = None
+    before: datetime | None = None
+    wanted: RunFilter = field(default_factory=RunFilter)
+    with_details: bool = True
+    with_node_executions: bool = True
+
+    @property
+    def window(self) -> Window:
+        """The period's window as seen from the instant; it may reach into the future."""
+        return resolve_period(
+            self.period, instant=self.instant, tz=self.tz, after=self.after, before=self.before
+        )
+
+    @property
+    def level(self) -> Level:
+        """How deep a detail is wanted; a keyword that we look for ourselves needs inputs and outputs."""
+        if not self.with_details:
+            return Level.NONE
+        return Level.NODES if self.with_node_executions else Level.RUN
+
+
+def request_of(order: RunOrder, *, instant: datetime, tz: ZoneInfo, formats: Sequence[str]) -> ReportRequest:
+    """Fold an order into a request; ``tz`` and ``formats`` are the app's own, where the order names none.
+
+    Bounds without a period mean ``custom``; neither means ``yesterday``.
+
+    :raises UsageError: for any word that cannot be read, with the known ones.
+    """
+    tz = zone(order.timezone) if order.timezone else tz
+    after = parse_instant(order.after, tz) if order.after else None
+    before = parse_end(order.before, tz) if order.before else None
+    period = order.period or (CUSTOM if after or before else "yesterday")
+    request = ReportRequest(
+        period=period,
+        instant=instant,
+        tz=tz,
+        formats=parse_formats([*parse_formats(order.formats or formats), *(["data"] * order.save_data)]),
+        after=after,
+        before=before,
+        wanted=RunFilter(status=parse_status(order.status), keyword=order.keyword or None),
+        with_details=order.with_details,
+        with_node_executions=order.with_node_executions,
+    )
+    _ = request.window  # raises for a period and bounds that contradict each other
+    return request
+
+
+def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
+    """Read ``csv,markdown`` or a list of names; each once, in the order given.
+
+    :raises UsageError: with the known names, for an unknown one or none.
+    """
+    words = text.split(",") if isinstance(text, str) else list(text)
+    names = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
+    unknown = [name for name in names if name not in REPORT_FORMATS]
+    if unknown or not names:
+        what = f"unknown report format {', '.join(map(repr, unknown))}" if unknown else "no report format"
+        raise UsageError(f"{what}: one or more of {', '.join(REPORT_FORMATS)}")
+    return names
+
+
+def parse_status(word: str | None) -> str | None:
+    """Give the source's word for a status, None for none.
+
+    :raises UsageError: with the known words, for an unknown one.
+    """
+    if not word:
+        return None
+    if word not in SOURCE_WORDS:
+        raise UsageError(f"unknown status {word!r}: one of {', '.join(_known(SOURCE_WORDS))}")
+    return SOURCE_WORDS[word]
+
+
+def _known(words: Iterable[str]) -> Sequence[str]:
+    return sorted(str(word) for word in words)
+
+
+LOOKED_BACK = 500
+"""So many of an app's operations are searched for the report of the period before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a run: its id, the same in every process that tells of it, and its page for people."""
+
+    run_id: str = ""
+    url: str = ""
+
+
+def words_of(order: RunOrder, request: ReportRequest | None) -> Mapping[str, Json]:
+    """Give period and window as a result holds them; without a window where the order cannot be read."""
+    if request is None:
+        return {"period": order.period or ("custom" if order.after or order.before else "")}
+    window = request.window
+    return {
+        "period": request.period,
+        "window": {
+            "after": window.after_at.astimezone(request.tz).isoformat(),
+            "before": window.before_at.astimezone(request.tz).isoformat(),
+        },
+    }
+
+
+def figures_before(ledger: Ledger, app: AppKey, result: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Find the figures of the period before a result's; empty where they are unknown or cannot be compared.
+
+    :raises LedgerError: when the ledger cannot be read.
+    """
+    window = result.get("window")
+    if result.get("filtered") or not isinstance(window, Mapping):
+        return {}
+    first, last = (datetime.fromisoformat(str(window[end])) for end in ("after", "before"))
+    operations = ledger.operations(OperationQuery(apps=(app,)), limit=LOOKED_BACK)
+    return previous_figures(operations, str(result.get("period")), Window.between(first, last))

@@ -1,0 +1,279 @@
+"""What a single value has to be, and what the bounds of an old configuration mean."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from flowledger.domain.windows import zone
+from flowledger.errors import UsageError
+from flowledger.plugins import CHANNELS, LEDGERS, REPORT_FORMATS, STORAGES
+
+AFTER, BEFORE = "created_at_after", "created_at_before"
+TEMPLATE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+PERIODS_OF_BOUNDS: Mapping[tuple[str | None, str | None], str] = {
+    ("yesterday", "today"): "yesterday",
+    ("yesterday", "yesterday"): "yesterday",
+    ("today", None): "today",
+    ("today", "today"): "today",
+    ("today", "now"): "today",
+    ("today", "tomorrow"): "today",
+    ("last_week", None): "last_week",
+    ("last_week", "today"): "last_week",
+    ("last_week", "this_week"): "last_week",
+    ("last_week", "last_week"): "last_week",
+    ("week_ago", "today"): "last_week",
+    ("last_month", None): "last_month",
+    ("last_month", "today"): "last_month",
+    ("last_month", "this_month"): "last_month",
+    ("last_month", "last_month"): "last_month",
+}
+"""Word of ``{{ … }}`` after which, word before which → the period that is meant."""
+
+
+def period_of_bounds(after: Any, before: Any) -> str | None:
+    """Give the period that two bounds of an old configuration mean; None where there are none.
+
+    :raises ValueError: for bounds that mean no period, with what to write instead.
+    """
+    if after in (None, "") and before in (None, ""):
+        return None
+    meant = PERIODS_OF_BOUNDS.get((_word(after), _word(before)))
+    if meant:
+        return meant
+    raise ValueError(
+        f"{AFTER} {after!r} and {BEFORE} {before!r} mean no period: leave both out and write"
+        " period: yesterday (or today, last_week, last_month, last_24h)"
+    )
+
+
+def _word(bound: Any) -> str | None:
+    """Give the word inside the braces, None for no bound; another bound matches nothing."""
+    if bound in (None, ""):
+        return None
+    found = TEMPLATE.fullmatch(str(bound).strip())
+    return found[1].lower() if found else f"not a template: {bound}"
+
+
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+LONGEST_WORD = 100
+PLACEHOLDERS = frozenset({"your-email@example.com", "your-password", "change-me"})
+
+# A BaseSettings is validated by its __init__, which takes no validation context.
+_root = ContextVar("root", default=Path())
+
+
+def check_http(text: str) -> str:
+    """Refuse what is no web address."""
+    if urlsplit(text).scheme not in ("http", "https"):
+        raise ValueError("must begin with http:// or https://")
+    return text
+
+
+def normalise_base_url(text: str) -> str:
+    """Cut the trailing slash and ``/v1`` off a server's address, keeping a path prefix."""
+    parts = urlsplit(check_http(text))
+    if not parts.hostname or re.search(r"\s", text):
+        raise ValueError("names no host, or has a space in it")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("must be the address alone, without ? or #")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 0 to 65535") from None
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def check_placeholder(text: str) -> str:
+    """Refuse what .env.example says in the place of a real value."""
+    if text in PLACEHOLDERS or re.fullmatch(r"(app-)?x{3,}", text):
+        raise ValueError("is still the placeholder of .env.example")
+    return text
+
+
+def check_secret(value: SecretStr) -> SecretStr:
+    """Refuse a secret that is a placeholder or empty."""
+    if not check_placeholder(value.get_secret_value()):
+        raise ValueError("is empty")
+    return value
+
+
+def check_token(value: SecretStr) -> SecretStr:
+    """Refuse what cannot stand in an HTTP header as a token."""
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError('must be the token alone: one word of plain ASCII characters, without "Bearer"')
+    return value
+
+
+def check_id(text: str) -> str:
+    """Refuse what is more than an id, such as the whole address of a page."""
+    if not re.fullmatch(r"[\w.-]+", text, re.ASCII):
+        raise ValueError("must be the id alone: letters, digits, dot, dash and underscore")
+    return text
+
+
+def check_zone(text: str) -> str:
+    """Refuse an unknown time zone."""
+    try:
+        zone(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def check_format(text: str) -> str:
+    """Refuse an unknown report format."""
+    return _one_of("report format", text, REPORT_FORMATS)
+
+
+def check_storage(text: str) -> str:
+    """Refuse an unknown storage."""
+    return _one_of("storage", text, STORAGES)
+
+
+def check_channel(text: str) -> str:
+    """Refuse an unknown type of channel."""
+    return _one_of("type of channel", text.lower(), CHANNELS)
+
+
+def check_log_level(text: str) -> str:
+    """Refuse an unknown log level; case does not matter."""
+    return _one_of("log level", text.upper(), LOG_LEVELS)
+
+
+def check_rotation(text: str) -> str:
+    """Refuse what is neither a time of day nor a size."""
+    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text) or re.fullmatch(r"[1-9]\d* ?[KMG]i?B", text):
+        return text
+    raise ValueError('must be a time of day such as 00:00, or a size such as "100 MB"')
+
+
+def check_task_runner(text: str) -> str:
+    """Refuse an unknown task runner, or a Dask scheduler's address that is none."""
+    if text in ("threads", "dask") or re.fullmatch(r"dask:(tcp|tls)://[^\s/:]+:\d{1,5}", text):
+        return text
+    raise ValueError("must be threads, dask, or dask:tcp://host:port")
+
+
+def check_prefix(text: str) -> str:
+    """Refuse what is no relative path of plain names; slashes at its ends do not matter."""
+    parts = [part for part in text.split("/") if part]
+    if any(part in (".", "..") or not re.fullmatch(r"[\w.=@+-]+", part) for part in parts):
+        raise ValueError("must be names separated by /, such as dify/reports")
+    return "/".join(parts)
+
+
+def check_word(text: str) -> str:
+    """Refuse what is empty or longer than a tag can be."""
+    if not text.strip() or len(text) > LONGEST_WORD:
+        raise ValueError(f"must have 1 to {LONGEST_WORD} characters")
+    return text.strip()
+
+
+def check_origin(text: str) -> str:
+    """Refuse what no browser calls an origin: scheme, host and port, and nothing behind them."""
+    parts = urlsplit(check_http(text))
+    if not parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("must be an origin such as https://pages.example.com, without a path")
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def check_web_secret(value: SecretStr) -> SecretStr:
+    """Refuse what is no web address, without quoting it: robots' addresses hold their key."""
+    parts = urlsplit(check_secret(value).get_secret_value().strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address that begins with http:// or https://")
+    return SecretStr(value.get_secret_value().strip())
+
+
+def check_ledger_url(value: SecretStr) -> SecretStr:
+    """Refuse an address no ledger is registered for; relative files and folders are meant from the root."""
+    scheme, separator, rest = value.get_secret_value().partition("://")
+    if not separator:
+        raise ValueError("must be an address such as sqlite:///outputs/ledger.db")
+    kind = _one_of("ledger", scheme.partition("+")[0], LEDGERS)
+    if kind == "postgresql":
+        _check_postgresql(value.get_secret_value())
+    if kind == "file":
+        return _ledger_folder(rest)
+    if kind != "sqlite":
+        return value
+    file = rest.removeprefix("/")
+    if file in ("", ":memory:"):
+        raise ValueError("names no file: write sqlite:///outputs/ledger.db (memory:// keeps nothing)")
+    return SecretStr(f"{scheme}:///{rooted(Path(file))}")
+
+
+def _ledger_folder(place: str) -> SecretStr:
+    if not place.strip("/"):
+        raise ValueError("names no folder: write file:///path/to/folder")
+    return SecretStr(f"file://{rooted(Path(place))}")
+
+
+def _check_postgresql(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its words may quote the password
+        raise ValueError("has a host or a port that cannot be read: escape @ : / # [ ] as %40 …") from None
+    if parts.scheme not in ("postgresql", "postgresql+psycopg"):
+        raise ValueError(f"names another driver ({parts.scheme}): write postgresql://")
+    if parts.path in ("", "/") or parts.fragment:
+        raise ValueError("names no database: write postgresql://user:password@host:5432/database")
+    if find_spec("psycopg") is None:
+        raise ValueError("needs psycopg: scripts/setup --all installs it")
+
+
+def as_text(value: object) -> object:
+    """Write a number or truth value of a YAML file as the text it would be elsewhere; anything else stays."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+def split_words(value: object) -> object:
+    """Cut a text at commas into words, and write the numbers of a list as text; anything else stays."""
+    if isinstance(value, str | int):
+        return [word.strip() for word in str(value).split(",") if word.strip()]
+    return [as_text(word) for word in value] if isinstance(value, list) else value
+
+
+def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Drop repetitions, keeping the order."""
+    return tuple(dict.fromkeys(words))
+
+
+@contextmanager
+def beginning_at(root: Path) -> Iterator[None]:
+    """Let relative paths begin at a root instead of the working directory, for a while."""
+    token = _root.set(root)
+    try:
+        yield
+    finally:
+        _root.reset(token)
+
+
+def rooted(path: Path) -> Path:
+    """Make a path absolute, from the root."""
+    return (_root.get() / path.expanduser()).absolute()
+
+
+def existing_file(path: Path) -> Path:
+    """Refuse a file that is not there."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+def _one_of(kind: str, text: str, known: Collection[str]) -> str:
+    if text not in known:
+        raise ValueError(f"unknown {kind} {text!r}: one of {', '.join(known)}")
+    return text

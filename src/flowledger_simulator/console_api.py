@@ -1,0 +1,260 @@
+"""The console's API: what a logged-in person or an admin key may read (contract.md §4)."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from uuid import NAMESPACE_OID, uuid5
+
+from flowledger_simulator import credentials
+from flowledger_simulator.exchange import AnsweredError, Request, Response, answer, refuse
+from flowledger_simulator.log_list import cut_newest, list_logs
+from flowledger_simulator.log_query import CONSOLE_STATUSES, CURSOR_STATUSES, Checker, read_log_query
+from flowledger_simulator.login import check_access
+from flowledger_simulator.rows import (
+    UNKNOWN_CONSOLE_RUN,
+    app_detail,
+    app_row,
+    console_run,
+    cursor_row,
+    node_rows,
+)
+from flowledger_simulator.site import Site
+from flowledger_simulator.world import Json, SimulatedApp, SimulatedRun, by_microsecond
+
+Handler = Callable[[Site, Request], Response]
+
+_RANGE = re.compile(r"(\d+)([dhms])")
+_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+
+def show_setup(site: Site, request: Request) -> Response:  # noqa: ARG001  # asked without any login
+    """GET /console/api/setup: the cheapest way to learn the release."""
+    return answer({"step": "finished", "setup_at": "2026-11-01T00:00:00"})
+
+
+def show_version(site: Site, request: Request) -> Response:
+    """GET /console/api/version?current_version=…"""
+    if "current_version" not in request.query:
+        message = "Validation error for parameter 'query'"
+        error = {"type": "validation_error", "message": message, "status": 422, "details": message}
+        return answer({"error": error}, 422)
+    features = {"can_replace_logo": False, "model_load_balancing_enabled": False}
+    return answer(
+        {
+            "version": str(site.release),
+            "release_date": "",
+            "release_notes": "",
+            "can_auto_update": False,
+            "features": features,
+        }
+    )
+
+
+def show_profile(site: Site, request: Request) -> Response:
+    """GET /console/api/account/profile."""
+    check_access(site, request)
+    return answer(
+        {
+            "avatar": None,
+            "id": credentials.ACCOUNT_ID,
+            "name": credentials.ACCOUNT_NAME,
+            "email": credentials.EMAIL,
+            "is_password_set": True,
+            "interface_language": "zh-Hans",
+            "interface_theme": "light",
+            "timezone": "Asia/Shanghai",
+            "last_login_at": site.world.app.created_at,
+            "last_login_ip": "127.0.0.1",
+            "created_at": site.world.app.created_at,
+            "avatar_url": None,
+        }
+    )
+
+
+def show_workspaces(site: Site, request: Request) -> Response:
+    """GET /console/api/workspaces."""
+    check_access(site, request)
+    workspace = {
+        "id": credentials.WORKSPACE_ID,
+        "name": "Simulated Workspace",
+        "plan": "sandbox",
+        "status": "normal",
+        "created_at": site.world.app.created_at,
+        "current": True,
+    }
+    return answer({"workspaces": [workspace]})
+
+
+def show_apps(site: Site, request: Request) -> Response:
+    """GET /console/api/apps."""
+    check_access(site, request)
+    checker = Checker(request, site.release, "AppListQuery")
+    page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
+    mode, name = request.query.get("mode", "all"), request.query.get("name", "").lower()
+    apps = [app for app in site.world.apps.values() if mode in ("all", app.mode) and name in app.name.lower()]
+    rows = [app_row(app, site.release) for app in apps]
+    return answer(_paged(page, limit, rows))
+
+
+def show_app(site: Site, request: Request) -> Response:
+    """GET /console/api/apps/{app_id}."""
+    return answer(app_detail(_find_app(site, request)))
+
+
+def show_logs(site: Site, request: Request) -> Response:
+    """GET …/workflow-app-logs: as the service API's list, with every status and ``detail``."""
+    app = _find_app(site, request, "workflow")
+    query = read_log_query(request, site.release, CONSOLE_STATUSES)
+    site.before_page()
+    return list_logs(site.world, site.release, app, query)
+
+
+def show_archived_logs(site: Site, request: Request) -> Response:
+    """GET …/workflow-archived-logs: empty, as where archiving is not configured."""
+    _find_app(site, request, "workflow")
+    checker = Checker(request, site.release, "WorkflowAppLogQuery")
+    page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
+    return answer(_paged(page, limit, []))
+
+
+def show_runs(site: Site, request: Request) -> Response:
+    """GET …/workflow-runs: the cursor list."""
+    return _list_runs(site, request, _find_app(site, request), cursor_row)
+
+
+def show_chat_runs(site: Site, request: Request) -> Response:
+    """GET …/advanced-chat/workflow-runs: the cursor list with conversation and message ids."""
+    return _list_runs(site, request, _find_app(site, request, "advanced-chat"), _chat_row)
+
+
+def show_count(site: Site, request: Request) -> Response:
+    """GET …/workflow-runs/count: by status, of a ``time_range`` that ends now."""
+    app = _find_app(site, request)
+    wanted = _read_wanted(site, request)
+    runs = site.world.between(app.id, by_microsecond, _range_start(site, request), None)
+    found = Counter(run.status for run in runs if wanted(run))
+    words = ("running", "succeeded", "failed", "stopped", "partial-succeeded")
+    counts = {word.replace("-", "_"): found[word] for word in words}
+    return answer({"total": found.total(), **counts})
+
+
+def show_run(site: Site, request: Request) -> Response:
+    """GET …/workflow-runs/{run_id}: every field null for an unknown run."""
+    run = _find_run(site, request)
+    return answer(UNKNOWN_CONSOLE_RUN if run is None else console_run(run))
+
+
+def show_nodes(site: Site, request: Request) -> Response:
+    """GET …/workflow-runs/{run_id}/node-executions: empty for an unknown run."""
+    run = _find_run(site, request)
+    return answer({"data": [] if run is None else node_rows(run, site.release)})
+
+
+def show_conversations(site: Site, request: Request) -> Response:
+    """GET …/chat-conversations: empty; conversations are not simulated."""
+    _find_app(site, request, "advanced-chat")
+    checker = Checker(request, site.release, "ChatConversationQuery")
+    page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
+    return answer(_paged(page, limit, []))
+
+
+def show_messages(site: Site, request: Request) -> Response:
+    """GET …/chat-messages: empty; conversations are not simulated."""
+    _find_app(site, request, "advanced-chat")
+    limit = Checker(request, site.release, "ChatMessagesQuery").whole("limit", 20, 1, 100)
+    return answer({"limit": limit, "has_more": False, "data": []})
+
+
+def _paged(page: int, limit: int, rows: Sequence[Json]) -> Json:
+    start = (page - 1) * limit
+    more = len(rows) > page * limit
+    data = list(rows[start : start + limit])
+    return {"page": page, "limit": limit, "total": len(rows), "has_more": more, "data": data}
+
+
+def _list_runs(
+    site: Site, request: Request, app: SimulatedApp, write: Callable[[SimulatedRun], Json]
+) -> Response:
+    limit = Checker(request, site.release, "WorkflowRunListQuery").whole("limit", 20, 1, 100)
+    wanted = _read_wanted(site, request)
+    last_id = request.query.get("last_id", "")
+    last = site.world.find(app.id, last_id) if last_id else None
+    if last_id and (last is None or not wanted(last)):
+        return refuse(400, "invalid_param", "Last workflow run not exists")
+    newest = None if last is None else last.started_us - 1
+    page, more = cut_newest(site.world.between(app.id, by_microsecond, None, newest), wanted, limit)
+    return answer({"limit": limit, "has_more": more, "data": [write(run) for run in page]})
+
+
+def _read_wanted(site: Site, request: Request) -> Callable[[SimulatedRun], bool]:
+    """Give the test the parameters describe; only editor previews pass where no trigger is named."""
+    trigger, status = "debugging", None
+    if site.release.filters_workflow_runs:
+        checker = Checker(request, site.release, "WorkflowRunListQuery")
+        trigger = checker.choice("triggered_from", ("debugging", "app-run")) or trigger
+        status = checker.choice("status", CURSOR_STATUSES)
+    return lambda run: run.triggered_from == trigger and status in (None, run.status)
+
+
+def _range_start(site: Site, request: Request) -> int | None:
+    """Give the microsecond since 1970 at which ``time_range`` begins, None without one."""
+    text = request.query.get("time_range", "")
+    if not text:
+        return None
+    found = _RANGE.fullmatch(text)
+    if not found:
+        message = "Invalid time_range format. Use 7d, 4h, 30m or 30s."
+        raise AnsweredError(refuse(400, "invalid_param", message))
+    return int((site.options.clock() - int(found[1]) * _SECONDS[found[2]]) * 1_000_000)
+
+
+def _chat_row(run: SimulatedRun) -> Json:
+    row = cursor_row(run)
+    ids = {name: str(uuid5(NAMESPACE_OID, f"{name} {run.id}")) for name in ("conversation_id", "message_id")}
+    return {"id": row.pop("id"), **ids, **row}
+
+
+def _find_run(site: Site, request: Request) -> SimulatedRun | None:
+    app = _find_app(site, request)
+    return site.world.find(app.id, request.path.split("/")[6])
+
+
+def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
+    """Check the login, then the app and its mode."""
+    check_access(site, request)
+    app = site.world.apps.get(request.path.split("/")[4])
+    if app is None:
+        raise _no_app("App not found.", request)
+    if mode and app.mode != mode:
+        raise _no_app(f"App mode is not in the supported list: {{{mode!r}}}.", request)
+    return app
+
+
+def _no_app(message: str, request: Request) -> AnsweredError:
+    template = re.sub(r"(?<=/apps/)[^/]+", "<uuid:app_id>", request.path)
+    hint = f"You have requested this URI [{request.path}] but did you mean {template} ?"
+    return AnsweredError(refuse(404, "app_not_found", f"{message} {hint}"))
+
+
+OPEN: dict[str, Handler] = {
+    "/console/api/setup": show_setup,
+    "/console/api/version": show_version,
+}
+"""Paths that need no login."""
+LOGGED_IN: dict[str, Handler] = {
+    "/console/api/account/profile": show_profile,
+    "/console/api/workspaces": show_workspaces,
+    "/console/api/apps": show_apps,
+    "/console/api/apps/?": show_app,
+    "/console/api/apps/?/workflow-app-logs": show_logs,
+    "/console/api/apps/?/workflow-archived-logs": show_archived_logs,
+    "/console/api/apps/?/workflow-runs": show_runs,
+    "/console/api/apps/?/workflow-runs/count": show_count,
+    "/console/api/apps/?/workflow-runs/?": show_run,
+    "/console/api/apps/?/workflow-runs/?/node-executions": show_nodes,
+    "/console/api/apps/?/advanced-chat/workflow-runs": show_chat_runs,
+    "/console/api/apps/?/advanced-chat/workflow-runs/count": show_count,
+    "/console/api/apps/?/chat-conversations": show_conversations,
+    "/console/api/apps/?/chat-messages": show_messages,
+}
+"""Every path the console answers to GET; ``?`` stands for one UUID."""

@@ -1,0 +1,85 @@
+"""The service API: what an app's API key may read (contract.md §1, §2, §5)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from flowledger_simulator.exchange import AnsweredError, Request, Response, answer, break_down, refuse
+from flowledger_simulator.log_list import list_logs
+from flowledger_simulator.log_query import read_log_query
+from flowledger_simulator.rows import UNKNOWN_SERVICE_RUN, info_of, parameters_of, service_run, site_of
+from flowledger_simulator.site import Site
+from flowledger_simulator.world import SimulatedApp
+
+
+def show_info(site: Site, request: Request) -> Response:
+    """GET /v1/info."""
+    return answer(info_of(_authorise(site, request)))
+
+
+def show_parameters(site: Site, request: Request) -> Response:
+    """GET /v1/parameters."""
+    return answer(parameters_of(_authorise(site, request)))
+
+
+def show_site(site: Site, request: Request) -> Response:
+    """GET /v1/site."""
+    return answer(site_of(_authorise(site, request)))
+
+
+def show_meta(site: Site, request: Request) -> Response:
+    """GET /v1/meta."""
+    _authorise(site, request)
+    return answer({"tool_icons": {}})
+
+
+def show_logs(site: Site, request: Request) -> Response:
+    """GET /v1/workflows/logs."""
+    app = _authorise(site, request)
+    query = read_log_query(request, site.release)
+    site.before_page()
+    return list_logs(site.world, site.release, app, replace(query, detailed=False))
+
+
+def show_run(site: Site, request: Request) -> Response:
+    """GET /v1/workflows/run/{id}; an id that is no UUID breaks the server (contract.md §0.6)."""
+    app = _authorise(site, request)
+    run_id = request.path.rpartition("/")[2]
+    try:
+        run = site.world.find(app.id, str(UUID(run_id)))
+    except ValueError:
+        return break_down()
+    if run is not None:
+        return answer(service_run(run, site.release))
+    if site.release.denies_unknown_run:
+        return refuse(404, "not_found", "Workflow run not found.")
+    return answer(UNKNOWN_SERVICE_RUN)
+
+
+def _authorise(site: Site, request: Request) -> SimulatedApp:
+    header = request.headers.get("authorization", "")
+    if " " not in header.strip():
+        raise _denied("Authorization header must be provided and start with 'Bearer'")
+    if not header.lower().startswith("bearer "):
+        raise _denied("Authorization scheme must be 'Bearer'")
+    app = site.app_of_token(request.bearer())
+    if app is None:
+        raise _denied("Access token is invalid")
+    if not app.enable_api:
+        raise AnsweredError(refuse(403, "forbidden", "The app's API service has been disabled."))
+    return app
+
+
+def _denied(message: str) -> AnsweredError:
+    return AnsweredError(refuse(401, "unauthorized", message))
+
+
+HANDLERS: dict[str, Callable[[Site, Request], Response]] = {
+    "/v1/info": show_info,
+    "/v1/parameters": show_parameters,
+    "/v1/site": show_site,
+    "/v1/meta": show_meta,
+    "/v1/workflows/logs": show_logs,
+    "/v1/workflows/run/*": show_run,
+}
+"""Every path the service API answers to GET; ``*`` stands for one segment."""

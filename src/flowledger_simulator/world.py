@@ -1,0 +1,244 @@
+"""What a simulated server holds: apps, people and runs, in the orders its lists need."""
+
+import random
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import RLock
+from typing import Any, Protocol
+
+from flowledger_simulator import credentials
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EndUser:
+    """Who called the service API; ``session_id`` is the ``user`` of the call."""
+
+    id: str
+    session_id: str
+    type: str = "service-api"
+    is_anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person with a console login."""
+
+    id: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedApp:
+    """One app of the server; ``mode`` is "workflow" or "advanced-chat"."""
+
+    id: str
+    name: str
+    mode: str = "workflow"
+    api_token: str = credentials.API_TOKEN
+    description: str = "made up by the simulator"
+    enable_api: bool = True
+    created_at: int = 1_790_000_000
+
+
+class Content(Protocol):
+    """What a run worked on, made or looked up only when somebody asks."""
+
+    def inputs(self, run: "SimulatedRun") -> Json:
+        """Give the run's inputs."""
+
+    def outputs(self, run: "SimulatedRun") -> Json | None:
+        """Give the run's outputs, None where the server stored none."""
+
+    def nodes(self, run: "SimulatedRun") -> Sequence[Json]:
+        """Give the node executions in order, with the fields of the newest release."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedRun:
+    """One run and its log row.
+
+    ``started_us`` is in microseconds since 1970; all other times are whole seconds since 1970.  ``listed_at``
+    is the log row's time where it is written at the start, ``listed_at_end`` where it is written at the end
+    (None: never listed there).
+    """
+
+    id: str
+    log_id: str
+    app_id: str
+    workflow_id: str
+    listed_at: int
+    listed_at_end: int | None
+    started_us: int
+    status: str
+    content: Content
+    author: EndUser | Account
+    finished_at: int | None = None
+    error: str | None = None
+    elapsed_time: float = 0.0
+    total_tokens: int = 0
+    total_steps: int | None = 0
+    exceptions_count: int | None = 0
+    version: str = "2026-11-01 00:00:00.000000"
+    triggered_from: str = "app-run"
+    created_from: str = "service-api"
+    gone: bool = False
+
+    @property
+    def created_at(self) -> int:
+        """When the run started, truncated as the server does."""
+        return self.started_us // 1_000_000
+
+
+Order = Callable[[SimulatedRun], int]
+
+
+def by_start(run: SimulatedRun) -> int:
+    """Order of the log list from 1.11.0 on."""
+    return run.listed_at
+
+
+def by_end(run: SimulatedRun) -> int:
+    """Order of the log list up to 1.10.1; only for runs that have ended."""
+    return run.listed_at if run.listed_at_end is None else run.listed_at_end
+
+
+def by_microsecond(run: SimulatedRun) -> int:
+    """Order of the console's cursor list."""
+    return run.started_us
+
+
+_MEMBERS: Mapping[Order, Callable[[SimulatedRun], bool]] = {
+    by_start: lambda run: run.triggered_from == "app-run",
+    by_end: lambda run: run.triggered_from == "app-run" and run.listed_at_end is not None,
+    by_microsecond: lambda run: not run.gone,
+}
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """The runs of one app, kept in each order that was ever asked for, oldest first."""
+
+    runs: dict[str, SimulatedRun] = field(default_factory=dict)
+    orders: dict[Order, list[SimulatedRun]] = field(default_factory=dict)
+
+    def ordered(self, order: Order) -> list[SimulatedRun]:
+        if order not in self.orders:
+            self.orders[order] = sorted(filter(_MEMBERS[order], self.runs.values()), key=order)
+        return self.orders[order]
+
+    def add(self, run: SimulatedRun) -> None:
+        self.runs[run.id] = run
+        for order, ordered in self.orders.items():
+            if _MEMBERS[order](run):
+                insort(ordered, run, key=order)
+
+    def remove(self, run_id: str) -> SimulatedRun:
+        run = self.runs.pop(run_id)
+        for order, ordered in self.orders.items():
+            if _MEMBERS[order](run):
+                ordered.pop(ordered.index(run, bisect_left(ordered, order(run), key=order)))
+        return run
+
+
+class World:
+    """Everything one simulated server holds; its methods may be called from any thread.
+
+    ``seed`` decides how ties are reshuffled, request by request.  ``spare`` makes up a run of an app that is
+    listed in a second; a loaded world has none.
+    """
+
+    def __init__(self, apps: Iterable[SimulatedApp], accounts: Iterable[Account], *, seed: int = 0) -> None:
+        self.apps: dict[str, SimulatedApp] = {}
+        self.accounts = tuple(accounts)
+        self.shuffler = random.Random(seed)
+        self.spare: Callable[[SimulatedApp, int], SimulatedRun] | None = None
+        self._shelves: dict[str, _Shelf] = {}
+        self._lock = RLock()
+        for app in apps:
+            self.add_app(app)
+
+    @property
+    def app(self) -> SimulatedApp:
+        """The first app, which is the only one in most worlds."""
+        return next(iter(self.apps.values()))
+
+    def add_app(self, app: SimulatedApp) -> None:
+        """Put an app in, without runs."""
+        with self._lock:
+            self.apps[app.id] = app
+            self._shelves[app.id] = _Shelf()
+
+    def add(self, runs: Iterable[SimulatedRun]) -> None:
+        """Put runs in; an id already held is replaced."""
+        with self._lock:
+            for run in runs:
+                shelf = self._shelves[run.app_id]
+                if run.id in shelf.runs:
+                    shelf.remove(run.id)
+                shelf.add(run)
+
+    def add_runs(self, number: int, at: int, *, app_id: str | None = None) -> Sequence[SimulatedRun]:
+        """Make up new runs that are listed in the second ``at``, and give them.
+
+        :raises LookupError: when the world was loaded rather than made up and cannot invent any.
+        """
+        if self.spare is None:
+            raise LookupError("this world was loaded from a data set and cannot make up runs")
+        app = self.apps[app_id] if app_id else self.app
+        with self._lock:
+            runs = [self.spare(app, at) for _ in range(number)]
+            self.add(runs)
+        return runs
+
+    def remove(self, run_id: str, *, row_too: bool = True) -> None:
+        """Delete a run; with ``row_too=False`` its log row stays, as an orphan.
+
+        :raises LookupError: when there is no such run.
+        """
+        with self._lock:
+            shelf = self._shelf_of(run_id)
+            run = shelf.remove(run_id)
+            if not row_too:
+                shelf.add(replace(run, gone=True))
+
+    def change(self, run_id: str, **values: Any) -> SimulatedRun:
+        """Change fields of a run (``status="succeeded", finished_at=…``), and give it as it is now.
+
+        :raises LookupError: when there is no such run.
+        """
+        with self._lock:
+            shelf = self._shelf_of(run_id)
+            run = replace(shelf.runs[run_id], **values)
+            shelf.remove(run_id)
+            shelf.add(run)
+        return run
+
+    def find(self, app_id: str, run_id: str) -> SimulatedRun | None:
+        """Give a run of an app, None where it is unknown or its row is gone."""
+        with self._lock:
+            run = self._shelves[app_id].runs.get(run_id)
+        return None if run is None or run.gone else run
+
+    def between(
+        self, app_id: str, order: Order, oldest: int | None, newest: int | None
+    ) -> list[SimulatedRun]:
+        """Copy the runs whose place in an order lies in the closed interval, oldest first."""
+        with self._lock:
+            ordered = self._shelves[app_id].ordered(order)
+            low = 0 if oldest is None else bisect_left(ordered, oldest, key=order)
+            high = len(ordered) if newest is None else bisect_right(ordered, newest, key=order)
+            return ordered[low:high]
+
+    def runs(self, app_id: str | None = None) -> list[SimulatedRun]:
+        """Copy all runs of an app in the order of the newest releases' log list, newest first."""
+        return self.between(app_id or self.app.id, by_start, None, None)[::-1]
+
+    def _shelf_of(self, run_id: str) -> _Shelf:
+        for shelf in self._shelves.values():
+            if run_id in shelf.runs:
+                return shelf
+        raise LookupError(f"this world holds no run {run_id}")
