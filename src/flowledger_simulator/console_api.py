@@ -1,4 +1,4 @@
-"""The console's API: what a logged-in person or an admin key may read (contract.md §4)."""
+"""The console's API: what a person's session or the admin key may read (docs/dify-api.md "Console")."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A request and an answer as plain values, and the shapes of the server's errors (contract.md §5)."""
+"""Request and response as plain values, and the bodies of the server's errors (docs/dify-api.md "Errors")."""
 
 import json
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Makes a world up from a seed, with the ties, ends and oddities of a real one (contract.md §0)."""
+"""Runs generated from a seed, with the ties and oddities of real ones (docs/dify-api.md "The log list")."""
 
 import random
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The console's login, refresh and logout, and the check every console request passes (contract.md §3)."""
+"""Log-in, refresh and logout of the console, and the check of each request (docs/dify-api.md "Log-in")."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What differs between Dify releases, decided by the release number alone (contract.md §7)."""
+"""What differs between Dify releases, decided by the release number alone (docs/dify-api.md "Releases")."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Release:
 
     @property
     def logs_in_by_cookie(self) -> bool:
-        """Tokens travel in cookies, with a CSRF header, instead of the login's JSON (contract.md §3)."""
+        """Tokens are cookies, with a CSRF header, instead of the login's JSON (docs/dify-api.md "Log-in")."""
         return self.number >= (1, 9, 2)
 
     @property
@@ -50,7 +50,7 @@ class Release:
 
     @property
     def lists_at_start(self) -> bool:
-        """The log row appears when the run starts, not when it ends (contract.md §0.4)."""
+        """The log row appears when the run starts, not when it ends (docs/dify-api.md "The log list")."""
         return self.number >= (1, 11, 0)
 
     @property

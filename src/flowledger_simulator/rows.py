@@ -1,4 +1,7 @@
-"""Writes runs, node executions and apps with exactly the fields of a release (contract.md §1, §2, §4)."""
+"""Runs, node executions and apps as JSON objects with exactly the fields of a release.
+
+The fields are those of docs/dify-api.md "The log list", "Run detail", "Console" and "Node executions".
+"""
 
 import json
 from itertools import pairwise
@@ -23,7 +26,7 @@ UNKNOWN_SERVICE_RUN: Json = dict.fromkeys(
         "elapsed_time",
     )
 )
-"""What 1.9.1 and 1.12.1 say about a run they do not know (contract.md §0.6)."""
+"""What 1.9.1 and 1.12.1 say about a run they do not know (docs/dify-api.md "Run detail")."""
 
 UNKNOWN_CONSOLE_RUN: Json = dict.fromkeys(
     (

@@ -1,4 +1,4 @@
-"""The service API: what an app's API key may read (contract.md §1, §2, §5)."""
+"""The service API: what an app's key may read (docs/dify-api.md "The log list", "Run detail", "Errors")."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ def show_logs(site: Site, request: Request) -> Response:
 
 
 def show_run(site: Site, request: Request) -> Response:
-    """GET /v1/workflows/run/{id}; an id that is no UUID breaks the server (contract.md §0.6)."""
+    """GET /v1/workflows/run/{id}; an id that is no UUID breaks the server (docs/dify-api.md "Run detail")."""
     app = _authorise(site, request)
     run_id = request.path.rpartition("/")[2]
     try:

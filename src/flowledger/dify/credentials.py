@@ -46,7 +46,7 @@ BASE64_SINCE = Release(1, 11, 2)
 
 
 def login_form(release: Release | None) -> LoginForm:
-    """Choose the login form of a release; the newest for an unknown one (contract.md §3)."""
+    """Choose the login form of a release; the newest for an unknown one (docs/dify-api.md "Log-in")."""
     if release is None or release >= BASE64_SINCE:
         return LoginForm.COOKIES_BASE64
     return LoginForm.COOKIES if release >= COOKIES_SINCE else LoginForm.BEARER
@@ -125,7 +125,7 @@ class CookieTokens:
         if self.refresh is None:
             return None
         plain = Cookie(self.refresh.name.removeprefix(HOST_PREFIX), self.refresh.value)
-        # 1.9.2 gives __Host-refresh_token but reads refresh_token (contract.md §3).
+        # 1.9.2 gives __Host-refresh_token but reads refresh_token (docs/dify-api.md "Log-in").
         both = [self.refresh] if plain == self.refresh else [self.refresh, plain]
         return {"Cookie": "; ".join(map(str, both))}, {}
 

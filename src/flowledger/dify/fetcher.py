@@ -71,7 +71,7 @@ def _why_not_keyword(wanted: RunFilter) -> str | None:
 
 CHATFLOW_MODES = frozenset({"advanced-chat", "chat", "agent-chat"})
 CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
-"""Older consoles list and count debugging runs only (contract.md §4)."""
+"""Older consoles list and count debugging runs only (docs/dify-api.md "Console")."""
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
 STATES = frozenset({"detail", "console_detail"})
@@ -154,7 +154,7 @@ class WorkflowLogFetcher:
         return split(wanted)
 
     def lists_logs(self) -> bool:
-        """Whether the app is a workflow; chatflows get no log rows on any release (contract.md §1)."""
+        """Return whether the app has log rows: chatflows have none (docs/dify-api.md "The log list")."""
         if not self._mode:
             self._read_mode()
         return self._mode not in CHATFLOW_MODES
@@ -237,9 +237,10 @@ class WorkflowLogFetcher:
         return self._console_trouble if self.console else "no console access"
 
     def detail(self, run: Run, level: Level) -> tuple[Run, Detail]:
-        """Read a run's detail with as few requests as are sure to be right (contract.md §6).
+        """Read a run's detail with as few requests as are sure to be right.
 
-        The node executions alone are enough for an ended run that they describe whole.  Of an open run the
+        The node executions alone are enough for an ended run that they describe whole (docs/dify-api.md
+        "Fewer requests").  Of an open run the
         state is read first, so that an end that is seen has all its nodes.
 
         :raises RunUnavailableError: when Dify no longer knows the run.
@@ -292,7 +293,8 @@ class WorkflowLogFetcher:
             return self._shut_out("console login unanswered", error)
         except SourceRefusedError as error:
             if error.status == NOT_FOUND:
-                # An unknown run would be an empty list (contract.md §0.6): the app is unknown, for every run.
+                # An unknown run would be an empty list (docs/dify-api.md "Node executions"): the app is
+                # unknown, for every run.
                 self._console_trouble = (
                     f"the console has no app {self.app.app_id}: set DIFY_APP_ID to the part after /app/"
                     " in the app's address"

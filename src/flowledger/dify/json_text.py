@@ -8,7 +8,7 @@ import orjson
 
 
 def loads(body: bytes | str) -> Any:
-    """Parse JSON; tokens that strict JSON forbids (contract.md §2) are read as Python reads them.
+    """Parse JSON; tokens like NaN (docs/dify-api.md "Run detail") are read as Python reads them.
 
     :raises ValueError: when it is not JSON at all.
     """

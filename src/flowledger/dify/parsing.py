@@ -242,7 +242,7 @@ def creator(row: Mapping[str, Any]) -> Creator | None:
 
 
 def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
-    """Read a node-executions answer in the order given; ``index`` is not reliable (contract.md §4)."""
+    """Read node executions in the array's order, not ``index`` (docs/dify-api.md "Node executions")."""
     return tuple(_node(position, row) for position, row in enumerate(page_rows(body, where)))
 
 
@@ -274,7 +274,7 @@ def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
 
 
 def _costs(metadata: Any, *payloads: Any) -> tuple[int | None, Decimal | None, str | None]:
-    """Find tokens and price: in the metadata, else in the usage of a payload (contract.md §4)."""
+    """Find tokens and price in the metadata, else in a usage (docs/dify-api.md "Node executions")."""
     known = metadata if isinstance(metadata, dict) else {}
     usages = [payload.get("usage") for payload in payloads if isinstance(payload, dict)]
     for place in (known, *usages):
@@ -284,7 +284,7 @@ def _costs(metadata: Any, *payloads: Any) -> tuple[int | None, Decimal | None, s
 
 
 def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
-    """Give a run detail answer, or None for the all-null answer to an unknown run (contract.md §0.6).
+    """Return a run's detail, or None for the nulls of an unknown run (docs/dify-api.md "Run detail").
 
     :raises SourceGarbledError: when it is not an object that could be one.
     """
@@ -296,7 +296,7 @@ def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
 
 
 def is_self_contained(run: Run, executions: Sequence[NodeExecution]) -> bool:
-    """Whether inputs and outputs of an ended run can be rebuilt from its node executions (contract.md §6)."""
+    """Return whether node executions hold a run's inputs and outputs (docs/dify-api.md "Fewer requests")."""
     starts = [node for node in executions if node.node_type in START_NODES]
     ends = [node for node in executions if node.node_type in END_NODES]
     succeeded = run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL)

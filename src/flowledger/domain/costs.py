@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from flowledger.domain.runs import Json, NodeExecution
 
 CONTAINERS = frozenset({"iteration", "loop"})
-"""Node types that repeat the sum of their children's prices (contract.md §4)."""
+"""Node types that repeat the sum of their children's prices (docs/dify-api.md "Node executions")."""
 
 _PARENT_KEYS = ("iteration_id", "loop_id")
 

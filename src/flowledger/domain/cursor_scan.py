@@ -1,6 +1,7 @@
 """The cursor walk: a list without bounds and without total, newest first, cut to a window and proved.
 
-Chatflow apps have no log rows; the console lists their runs by a cursor over microseconds (contract.md §4).
+Chatflow apps have no log rows; the console lists their runs by a cursor over microseconds
+(docs/dify-api.md "Console").
 Its rows do not shift, but two of the same microsecond at a page's border would hide one.  The proof uses
 the source's count of the runs since an instant: at two instants around the window, each in a *quiet*
 stretch without runs, the counts' difference must equal the rows seen between them.

@@ -1,10 +1,10 @@
 """The walk: which part of a window to ask for next, given what was seen, and when it is proved complete.
 
 Page numbers lose rows, because rows of one second come back in another order for each page
-(contract.md §0).  So the walk never turns pages as a matter of course.  It asks for the newest page of what
-is left; everything newer than the oldest second on that page is one atomic snapshot (a *strip*); what is
-left then ends at that oldest second.  Only a second that fills a whole page is paged through, repeatedly,
-until as many different rows were seen as the source counts.  At the end the source's total for the whole
+(docs/dify-api.md "The log list").  So the walk never turns pages as a matter of course.  It asks for the
+newest page of what is left; everything newer than the oldest second on that page is one atomic snapshot
+(a *strip*); what is left then ends at that oldest second.  Only a second that fills a whole page is
+paged through, repeatedly, until as many different rows were seen as the source counts.  At the end the source's total for the whole
 window must equal the rows held; where it does not, the window is halved down to the strips that differ,
 and only those are read again.
 
@@ -21,7 +21,7 @@ from itertools import pairwise
 from flowledger.domain.windows import Window, iso
 
 PAGE_ROWS = 100
-"""The most a source gives at once (contract.md §1)."""
+"""The most a source gives at once (docs/dify-api.md "The log list")."""
 LEAST_PART_PAGES = 2
 """A part of a window has at least so many pages: each part costs about half a page more than one walk."""
 MAX_PASSES = 12
@@ -153,7 +153,7 @@ def plan(walk: Walk) -> Sequence[Ask] | Verdict:
     if crowded or walk.left:
         return [*crowded, *(Ask(window, 1, walk.limit) for window in reversed(walk.left))]
     target = walk.compare[-1]
-    # A count alone is ten times cheaper for the source than a page of rows (contract.md §9).
+    # A count alone is ten times cheaper for the source than a page (docs/dify-api.md "Timing and load").
     return [Ask(target, 1, 1 if _held(walk, target) > walk.limit else walk.limit)]
 
 

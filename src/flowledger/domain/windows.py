@@ -13,7 +13,7 @@ LATEST = 253_402_214_400
 ONE_SECOND = timedelta(seconds=1)
 SETTLE = timedelta(seconds=2)
 """A source's list may round a row half a second into the future, so a window ends this long before now
-(contract.md §1)."""
+(docs/dify-api.md "The log list")."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

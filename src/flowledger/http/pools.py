@@ -59,7 +59,7 @@ class DeadlineReader(io.RawIOBase):
 
 
 IDLE_S = 1.5
-"""gunicorn closes idle connections after 2 s (contract.md §0.10); ours are closed before that."""
+"""gunicorn closes idle connections after 2 s (docs/dify-api.md "Timing and load"); we close ours earlier."""
 
 
 class DeadlineResponse(WireResponse):

@@ -29,7 +29,7 @@ def normalise(base_url: str) -> str:
 
 
 def join(base: str, path: str, params: dict[str, str]) -> str:
-    """Write a full URL, values percent-encoded (a raw ``+08:00`` would become a space, contract.md §1)."""
+    """Return a full URL, values percent-encoded: a raw ``+`` is a space (docs/dify-api.md "The log list")."""
     query = urlencode(params, quote_via=quote)
     return f"{base}{path}?{query}" if query else f"{base}{path}"
 

@@ -164,7 +164,7 @@ def _creator(row: Row) -> Creator | None:
 
 
 def _object(value: Any) -> Row:
-    """Objects come as such or as JSON text, depending on the release (contract.md §0.7)."""
+    """Objects come as such or as JSON text, depending on the release (docs/dify-api.md "Run detail")."""
     if isinstance(value, str):
         try:
             value = parse(value)

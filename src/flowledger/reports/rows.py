@@ -9,8 +9,8 @@ from flowledger.domain.runs import Creator, Detail, Detailed, Entry, Missing, No
 from flowledger.reports.catalogue import Texts
 
 Row = dict[str, Any]
-"""A log row of the service API (contract.md §1), perhaps with ``workflow_run_detail`` (contract.md §2) and
-``node_executions`` (contract.md §4), or ``…_error`` saying why one is missing."""
+"""A log row of the service API, perhaps with ``workflow_run_detail`` and ``node_executions``, or ``…_error``
+saying why one is missing (docs/dify-api.md "The log list", "Run detail", "Node executions")."""
 
 Parse = Callable[[bytes], Any]
 

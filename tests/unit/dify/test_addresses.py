@@ -42,7 +42,7 @@ def test_wrong_base_urls_are_refused(written: str, problem: str) -> None:
 
 
 def test_parameters_are_percent_encoded() -> None:
-    """A plus sign and Chinese survive the way (contract.md §1)."""
+    """A plus sign and Chinese survive the way (docs/dify-api.md "The log list")."""
     url = join("http://h", "/v1/workflows/logs", {"created_at__before": "T00:00+08:00", "keyword": "你 a&b"})
     assert url == (
         "http://h/v1/workflows/logs?created_at__before=T00%3A00%2B08%3A00&keyword=%E4%BD%A0%20a%26b"
