@@ -1,5 +1,6 @@
 """The flow on a real Prefect server: what it gives, leaves in the UI, and says when it fails."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -270,3 +271,13 @@ def test_the_prefect_server_can_be_imported() -> None:
     from prefect.server.api.server import create_app
 
     assert "/api" in {getattr(route, "path", "") for route in create_app().routes}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai"])
+def test_prefect_knows_when_a_cron_fires(zone: str) -> None:
+    """With some releases of what Prefect needs its scheduler fails at each round, and no cron ever fires."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    start = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    dates = asyncio.run(CronSchedule(cron="0 2 * * *", timezone=zone).get_dates(2, start=start))
+    assert [(date.hour, str(date.tzinfo)) for date in dates] == [(2, zone)] * 2
