@@ -2,11 +2,11 @@
 
 Page numbers lose rows, because rows of one second come back in another order for each page
 (docs/dify-api.md "The log list").  So the walk never turns pages as a matter of course.  It asks for the
-newest page of what is left; everything newer than the oldest second on that page is one atomic snapshot
-(a *strip*); what is left then ends at that oldest second.  Only a second that fills a whole page is
-paged through, repeatedly, until as many different rows were seen as the source counts.  At the end the source's total for the whole
-window must equal the rows held; where it does not, the window is halved down to the strips that differ,
-and only those are read again.
+newest page of what is left; everything newer than the oldest second on that page is one atomic snapshot (a
+*strip*); what is left then ends at that oldest second.  Only a second that fills a whole page is paged
+through, repeatedly, until as many different rows were seen as the source counts.  At the end the source's
+total for the whole window must equal the rows held; where it does not, the window is halved down to the
+strips that differ, and only those are read again.
 
 Strips do not depend on each other, so a long window can be cut into parts that are read side by side.
 ``plan(walk)`` gives all that may be asked now, in any order or at once, or the ``Verdict``;
