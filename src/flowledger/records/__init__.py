@@ -1,12 +1,11 @@
-"""Records of other programs: ``LogService`` and ``ExecutionHistoryService``, over the one ledger.
+"""Records of other programs: ``LogService`` and ``ExecutionHistoryService`` over the one ledger.
 
-Importing opens nothing: ``log_service`` reads the settings and opens the ledger when it is first used.
+Importing opens nothing: ``log_service`` reads the settings and opens the ledger at its first use.
 """
 
 from flowledger.domain.coze_executions import NOT_GIVEN
 from flowledger.records.execution_history import ExecutionHistoryService
-from flowledger.records.lazy import log_service
-from flowledger.records.log_service import LogService, WorkflowLogger, load_default_config
+from flowledger.records.log_service import LogService, WorkflowLogger, load_default_config, log_service
 from flowledger.records.models import (
     OPERATION_TYPES,
     LogFormatter,

@@ -1,10 +1,10 @@
 """``ExecutionHistoryService``: the executions of Coze workflows, in the ledger.
 
-Coze keeps outputs for a day to a week only; what is kept here is the record.
+Coze itself retains outputs for a day to a week only, so this record is the lasting one.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 from uuid import uuid4
 
@@ -22,19 +22,20 @@ from flowledger.domain.windows import LATEST, Window
 from flowledger.errors import RecordNotFoundError, UsageError
 from flowledger.ports import Ledger
 from flowledger.records.legacy_files import LegacyFiles
+from flowledger.services.history.paging import pages_of
 
 LARGEST_PAGE = 100
 SKIPPED_AT_ONCE = 1000
-DELETED_AT_ONCE = 500
 EVER = Window(0, LATEST)
+Change = Callable[[Entry | None], tuple[Run, Detailed] | None]
 
 
 class ExecutionHistoryService:
-    """Keeps executions of Coze workflows; its work runs in threads, so that an event loop goes on meanwhile.
+    """Stores executions of Coze workflows; the work runs in threads, so the event loop is not blocked.
 
-    ``config`` holds options that take the place of the settings'; without ``ledger`` it opens the one they
-    name.  ``user`` is who deletes; without it, who runs this program.  Errors are ``UsageError`` for what is
-    wrong with a record, and nothing is kept then; ``RecordConflictError`` for what contradicts it;
+    ``config`` holds options that override the settings; without ``ledger`` it opens the one they name.
+    ``user`` is who deletes, by default who runs this program.  Errors: ``UsageError`` for an invalid record,
+    of which nothing is stored; ``RecordConflictError`` where it contradicts the stored one;
     ``RecordNotFoundError``; ``LedgerError`` where the ledger cannot be used.
     """
 
@@ -55,7 +56,7 @@ class ExecutionHistoryService:
         metadata: Mapping[str, Any] | None = None,
         **more: Json,
     ) -> Record:
-        """Keep an execution that begins now, and give its record; the same said twice is one execution.
+        """Insert an execution that begins now, and return its record; the same again is one execution.
 
         ``more`` may be ``run_mode`` (0 sync, 1 streaming, 2 async), ``connector_id``, ``connector_uid``.
 
@@ -89,7 +90,7 @@ class ExecutionHistoryService:
         debug_url: str | NotGiven | None = NOT_GIVEN,
         **more: Json,
     ) -> Record:
-        """Change what is given of an execution, None included, and give its record as it is then.
+        """Update the fields passed, None included, and return the record as stored then.
 
         ``more`` may be ``metadata``, ``is_output_trimmed``, ``node_execute_status``, ``run_mode``,
         ``conversation_id``, ``connector_id``, ``connector_uid``.
@@ -98,7 +99,7 @@ class ExecutionHistoryService:
             with another status.
         """
         _refuse_unknown(more, _CHANGEABLE)
-        told = {
+        fields = {
             "execute_status": execute_status,
             "output": output,
             "usage": usage,
@@ -107,16 +108,16 @@ class ExecutionHistoryService:
             "debug_url": debug_url,
             **more,
         }
-        changes = {name: value for name, value in told.items() if value is not NOT_GIVEN}
+        changes = {name: value for name, value in fields.items() if value is not NOT_GIVEN}
         key = _key(workflow_id, execute_id)
         return await asyncio.to_thread(self._update, key, changes)
 
     async def get_execution_history(
         self, workflow_id: str, page_size: int = 20, page_index: int = 1
     ) -> dict[str, Any]:
-        """Give a page of a workflow's executions, newest first.
+        """Return a page of a workflow's executions, newest first.
 
-        It holds workflow_id, histories, total, has_more, page_size, page_index.
+        Its keys are workflow_id, histories, total, has_more, page_size, page_index.
 
         :raises UsageError: when ``page_size`` is not 1 to 100, or ``page_index`` not 1 or more.
         """
@@ -126,29 +127,29 @@ class ExecutionHistoryService:
         return await asyncio.to_thread(self._page, app, page_size, page_index)
 
     async def get_execution_detail(self, workflow_id: str, execute_id: str) -> Record | None:
-        """Give the record of one execution; None where there is none."""
+        """Return the record of one execution, or None if there is none."""
         entry = await asyncio.to_thread(self.ledger.entry, _key(workflow_id, execute_id))
         return None if entry is None else record_of(entry.run)
 
     async def delete_execution_record(
         self, workflow_id: str, execute_id: str, user: str | None = None
     ) -> bool:
-        """Delete one execution, and say whether there was one; it leaves an operation DELETE."""
+        """Delete one execution; return whether there was one.  It is recorded as an operation DELETE."""
         key, who = _key(workflow_id, execute_id), _user(user)
         return await asyncio.to_thread(self._delete, key, who)
 
     async def clear_workflow_history(self, workflow_id: str, user: str | None = None) -> int:
-        """Delete all executions of a workflow, and give how many; it leaves an operation CLEANUP."""
+        """Delete all executions of a workflow; return how many.  It is recorded as an operation CLEANUP."""
         app, who = _app(workflow_id), _user(user)
         return await asyncio.to_thread(self._clear, app, who)
 
     async def get_all_workflows(self) -> list[str]:
-        """Give the ids of all workflows that have executions."""
+        """Return the ids of all workflows that have executions, sorted."""
         summaries = await asyncio.to_thread(self.ledger.apps)
         return sorted(each.app.app_id for each in summaries if each.app.source == COZE)
 
     def close(self) -> None:
-        """Give files and connections back."""
+        """Close files and connections."""
         self.ledger.close()
 
     def __enter__(self) -> Self:
@@ -159,9 +160,10 @@ class ExecutionHistoryService:
 
     def _create(self, fresh: Record) -> Record:
         def begin(entry: Entry | None) -> tuple[Run, Detailed] | None:
-            held = None if entry is None else record_of(entry.run)
-            record = begun(held, fresh)
-            return None if record is held else KINDS[COZE].kept(record)
+            stored = None if entry is None else record_of(entry.run)
+            record = begun(stored, fresh)
+            # The same object is a change that changes nothing: the ledger writes nothing for None.
+            return None if record is stored else KINDS[COZE].kept(record)
 
         return self._amend(_key(fresh["workflow_id"], fresh["execute_id"]), begin)
 
@@ -170,19 +172,19 @@ class ExecutionHistoryService:
 
         def change(entry: Entry | None) -> tuple[Run, Detailed] | None:
             if entry is None:
-                raise _not_found(key)
-            held = record_of(entry.run)
-            record = changed(held, changes, now, self._limits)
-            return None if record is held else KINDS[COZE].kept(record)
+                raise _missing_execution(key)
+            stored = record_of(entry.run)
+            record = changed(stored, changes, now, self._limits)
+            return None if record is stored else KINDS[COZE].kept(record)
 
         return self._amend(key, change)
 
-    def _amend(self, key: RunKey, change: Any) -> Record:
-        kept = self.ledger.amend(key, change)
-        if kept is None:
-            raise _not_found(key)
-        self.legacy.keep_history(self.ledger, key.app.app_id)
-        return record_of(kept.run)
+    def _amend(self, key: RunKey, change: Change) -> Record:
+        entry = self.ledger.amend(key, change)
+        if entry is None:
+            raise _missing_execution(key)
+        self.legacy.write_history(self.ledger, key.app.app_id)
+        return record_of(entry.run)
 
     def _page(self, app: AppKey, size: int, index: int) -> dict[str, Any]:
         query = RunQuery(apps=(app,))
@@ -202,7 +204,10 @@ class ExecutionHistoryService:
         }
 
     def _skip(self, query: RunQuery, number: int) -> tuple[Place | None, bool]:
-        """Go past so many executions; give the place, and whether anything comes after it."""
+        """Skip so many executions; return the place after them, and whether anything follows it.
+
+        Page numbers are the callers' protocol; the ledger itself pages by place only.
+        """
         place: Place | None = None
         while number:
             page = self.ledger.history(query, after=place, limit=min(number, SKIPPED_AT_ONCE))
@@ -217,31 +222,25 @@ class ExecutionHistoryService:
             return False
         self._record("DELETE", key.app, user, key.run_id, {})
         is_gone = self.ledger.delete_runs([key]) > 0
-        self.legacy.keep_history(self.ledger, key.app.app_id)
+        self.legacy.write_history(self.ledger, key.app.app_id)
         return is_gone
 
     def _clear(self, app: AppKey, user: str) -> int:
-        held = self.ledger.count(Scope(app, EVER))
-        if not held:
+        number = self.ledger.count(Scope(app, EVER))
+        if not number:
             return 0
-        self._record("CLEANUP", app, user, None, {"executions": held})
-        deleted = sum(map(self.ledger.delete_runs, self._keys(app)))
-        self.legacy.keep_history(self.ledger, app.app_id)
+        self._record("CLEANUP", app, user, None, {"executions": number})
+        pages = pages_of(self.ledger, RunQuery(apps=(app,)), with_details=False)
+        deleted = sum(
+            self.ledger.delete_runs([RunKey(app, entry.run.run_id) for entry in page]) for page in pages
+        )
+        self.legacy.write_history(self.ledger, app.app_id)
         return deleted
-
-    def _keys(self, app: AppKey) -> Iterator[list[RunKey]]:
-        place: Place | None = None
-        while True:
-            page = self.ledger.history(RunQuery(apps=(app,)), after=place, limit=DELETED_AT_ONCE)
-            yield [RunKey(app, entry.run.run_id) for entry in page.entries]
-            place = page.following
-            if place is None:
-                return
 
     def _record(
         self, operation_type: str, app: AppKey, user: str, subject: str | None, data: Mapping[str, Json]
     ) -> None:
-        """Leave an operation, before what it tells of: one that was cut short is told of, too."""
+        """Record an operation in the audit log; before its deletion, so that one cut short is there, too."""
         self.ledger.record(Operation(str(uuid4()), operation_type, clock.utc_now(), user, app, subject, data))
 
 
@@ -276,13 +275,13 @@ def _check_number(name: str, value: object, most: int | None) -> None:
     )
 
 
-def _refuse_unknown(more: Mapping[str, Json], known: tuple[str, ...]) -> None:
-    unknown = [name for name in more if name not in known]
+def _refuse_unknown(more: Mapping[str, Json], allowed: tuple[str, ...]) -> None:
+    unknown = [name for name in more if name not in allowed]
     if unknown:
-        raise UsageError(f"unknown field {', '.join(unknown)}: besides those named, {', '.join(known)}")
+        raise UsageError(f"unknown field {', '.join(unknown)}; further fields are {', '.join(allowed)}")
 
 
-def _not_found(key: RunKey) -> RecordNotFoundError:
+def _missing_execution(key: RunKey) -> RecordNotFoundError:
     return RecordNotFoundError(
         f"the workflow {key.app.app_id} has no execution {key.run_id}: create its record first"
     )

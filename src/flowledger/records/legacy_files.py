@@ -1,9 +1,9 @@
 """The files of the old layout, written beside the ledger for programs that still read them.
 
 ``<dir>/workflow_executions/<execution_id>.json``, ``<dir>/workflow_operations/<operation_id>.json`` and
-``<dir>/execution_history/<workflow_id>.json``.  The ledger is the record: whatever goes wrong here is
-logged and counted, and fails nothing.  Each file is written from what the ledger holds at that moment, under
-a lock, so that of several writers the last one writes the newest.
+``<dir>/execution_history/<workflow_id>.json``.  The ledger is the record: an error here is logged and
+counted, and fails nothing.  Each file is written from the ledger's content at that moment, under a lock, so
+that of several writers the last one writes the newest.
 """
 
 import json
@@ -19,16 +19,16 @@ from loguru import logger
 
 from flowledger.bootstrap import clock
 from flowledger.domain.coze_executions import milliseconds
-from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_kinds import COZE, record_of
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError
 from flowledger.io.atomic import sync_directory
 from flowledger.io.locks import locked
 from flowledger.ports import Ledger
+from flowledger.services.history.paging import runs_of
 
 HISTORIES = "execution_history"
-PAGE = 50
 
 
 @dataclass(slots=True)
@@ -44,32 +44,32 @@ class LegacyFiles:
     failures: int = 0
     _counting: Lock = field(default_factory=Lock, repr=False)
 
-    def keep_execution(self, ledger: Ledger, key: RunKey) -> None:
-        """Write a logged execution as it is now, or remove its file where it is gone."""
+    def write_execution(self, ledger: Ledger, key: RunKey) -> None:
+        """Write a logged execution as it is in the ledger now, or remove the file of a deleted one."""
 
         def write(file: Path) -> None:
-            held = ledger.entry(key)
-            if held is None:
+            entry = ledger.entry(key)
+            if entry is None:
                 file.unlink(missing_ok=True)
             else:
-                write_private(file, [held.run.raw])
+                write_private(file, [entry.run.raw])
 
         self._write(self.executions, key.run_id, write)
 
-    def keep_operation(self, operation: Mapping[str, Any]) -> None:
+    def write_operation(self, operation: Mapping[str, Any]) -> None:
         """Write an operation."""
         content = [_encoded(operation)]
         self._write(self.operations, operation["operation_id"], lambda file: write_private(file, content))
 
-    def keep_history(self, ledger: Ledger, workflow_id: str) -> None:
-        """Write all Coze executions of a workflow anew, newest first, as the old file had them.
+    def write_history(self, ledger: Ledger, workflow_id: str) -> None:
+        """Rewrite the file of all Coze executions of a workflow, newest first.
 
-        It takes as long as there are executions; memory stays flat.
+        The time grows with their number; memory stays flat.
         """
         self._write(HISTORIES, workflow_id, lambda file: write_private(file, _envelope(ledger, workflow_id)))
 
     def _write(self, folder: str, name: str, write: Callable[[Path], None]) -> None:
-        """Write a file under its folder's lock; what fails is said and counted."""
+        """Write a file under its folder's lock; a failure is logged and counted."""
         if self.directory is None:
             return
         file = self.directory / folder / f"{name}.json"
@@ -80,7 +80,7 @@ class LegacyFiles:
         except (OSError, ValueError, FlowledgerError) as error:
             with self._counting:
                 self.failures += 1
-            logger.warning("the old layout lacks {} as it is now ({}); the ledger has it", file, error)
+            logger.warning("cannot write {} of the old layout ({}); the ledger has the record", file, error)
 
 
 def write_private(file: Path, chunks: Iterable[bytes]) -> None:
@@ -101,21 +101,12 @@ def write_private(file: Path, chunks: Iterable[bytes]) -> None:
 def _envelope(ledger: Ledger, workflow_id: str) -> Iterator[bytes]:
     yield b'{"workflow_id":' + _encoded(workflow_id) + b',"histories":['
     total = 0
-    for raw in _raws(ledger, AppKey(COZE, workflow_id)):
-        yield b"," + raw if total else raw
-        total += 1
+    query = RunQuery(apps=(AppKey(COZE, workflow_id),))
+    for total, entry in enumerate(runs_of(ledger, query, with_details=True), 1):
+        record = _encoded(record_of(entry.run))
+        yield b"," + record if total > 1 else record
     updated_at = milliseconds(clock.utc_now())
     yield b'],"total":' + str(total).encode() + b',"updated_at":' + str(updated_at).encode() + b"}"
-
-
-def _raws(ledger: Ledger, app: AppKey) -> Iterator[bytes]:
-    after: Place | None = None
-    while True:
-        page = ledger.history(RunQuery(apps=(app,)), after=after, limit=PAGE, with_details=True)
-        yield from (_encoded(record_of(entry.run)) for entry in page.entries)
-        after = page.following
-        if after is None:
-            return
 
 
 def _encoded(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""What is logged, as values of a program, and as text for people."""
+"""Executions and operations as values of a program, and as text for people."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from flowledger.errors import UsageError
 
 
 def present() -> str:
-    """Give the present as aware ISO 8601."""
+    """Return the present as aware ISO 8601."""
     return clock.utc_now().isoformat()
 
 
@@ -33,7 +33,7 @@ class WorkflowExecutionLog:
         self.messages = self.messages or []
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the execution as a JSON object."""
+        """Return the execution as a JSON object."""
         return {
             "execution_id": self.execution_id,
             "workflow_id": self.workflow_id,
@@ -46,7 +46,7 @@ class WorkflowExecutionLog:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read an execution from a JSON object; what else is in it is left out."""
+        """Read an execution from a JSON object; other keys are ignored."""
         return cls(
             data["execution_id"],
             data["workflow_id"],
@@ -60,9 +60,9 @@ class WorkflowExecutionLog:
 
 @dataclass
 class WorkflowOperationLog:
-    """An act on a workflow: CREATE, UPDATE, DELETE …; ``timestamp`` is aware ISO 8601.
+    """An operation on a workflow: CREATE, UPDATE, DELETE …; ``timestamp`` is aware ISO 8601.
 
-    ``workflow_id`` is None where the act was on none.
+    ``workflow_id`` is None for one that concerns no single workflow.
     """
 
     operation_id: str
@@ -77,7 +77,7 @@ class WorkflowOperationLog:
         self.data = self.data or {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the operation as a JSON object."""
+        """Return the operation as a JSON object."""
         return {
             "operation_id": self.operation_id,
             "operation_type": self.operation_type,
@@ -89,7 +89,7 @@ class WorkflowOperationLog:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read an operation from a JSON object; what else is in it is left out."""
+        """Read an operation from a JSON object; other keys are ignored."""
         return cls(
             data["operation_id"],
             data["operation_type"],
@@ -112,18 +112,18 @@ OPERATION_TYPES = (
     *("CREATE", "UPDATE", "DELETE", "PUBLISH", "EXECUTE", "CANCEL", "RESUME", "RETRY"),
     *("APPROVE", "REJECT", "IMPORT", "EXPORT", "MIGRATE", "CLEANUP", "CONFIG"),
 )
-"""What usually happens to a workflow; other words are kept as well."""
+"""The usual types of operations; any other word is accepted as well."""
 
 
 def log_type_of(word: object) -> str:
-    """Give the kind of log that a word means: ``EXECUTIONS`` or ``OPERATIONS``.
+    """Return the log type that a word stands for: ``EXECUTIONS`` or ``OPERATIONS``.
 
     :raises UsageError: for an unknown word.
     """
-    known = _LOG_TYPES.get(word.lower()) if isinstance(word, str) else None
-    if known is None:
+    log_type = _LOG_TYPES.get(word.lower()) if isinstance(word, str) else None
+    if log_type is None:
         raise UsageError(f"unknown type of log {shortened(word)}: {EXECUTIONS} or {OPERATIONS}")
-    return known
+    return log_type
 
 
 _EXECUTION = ("start_time", "status", "workflow_id", "execution_id", "end_time")
@@ -131,21 +131,21 @@ _OPERATION = ("timestamp", "operation_type", "workflow_id", "operation_id", "use
 
 
 class LogFormatter:
-    """Writes an execution or an operation, as ``LogService`` gives them, as a line, as JSON or as a table."""
+    """Formats an execution or an operation of ``LogService`` as a line, as JSON or as a table."""
 
     def line(self, log: Mapping[str, Any]) -> str:
-        """Give one line: when, what, of which workflow, and the last message or the data."""
-        told = " ".join(_cell(log.get(name)) for name in _fields(log))
+        """Return one line: time, status or type, workflow, id, and the last message or the data."""
+        text = " ".join(_cell(log.get(name)) for name in _fields(log))
         messages = log.get("messages")
         more = messages[-1] if isinstance(messages, list) and messages else log.get("data")
-        return f"{told} {_cell(more)}" if more else told
+        return f"{text} {_cell(more)}" if more else text
 
     def json(self, log: Mapping[str, Any], *, indent: int | None = None) -> str:
-        """Give JSON; on one line where no indent is asked for."""
+        """Return JSON, by default on one line."""
         return json.dumps(log, ensure_ascii=False, indent=indent)
 
     def table(self, logs: Sequence[Mapping[str, Any]]) -> str:
-        """Give a table of logs of one kind, a line for each below a line of names."""
+        """Return a table of logs of one type: a line of names, then a line for each log."""
         if not logs:
             return ""
         names = _fields(logs[0])
@@ -160,7 +160,7 @@ def _fields(log: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _cell(value: object) -> str:
-    """Write a value so that it stays on its line and moves no cursor."""
+    """Write a value without control characters, so that it stays on its line in any terminal."""
     if value is None:
         return "-"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

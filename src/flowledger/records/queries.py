@@ -1,4 +1,4 @@
-"""Filters in the words of a caller, as questions to a ledger."""
+"""The filters of ``get_logs``: checked, and turned into queries of the ledger."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,11 @@ from flowledger.domain.record_kinds import COZE, LOG, known_status, status_of
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
+from flowledger.services.history.paging import runs_of
 
 SOURCES = (LOG, COZE, "dify")
 PAGE = 50
-"""A record may be megabytes; a page of them is in memory at once."""
+"""Operations read at once."""
 NEWEST_FIRST = {"newest": True, "desc": True, "oldest": False, "asc": False}
 _BOTH = ("workflow_id", "source", "user", "operation_type", "started_after", "started_before", "limit")
 _EXECUTION_FILTERS = (*_BOTH, "offset", "order", "status")
@@ -28,15 +29,15 @@ Each = TypeVar("Each")
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """Which part of a list is wanted."""
+class Slice:
+    """Which part of a result is requested."""
 
     limit: int
     offset: int
     newest_first: bool
 
     def of(self, newest_first: Iterator[Each]) -> list[Each]:
-        """Cut a list; the oldest are found by reading all, of which only those wanted are held."""
+        """Return that part of a stream that is newest first; for the oldest the whole stream is read."""
         if self.newest_first:
             return list(islice(newest_first, self.offset, self.offset + self.limit))
         oldest = deque(newest_first, self.offset + self.limit)
@@ -45,46 +46,46 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a caller said, each word checked."""
+    """The filters of one call; each is checked when it is read."""
 
-    said: Mapping[str, Any]
+    params: Mapping[str, Any]
     zone: tzinfo
     default_limit: int
 
-    def stretch(self) -> Stretch:
-        """Read limit, offset and order."""
-        order = self.said.get("order") or "newest"
+    def slice(self) -> Slice:
+        """Return the part that ``limit``, ``offset`` and ``order`` request."""
+        order = self.params.get("order") or "newest"
         if order not in NEWEST_FIRST:
             raise UsageError(f"unknown order {shortened(order)}: one of {', '.join(NEWEST_FIRST)}")
-        return Stretch(
+        return Slice(
             self._number("limit", 1, self.default_limit), self._number("offset", 0, 0), NEWEST_FIRST[order]
         )
 
     def words(self, name: str) -> tuple[str, ...]:
-        """Read one word or a list of them; none where nothing is asked for."""
-        value = self.said.get(name)
+        """Return the words of a filter that takes one or a list; empty where it is not set."""
+        value = self.params.get(name)
         if value is None:
             return ()
         listed = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return tuple(checked_word(name, word) for word in listed)
 
     def word(self, name: str) -> str:
-        """Read a word; empty where nothing is asked for."""
-        value = self.said.get(name)
+        """Return the word of a filter; empty where it is not set."""
+        value = self.params.get(name)
         return "" if value is None else checked_word(name, value)
 
     def time(self, name: str) -> datetime | None:
-        """Read a time."""
-        text = checked_time(name, self.said.get(name), self.zone)
+        """Return an aware time, or None where the filter is not set."""
+        text = checked_time(name, self.params.get(name), self.zone)
         return None if text is None else datetime.fromisoformat(text)
 
     def workflow_id(self) -> str | None:
-        """Read the workflow; None for all."""
-        value = self.said.get("workflow_id")
+        """Return the workflow's id, or None for all workflows."""
+        value = self.params.get("workflow_id")
         return None if value is None else checked_id("workflow_id", value)
 
     def _number(self, name: str, least: int, default: int) -> int:
-        value = self.said.get(name)
+        value = self.params.get(name)
         if value is None:
             return default
         if type(value) is not int or value < least:
@@ -93,39 +94,40 @@ class Filters:
 
 
 def find_executions(ledger: Ledger, filters: Filters) -> list[Record]:
-    """Give the executions that filters ask for.
+    """Return the executions that match the filters, of every source that ``source`` names.
 
-    :raises UsageError: for a filter that is unknown or wrong.
+    :raises UsageError: for an unknown or invalid filter.
     """
-    _refuse_unknown(filters.said, _EXECUTION_FILTERS)
+    _refuse_unknown(filters.params, _EXECUTION_FILTERS)
     workflow_id, statuses, sources = filters.workflow_id(), filters.words("status"), filters.words("source")
     operation_types = filters.words("operation_type")
     query = RunQuery(
         sources=tuple(dict.fromkeys((LOG, *(word for word in sources if word in SOURCES)))),
         workflows=() if workflow_id is None else (workflow_id,),
-        statuses=tuple({kept for word in statuses for kept in _kept_as(word)}),
+        statuses=tuple({status for word in statuses for status in _ledger_statuses(word)}),
         listed_from=filters.time("started_after"),
         listed_before=filters.time("started_before"),
         user=filters.word("user"),
     )
 
-    def admits(record: Record, source: str, status: RunStatus) -> bool:
+    # The query narrows the ledger's rows; the caller's own words are only in the records themselves.
+    def matches(record: Record, source: str, status: RunStatus) -> bool:
         return (
-            (not statuses or any(_says(word, record["status"], status) for word in statuses))
+            (not statuses or any(_has_status(word, record["status"], status) for word in statuses))
             and (not sources or source in sources or record.get("source") in sources)
             and (not operation_types or record.get("operation_type") in operation_types)
         )
 
-    found = ((execution_of(each), each.run) for each in _entries(ledger, query))
-    return filters.stretch().of(record for record, run in found if admits(record, run.app.source, run.status))
+    rows = ((execution_of(each), each.run) for each in runs_of(ledger, query, with_details=True))
+    return filters.slice().of(record for record, run in rows if matches(record, run.app.source, run.status))
 
 
 def find_operations(ledger: Ledger, filters: Filters) -> list[Operation]:
-    """Give the operations that filters ask for; of a workflow, those of every source.
+    """Return the operations that match the filters; those of a workflow id are of every source.
 
-    :raises UsageError: for a filter that is unknown or wrong.
+    :raises UsageError: for an unknown or invalid filter.
     """
-    _refuse_unknown(filters.said, _OPERATION_FILTERS)
+    _refuse_unknown(filters.params, _OPERATION_FILTERS)
     workflow_id, sources = filters.workflow_id(), filters.words("source")
     apps = None if workflow_id is None else tuple(AppKey(source, workflow_id) for source in SOURCES)
     query = OperationQuery(
@@ -135,20 +137,11 @@ def find_operations(ledger: Ledger, filters: Filters) -> list[Operation]:
         since=filters.time("started_after"),
         before=filters.time("started_before"),
     )
-    found = _operations(ledger, query)
-    return filters.stretch().of(
-        each for each in found if not sources or (each.app is not None and each.app.source in sources)
+    return filters.slice().of(
+        each
+        for each in _operations(ledger, query)
+        if not sources or (each.app is not None and each.app.source in sources)
     )
-
-
-def _entries(ledger: Ledger, query: RunQuery) -> Iterator[Any]:
-    after: Place | None = None
-    while True:
-        page = ledger.history(query, after=after, limit=PAGE, with_details=True)
-        yield from page.entries
-        after = page.following
-        if after is None:
-            return
 
 
 def _operations(ledger: Ledger, query: OperationQuery) -> Iterator[Operation]:
@@ -161,20 +154,21 @@ def _operations(ledger: Ledger, query: OperationQuery) -> Iterator[Operation]:
         after = Place(page[-1].at, page[-1].operation_id)
 
 
-def _kept_as(word: str) -> set[RunStatus]:
+def _ledger_statuses(word: str) -> set[RunStatus]:
+    # The ledger's status of an unknown word depends on whether the execution has ended.
     return {status_of(word, ended=ended) for ended in (True, False)}
 
 
-def _says(word: str, given: object, status: RunStatus) -> bool:
-    """Whether a status is asked for: one of the ledger's by its meaning, every other word as it is."""
+def _has_status(word: str, own_word: object, status: RunStatus) -> bool:
+    """Whether an execution has a status: one of the ledger's by its meaning, any other word literally."""
     if word in list(RunStatus):
         return known_status(word) == status
-    return str(given).strip().lower() == word.strip().lower()
+    return str(own_word).strip().lower() == word.strip().lower()
 
 
-def _refuse_unknown(said: Mapping[str, Any], known: Sequence[str]) -> None:
-    if not isinstance(said, Mapping):
-        raise UsageError(f"filters must be an object, not {kind_of(said)}")
-    unknown = [str(name) for name in said if name not in known]
+def _refuse_unknown(params: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    if not isinstance(params, Mapping):
+        raise UsageError(f"filters must be an object, not {kind_of(params)}")
+    unknown = [str(name) for name in params if name not in allowed]
     if unknown:
-        raise UsageError(f"unknown filter {', '.join(unknown):.80}: one of {', '.join(known)}")
+        raise UsageError(f"unknown filter {', '.join(unknown):.80}: one of {', '.join(allowed)}")

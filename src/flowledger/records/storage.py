@@ -1,4 +1,4 @@
-"""Where logs are kept: one class over any ledger, and how each kind opens its own."""
+"""Where logs are stored: one class over any ledger, and which ledger each storage type opens."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from uuid import uuid4
 from flowledger.bootstrap import clock, user_name
 from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.executions import Record, logged, refuse_other_workflow, same_json
-from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_checks import (
     RecordLimits,
@@ -27,62 +27,61 @@ from flowledger.ports import Ledger
 from flowledger.records.legacy_files import LegacyFiles
 from flowledger.records.models import EXECUTIONS, WorkflowOperationLog, log_type_of
 from flowledger.records.queries import Filters, find_executions, find_operations
+from flowledger.services.history.paging import pages_of
 from flowledger.settings.record_options import RecordOptions
 
-DELETED_AT_ONCE = 500
-
 LogChange = Callable[[Record | None], Record]
-"""Decides what an execution becomes, given as it is held (None: not at all)."""
+"""Returns what an execution becomes; its argument is the stored record, or None if there is none."""
 
 
 class BaseLogStorage:
-    """Keeps logs: what a storage of one's own has to do.
+    """Base class of storages: one of your own implements ``save_log``, ``get_logs``, ``get_log_by_id``.
 
     ``log_type`` is ``workflow_executions`` or ``workflow_operations``.
     """
 
     def save_log(self, log_type: str, data: Mapping[str, Any]) -> Record:
-        """Keep a log and give it as it is kept, with its id."""
+        """Insert or update a log; return it as stored, with its id."""
         raise NotImplementedError
 
     def get_logs(self, log_type: str, filters: Mapping[str, Any] | None = None) -> list[Record]:
-        """Give the logs that filters ask for, newest first."""
+        """Return the logs that match the filters, newest first."""
         raise NotImplementedError
 
     def get_log_by_id(self, log_type: str, log_id: str) -> Record | None:
-        """Give one log; None where there is none."""
+        """Return one log, or None if there is none."""
         raise NotImplementedError
 
     def add_execution(self, record: Record) -> Record:
-        """Keep an execution whose id was made for it, so that nobody else has it."""
+        """Insert an execution whose id is new, so that no stored one needs to be looked for."""
         return self.save_log(EXECUTIONS, record)
 
     def amend_execution(self, execution_id: str, change: LogChange, workflow_id: str | None = None) -> Record:
-        """Read an execution and keep what becomes of it; of a new one the workflow is named.
+        """Read an execution, change it and store it; ``workflow_id`` lets it be inserted if there is none.
 
-        Here two who amend one execution at once can lose a change: a storage of one's own does better.
+        This default is not atomic: of two changes of one execution at once, one can be lost.
 
-        :raises RecordNotFoundError: when it is not there and no workflow is named.
+        :raises RecordNotFoundError: when there is none and no ``workflow_id``.
         """
-        held = self.get_log_by_id(EXECUTIONS, execution_id)
-        if held is None and workflow_id is None:
-            raise not_found(execution_id)
-        return self.save_log(EXECUTIONS, change(held))
+        stored = self.get_log_by_id(EXECUTIONS, execution_id)
+        if stored is None and workflow_id is None:
+            raise missing_execution(execution_id)
+        return self.save_log(EXECUTIONS, change(stored))
 
     def delete_executions(self, before: datetime) -> int:
-        """Delete the executions that began before an instant; give how many."""
+        """Delete the executions that began before an instant; return how many."""
         raise NotImplementedError
 
     def limits(self) -> RecordLimits:
-        """Tell what a log may be."""
+        """Return how large a log may be, and the time zone of times without one."""
         return RecordLimits()
 
     def close(self) -> None:
-        """Give files and connections back."""
+        """Close files and connections."""
 
 
 class LedgerLogStorage(BaseLogStorage):
-    """Logs in a ledger; threads may share it, and processes may share its ledger."""
+    """Stores logs in a ledger; threads may share it, and processes may share its ledger."""
 
     def __init__(self, ledger: Ledger, options: RecordOptions) -> None:
         self.ledger = ledger
@@ -91,15 +90,15 @@ class LedgerLogStorage(BaseLogStorage):
             options.legacy_dir, options.workflow_execution_dir, options.workflow_operation_dir
         )
         self._limits = limits_of_records(options)
-        self._making = Lock()
+        self._inserting = Lock()
 
     def save_log(self, log_type: str, data: Mapping[str, Any]) -> Record:
-        """Keep a log and give it as it is kept; one without an id gets one.
+        """Store a log and return it as stored; one without an id gets one.
 
-        An execution that is held takes what is given; an operation is never changed.
+        Of a stored execution the fields in ``data`` are replaced; an operation is never changed.
 
-        :raises UsageError: when something is wrong with it, and nothing is kept; RecordConflictError: when
-            the id belongs to another workflow, or to another operation.
+        :raises UsageError: for an invalid log, of which nothing is stored; RecordConflictError: when the id
+            belongs to another workflow, or to another operation.
         """
         log_type = log_type_of(log_type)
         if not isinstance(data, Mapping):
@@ -109,78 +108,70 @@ class LedgerLogStorage(BaseLogStorage):
         workflow_id = checked_id("workflow_id", data.get("workflow_id"))
         at, is_new = clock.utc_now(), data.get("execution_id") is None
         execution_id = str(uuid4()) if is_new else checked_id("execution_id", data["execution_id"])
-        given = {**data, "execution_id": execution_id}
-
-        def change(held: Record | None) -> Record:
-            return logged(held, given, at, self._limits)
-
+        identified = {**data, "execution_id": execution_id}
         if is_new:
-            return self.add_execution(change(None))
-        return self.amend_execution(execution_id, change, workflow_id)
+            return self.add_execution(logged(None, identified, at, self._limits))
+        return self.amend_execution(
+            execution_id, lambda stored: logged(stored, identified, at, self._limits), workflow_id
+        )
 
     def get_logs(self, log_type: str, filters: Mapping[str, Any] | None = None) -> list[Record]:
-        """Give the logs that filters ask for, newest first; at most ``max_log_entries`` without a limit.
+        """Return the logs that match the filters, newest first; by default at most ``max_log_entries``.
 
-        :raises UsageError: for a filter that is unknown or wrong.
+        :raises UsageError: for an unknown or invalid filter.
         """
-        wanted = Filters({} if filters is None else filters, self._limits.zone, self.options.max_log_entries)
+        query = Filters({} if filters is None else filters, self._limits.zone, self.options.max_log_entries)
         if log_type_of(log_type) == EXECUTIONS:
-            return find_executions(self.ledger, wanted)
-        return [_told(operation) for operation in find_operations(self.ledger, wanted)]
+            return find_executions(self.ledger, query)
+        return [_record(operation) for operation in find_operations(self.ledger, query)]
 
     def get_log_by_id(self, log_type: str, log_id: str) -> Record | None:
-        """Give one log; None where there is none.
+        """Return one log, or None if there is none.
 
-        :raises UsageError: for what is no id.
+        :raises UsageError: for an invalid id.
         """
         if log_type_of(log_type) != EXECUTIONS:
             operation = self.ledger.operation(checked_id("operation_id", log_id))
-            return None if operation is None else _told(operation)
+            return None if operation is None else _record(operation)
         app = self.ledger.locate(LOG, checked_id("execution_id", log_id))
-        held = None if app is None else self.ledger.entry(RunKey(app, log_id))
-        return None if held is None else record_of(held.run)
+        entry = None if app is None else self.ledger.entry(RunKey(app, log_id))
+        return None if entry is None else record_of(entry.run)
 
     def add_execution(self, record: Record) -> Record:
-        """Keep an execution whose id was made for it, without looking for another one."""
+        """Insert an execution whose id is new, without looking for a stored one."""
         key = RunKey(AppKey(LOG, record["workflow_id"]), record["execution_id"])
-        return self._amend(key, lambda _held: record)
+        return self._amend(key, lambda _stored: record)
 
     def amend_execution(self, execution_id: str, change: LogChange, workflow_id: str | None = None) -> Record:
-        """Read an execution and keep what becomes of it, with nobody between.
+        """Read an execution, change it and store it, as one transaction of the ledger.
 
-        :raises RecordNotFoundError: when it is not there and no workflow is named; RecordConflictError: when
-            it is another workflow's.
+        :raises RecordNotFoundError: when there is none and no ``workflow_id``; RecordConflictError: when it
+            is another workflow's.
         """
         app = self.ledger.locate(LOG, checked_id("execution_id", execution_id))
         if app is not None:
             refuse_other_workflow(execution_id, app.app_id, workflow_id or app.app_id)
             return self._amend(RunKey(app, execution_id), change)
         if workflow_id is None:
-            raise not_found(execution_id)
-        with self._making:  # an id may not come to belong to two workflows
+            raise missing_execution(execution_id)
+        with self._inserting:  # of two threads that insert one id for two workflows, the second is refused
             app = self.ledger.locate(LOG, execution_id) or AppKey(LOG, workflow_id)
             refuse_other_workflow(execution_id, app.app_id, workflow_id)
             return self._amend(RunKey(app, execution_id), change)
 
     def delete_executions(self, before: datetime) -> int:
-        """Delete the logged executions that began before an instant and have ended; give how many."""
-        query = RunQuery(sources=(LOG,), listed_before=before)
+        """Delete the logged executions that began before an instant and have ended; return how many."""
         deleted = 0
-        after: Place | None = None
-        while True:
-            page = self.ledger.history(query, after=after, limit=DELETED_AT_ONCE)
-            keys = [
-                RunKey(each.run.app, each.run.run_id) for each in page.entries if not each.run.status.is_open
-            ]
+        query = RunQuery(sources=(LOG,), listed_before=before)
+        for page in pages_of(self.ledger, query, with_details=False):
+            keys = [RunKey(each.run.app, each.run.run_id) for each in page if not each.run.status.is_open]
             deleted += self.ledger.delete_runs(keys) if keys else 0
             for key in keys:
-                self.legacy.keep_execution(self.ledger, key)
-            after = page.following
-            if after is None:
-                return deleted
+                self.legacy.write_execution(self.ledger, key)
+        return deleted
 
     def limits(self) -> RecordLimits:
-        """Tell what a log may be."""
+        """Return how large a log may be, and the time zone of times without one."""
         return self._limits
 
     def close(self) -> None:
@@ -195,33 +186,34 @@ class LedgerLogStorage(BaseLogStorage):
 
     def _amend(self, key: RunKey, change: LogChange) -> Record:
         def amended(entry: Entry | None) -> tuple[Run, Detailed] | None:
-            held = None if entry is None else record_of(entry.run)
-            record = change(held)
-            return None if record is held else KINDS[LOG].kept(record)
+            stored = None if entry is None else record_of(entry.run)
+            record = change(stored)
+            # The same object is a change that changes nothing: the ledger writes nothing for None.
+            return None if record is stored else KINDS[LOG].kept(record)
 
-        kept = self.ledger.amend(key, amended)
-        if kept is None:
-            raise not_found(key.run_id)
-        self.legacy.keep_execution(self.ledger, key)
-        return record_of(kept.run)
+        entry = self.ledger.amend(key, amended)
+        if entry is None:
+            raise missing_execution(key.run_id)
+        self.legacy.write_execution(self.ledger, key)
+        return record_of(entry.run)
 
     def _save_operation(self, data: Mapping[str, Any]) -> Record:
         operation = _operation(data, self._limits)
         if not self.ledger.record(operation):
-            held = self.ledger.operation(operation.operation_id)
-            if held is None or not _is_same(held, operation, timed="timestamp" in data):
+            existing = self.ledger.operation(operation.operation_id)
+            if existing is None or not _is_same(existing, operation, timed="timestamp" in data):
                 raise RecordConflictError(
                     f"there is another operation {operation.operation_id} already, and operations are never"
                     " changed: record this one with an id of its own"
                 )
-            return _told(held)
-        told = _told(operation)
-        self.legacy.keep_operation(told)
-        return told
+            return _record(existing)
+        record = _record(operation)
+        self.legacy.write_operation(record)
+        return record
 
 
 class FileLogStorage(LedgerLogStorage):
-    """Logs in files below ``log_dir``."""
+    """Stores logs in files below ``log_dir``."""
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         options = options_of_records(config)
@@ -229,7 +221,7 @@ class FileLogStorage(LedgerLogStorage):
 
 
 class DatabaseLogStorage(LedgerLogStorage):
-    """Logs in a database: that of LEDGER_URL, or a SQLite file in ``log_dir``."""
+    """Stores logs in a database: that of LEDGER_URL, or a SQLite file in ``log_dir``."""
 
     def __init__(self, config: Mapping[str, Any] | None = None, storage_type: str = "database") -> None:
         options = options_of_records(config)
@@ -241,9 +233,9 @@ def create_storage(
 ) -> BaseLogStorage:
     """Open the storage of a type: ledger, file, database (db), sqlite, postgresql, memory.
 
-    Without a type it is that of the settings.
+    The default is the type in the settings.
 
-    :raises SettingsError: for an unknown type or option; LedgerError: when it cannot be used.
+    :raises SettingsError: for an unknown type or option; LedgerError: when the ledger cannot be used.
     """
     options = options_of_records(config)
     word = str(storage_type or options.storage_type).lower()
@@ -254,15 +246,14 @@ def create_storage(
     return LedgerLogStorage(open_record_ledger(word, options), options)
 
 
-def not_found(execution_id: str) -> RecordNotFoundError:
-    """Say that there is no such execution."""
+def missing_execution(execution_id: str) -> RecordNotFoundError:
+    """Return the error for an execution that is not in the ledger."""
     return RecordNotFoundError(
         f"there is no execution {execution_id}: start it first (start_workflow_execution), or log it whole"
     )
 
 
 def _operation(data: Mapping[str, Any], limits: RecordLimits) -> Operation:
-    """Make an operation of what is told of it."""
     details = {} if data.get("data") is None else data["data"]
     if not isinstance(details, Mapping):
         raise UsageError(f"data must be an object, not {kind_of(details)}")
@@ -280,15 +271,16 @@ def _operation(data: Mapping[str, Any], limits: RecordLimits) -> Operation:
     )
 
 
-def _is_same(held: Operation, told: Operation, *, timed: bool) -> bool:
+def _is_same(existing: Operation, new: Operation, *, timed: bool) -> bool:
+    """Whether two operations are one that was sent twice; the time counts only where the sender set it."""
     return (
-        (held.operation_type, held.user, held.app) == (told.operation_type, told.user, told.app)
-        and (held.at == told.at or not timed)
-        and same_json(dict(held.data), dict(told.data))
+        (existing.operation_type, existing.user, existing.app) == (new.operation_type, new.user, new.app)
+        and (existing.at == new.at or not timed)
+        and same_json(dict(existing.data), dict(new.data))
     )
 
 
-def _told(operation: Operation) -> Record:
+def _record(operation: Operation) -> Record:
     return WorkflowOperationLog(
         operation.operation_id,
         operation.operation_type,
