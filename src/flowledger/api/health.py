@@ -15,8 +15,9 @@ from starlette.responses import Response
 from flowledger import __version__
 from flowledger.api.auth import Viewer
 from flowledger.api.problems import documented
-from flowledger.api.responses import JSON, dumps
+from flowledger.api.responses import JSON
 from flowledger.errors import FlowledgerError
+from flowledger.io.json_text import dumps_strict
 
 router = APIRouter(tags=["watching"])
 ASKED_AGAIN = timedelta(seconds=15)
@@ -67,7 +68,7 @@ def _state(name: str, check: Callable[[], object]) -> str:
 @router.get("/health", response_model=HealthShape)
 async def health() -> Response:
     """Say that the program is alive; open to everybody, and nothing is asked for it."""
-    return Response(dumps({"status": "ok", "version": __version__}), media_type=JSON)
+    return Response(dumps_strict({"status": "ok", "version": __version__}), media_type=JSON)
 
 
 @router.get(
@@ -83,7 +84,7 @@ def ready(request: Request, _caller: Viewer) -> Response:
     readiness: Readiness = request.app.state.readiness
     parts = readiness.look(request.app.state.backend.clock())
     is_ready = all(state == "ok" for state in parts.values())
-    body = dumps({"status": "ready" if is_ready else "not ready", "parts": parts})
+    body = dumps_strict({"status": "ready" if is_ready else "not ready", "parts": parts})
     return Response(body, 200 if is_ready else 503, {"Cache-Control": "no-store"}, JSON)
 
 

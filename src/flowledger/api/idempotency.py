@@ -13,9 +13,10 @@ from fastapi import Header, HTTPException, Request
 from starlette.responses import Response
 
 from flowledger.api.backend import backend_of
-from flowledger.api.responses import JSON, Answer, dumps
+from flowledger.api.responses import JSON, Answer
 from flowledger.domain.access_keys import Caller
 from flowledger.domain.operations import Operation
+from flowledger.io.json_text import dumps_strict
 from flowledger.ports import Clock, Ledger
 
 REQUEST, ANSWER = "REQUEST", "ANSWER"
@@ -78,7 +79,7 @@ def _done(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, work: Call
 def _keep(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, answer: Answer | None) -> None:
     data: dict[str, Any] = {"status": None}
     if answer is not None:
-        text = dumps(answer.value).decode()
+        text = dumps_strict(answer.value).decode()
         data = {"status": answer.status, "headers": dict(answer.headers), "body": text}
     ledger.record(Operation(_answer_of(attempt), ANSWER, clock(), caller.name, subject=attempt, data=data))
 
@@ -88,7 +89,9 @@ def _answer_of(attempt: str) -> str:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(dumps(answer.value), answer.status, {**answer.headers, "Cache-Control": "no-store"}, JSON)
+    return Response(
+        dumps_strict(answer.value), answer.status, {**answer.headers, "Cache-Control": "no-store"}, JSON
+    )
 
 
 def _replayed(answered: Operation) -> Response:

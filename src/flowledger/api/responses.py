@@ -1,17 +1,14 @@
 """Answers as bytes: exact JSON, with an ETag that lets a caller keep what has not changed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-import orjson
 from fastapi import Request
 from starlette.responses import Response
 
-from flowledger.domain.texts import mend
+from flowledger.io.json_text import dumps_strict
 
 JSON = "application/json"
 KEPT = {"Cache-Control": "private, no-cache", "Vary": "Authorization, X-API-Key, Accept-Encoding"}
@@ -26,39 +23,9 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def dumps(value: Any) -> bytes:
-    """Write plain values as JSON; decimals exactly, lone surrogates as U+FFFD."""
-    try:
-        return orjson.dumps(value, default=_exact)
-    except orjson.JSONEncodeError:
-        # Numbers beyond 64 bits, lone surrogates, 255 levels: rare, and slow is better than not at all.
-        return mend(json.dumps(_strict(value), ensure_ascii=False)).encode()
-
-
-def _exact(value: object) -> Any:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(f"{value:f}") if value.is_finite() else None
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, tuple):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _strict(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    if isinstance(value, Decimal | float):
-        number = float(value)
-        return number if number - number == 0 else None
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
 def tagged(request: Request, value: Any) -> Response:
     """Answer a reading: 304 without a body where the caller has it already."""
-    return tagged_bytes(request, dumps(value), JSON)
+    return tagged_bytes(request, dumps_strict(value), JSON)
 
 
 def tagged_bytes(

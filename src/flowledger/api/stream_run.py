@@ -21,7 +21,6 @@ from flowledger.api.auth import Operator, must_reach
 from flowledger.api.backend import backend_of
 from flowledger.api.problems import MEDIA_TYPE, documented
 from flowledger.api.query_params import Word
-from flowledger.api.responses import dumps
 from flowledger.domain.access_keys import Caller
 from flowledger.domain.coze_streams import (
     CLIENT_GONE,
@@ -34,6 +33,7 @@ from flowledger.domain.coze_streams import (
 from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, RecordConflictError, SourceBusyError
+from flowledger.io.json_text import dumps_strict
 from flowledger.services.redaction import redacted
 from flowledger.services.streaming import StreamedRun, Streams, Told, TooManyStreamsError
 
@@ -206,7 +206,7 @@ def _told_frame(told: Told) -> bytes:
 
 def _frame(event: str, data: Mapping[str, Any], at: datetime) -> bytes:
     # JSON in UTF-8 has no line breaks of its own, so that one line holds it.
-    return b"data: " + dumps({"event": event, "data": data, "timestamp": at.isoformat()}) + b"\n\n"
+    return b"data: " + dumps_strict({"event": event, "data": data, "timestamp": at.isoformat()}) + b"\n\n"
 
 
 def _refused(error: FlowledgerError, where: str) -> HTTPException:

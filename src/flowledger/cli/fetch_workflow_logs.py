@@ -16,7 +16,6 @@ from pydantic import SecretStr
 
 from flowledger import bootstrap
 from flowledger.cli.warnings_shown import show_defect, shown_warnings
-from flowledger.dify import json_text
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.domain.certificates import Scope
@@ -24,6 +23,7 @@ from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import SETTLE, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
+from flowledger.io.json_text import loads
 from flowledger.ports import Ledger
 from flowledger.reports import legacy_files
 from flowledger.reports.rows import DEFAULT_LIMIT, Paging, Row, raw_row
@@ -174,7 +174,7 @@ class _Fetched:
         """Give the rows as the old script held them, newest first."""
         entries = filter(self.local.matches, self.ledger.entries(self.scope))
         for entry in islice(entries, self.bounds.start, self.bounds.stop):
-            yield raw_row(entry, json_text.loads, with_details=self.with_details, with_nodes=self.with_nodes)
+            yield raw_row(entry, loads, with_details=self.with_details, with_nodes=self.with_nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +350,7 @@ def _said(error: FlowledgerError) -> str:
 def _spaced(body: str) -> str:
     """Write a JSON answer the way the old script printed it; anything else as it is."""
     try:
-        spaced = json.dumps(json_text.loads(body), ensure_ascii=False)
+        spaced = json.dumps(loads(body), ensure_ascii=False)
     except ValueError:
         return body
     return spaced + body[len(body.rstrip()) :]

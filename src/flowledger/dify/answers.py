@@ -8,7 +8,6 @@ from typing import Any
 
 from urllib3 import HTTPHeaderDict
 
-from flowledger.dify import json_text
 from flowledger.errors import (
     AuthenticationError,
     FlowledgerError,
@@ -17,6 +16,7 @@ from flowledger.errors import (
     SourceRefusedError,
 )
 from flowledger.http.urls import host_of, path_of
+from flowledger.io.json_text import loads
 
 SAID_CHARACTERS = 300
 BODY_CHARACTERS = 2000
@@ -68,7 +68,7 @@ class Answer:
 
     def _parse(self) -> Any:
         try:
-            return json_text.loads(self.body)
+            return loads(self.body)
         except (ValueError, RecursionError) as error:
             raise SourceGarbledError(
                 f"{self.place} answered {self.status} with {self._kind()} instead of JSON: {said(self)!r}; "
@@ -139,7 +139,7 @@ def _words(body: bytes) -> str:
     if title:
         return f"page {title.group(1)}"
     try:
-        document = json_text.loads(body)
+        document = loads(body)
     except (ValueError, RecursionError):
         return start
     if not isinstance(document, dict):

@@ -7,7 +7,6 @@ from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from flowledger.dify import json_text
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -19,6 +18,7 @@ from flowledger.domain.runs import (
     RunStatus,
 )
 from flowledger.errors import SourceGarbledError
+from flowledger.io.json_text import dumps_lossless, loads
 
 LATEST_SECOND = 253_402_300_799  # 9999-12-31: beyond it an epoch is milliseconds
 NUMBERS = frozenset({int, float, str, Decimal})
@@ -29,7 +29,7 @@ def text(value: Any) -> str | None:
     """Give text as it is, None for nothing, anything else as its JSON text."""
     if value is None or type(value) is str:
         return value
-    return json_text.dumps(value).decode()
+    return dumps_lossless(value).decode()
 
 
 def number(value: Any) -> Decimal | None:
@@ -86,7 +86,7 @@ def mapping(value: Any) -> Mapping[str, Any] | None:
         return None
     if isinstance(value, str):
         try:
-            value = json_text.loads(value)
+            value = loads(value)
         except (ValueError, RecursionError):
             return {"": value}
     if value is None or isinstance(value, dict):
@@ -158,7 +158,7 @@ def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
         log_id=log_id,
         created_from=text(row.get("created_from")),
         creator=creator(row),
-        raw=json_text.dumps(row),
+        raw=dumps_lossless(row),
     )
 
 
@@ -171,7 +171,7 @@ def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
     if not row.get("id") or listed_at is None:
         raise SourceGarbledError(f"app {app}: a workflow run has no id or no time: {_excerpt(row)}")
     run = _run(app, row, listed_at)
-    return replace(run, log_id=run.run_id, creator=creator(row), raw=json_text.dumps(row))
+    return replace(run, log_id=run.run_id, creator=creator(row), raw=dumps_lossless(row))
 
 
 def refreshed_run(run: Run, detail: Mapping[str, Any]) -> Run:
@@ -223,7 +223,7 @@ def _gone_run(app: AppKey, row: Mapping[str, Any], log_id: str, listed_at: datet
         gone=True,
         created_from=text(row.get("created_from")),
         creator=creator(row),
-        raw=json_text.dumps(row),
+        raw=dumps_lossless(row),
     )
 
 
@@ -313,9 +313,9 @@ def decode(run: Run, raw: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
     """Rebuild a detail from the raw answers kept of it (``ports.Decoder``)."""
     executions: Sequence[NodeExecution] | Missing = Missing(why_no_nodes)
     if "nodes" in raw:
-        executions = nodes(json_text.loads(raw["nodes"]), f"run {run.run_id}")
+        executions = nodes(loads(raw["nodes"]), f"run {run.run_id}")
     stated = raw.get("detail") or raw.get("console_detail")
-    return assemble(run, executions, json_text.loads(stated) if stated else None, raw)
+    return assemble(run, executions, loads(stated) if stated else None, raw)
 
 
 def assemble(
@@ -345,4 +345,4 @@ def _rebuilt(
 
 
 def _excerpt(row: Mapping[str, Any]) -> str:
-    return json_text.dumps(row)[:200].decode("utf-8", "replace")
+    return dumps_lossless(row)[:200].decode("utf-8", "replace")

@@ -1,10 +1,95 @@
-"""Copies that survive a power cut: written elsewhere on the same file system, synced, then renamed."""
+"""Files that survive a power cut: written elsewhere on the same file system, synced, then renamed."""
 
 import os
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from flowledger.errors import StorageError
+
+OWNER_ONLY = 0o600
 
 _CHUNK = 1 << 20
+_NAME_CHARACTERS = 40
+"""Of the target's name in the temporary one, whose whole must stay below the 255 bytes file systems allow."""
+
+
+class AtomicFile:
+    """A file that is written beside its target and takes the target's name only when it is complete.
+
+    ``mode`` is the permission bits of the new file; None leaves them to the umask, as for any new file.
+    Exactly one of ``replace`` and ``discard`` ends it.
+
+    :raises OSError: when the file cannot be made.
+    """
+
+    def __init__(self, target: Path, mode: int | None = OWNER_ONLY) -> None:
+        self._target = target
+        self._path = target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{uuid4().hex}.partial")
+        # Whoever may not read the finished file may not read it half written either: the mode comes with it.
+        descriptor = os.open(
+            self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else OWNER_ONLY
+        )
+        self.stream: BinaryIO = os.fdopen(descriptor, "wb")
+        if mode not in (None, OWNER_ONLY):
+            self._path.chmod(stat.S_IMODE(mode or 0))  # exactly, where os.open would subtract the umask
+
+    def finish(self) -> None:
+        """Write out and sync the content; nothing can be written after it.
+
+        :raises OSError: when the disk refuses.
+        """
+        if not self.stream.closed:
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+            self.stream.close()
+
+    def replace(self) -> None:
+        """Finish, and put the file in the target's place.
+
+        :raises OSError: when the system refuses; what was there stays.
+        """
+        self.finish()
+        self._path.replace(self._target)
+        sync_directory(self._target.parent)
+
+    def discard(self) -> None:
+        """Remove what was written; without effect once it has replaced the target."""
+        with suppress(OSError):  # what is buffered may fail to be written once more: it is not wanted anyway
+            self.stream.close()
+        self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(target: Path, mode: int | None = OWNER_ONLY) -> Iterator[BinaryIO]:
+    """Write a file that appears under its name when the context ends well, and not at all otherwise.
+
+    :raises OSError: when the system refuses; what was there stays.
+    """
+    file = AtomicFile(target, mode)
+    try:
+        yield file.stream
+        file.replace()
+    finally:
+        file.discard()
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Turn an operating system error into one that names the file.
+
+    :raises StorageError: with the file, the reason and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; check free space and permissions and run again"
+        ) from error
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -27,7 +112,7 @@ def copy_any(source: Path, target: Path) -> None:
 
 
 def make_directories(directory: Path) -> None:
-    """Make a directory and its parents, each known to its own parent for good."""
+    """Make a directory and its parents; each survives a power cut in its own parent."""
     if directory.is_dir():
         return
     make_directories(directory.parent)

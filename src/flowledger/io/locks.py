@@ -1,9 +1,10 @@
-"""One process at a time: locks that end with the process which holds them."""
+"""One process at a time: file locks, which the system ends with the process that holds them."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from flowledger.errors import StorageError
 from flowledger.io.atomic import make_directories
@@ -12,11 +13,23 @@ if sys.platform != "win32":
     import fcntl
 
 
-@contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a file, and tell whether it is held; without waiting, another may have it.
+def lock_file(file: IO[Any], *, wait: bool) -> bool:
+    """Lock an open file until it is closed, and return whether it is ours; without waiting, it may not be.
 
     Windows has no such locks: there everyone gets it, and two who upload at once do it twice.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file, and yield whether it is held; without waiting, another may have it.
 
     :raises StorageError: when the file cannot be made.
     """
@@ -28,13 +41,5 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
             f"cannot lock {path}: {error.strerror or error}; check that the disk has space and may be "
             "written, then run again"
         ) from error
-    with file as lock:
-        if sys.platform == "win32":
-            yield True
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    with file:
+        yield lock_file(file, wait=wait)

@@ -7,11 +7,9 @@ that of several writers the last one writes the newest.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkstemp
 from threading import Lock
 from typing import Any
 
@@ -23,7 +21,7 @@ from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_kinds import COZE, record_of
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError
-from flowledger.io.atomic import sync_directory
+from flowledger.io.atomic import atomic_write
 from flowledger.io.locks import locked
 from flowledger.ports import Ledger
 from flowledger.services.history.paging import runs_of
@@ -85,17 +83,8 @@ class LegacyFiles:
 
 def write_private(file: Path, chunks: Iterable[bytes]) -> None:
     """Write a file whole or not at all, for its owner alone; it survives a power cut."""
-    descriptor, made = mkstemp(prefix=f".{file.name[:40]}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.writelines(chunks)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(made).replace(file)
-    except BaseException:
-        Path(made).unlink(missing_ok=True)
-        raise
-    sync_directory(file.parent)
+    with atomic_write(file) as stream:
+        stream.writelines(chunks)
 
 
 def _envelope(ledger: Ledger, workflow_id: str) -> Iterator[bytes]:

@@ -1,37 +1,21 @@
-"""Files being written: errors that name them, spools, and final names that appear whole."""
+"""Files being written: spools, and final names that appear whole."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
-from flowledger.errors import StorageError
+from flowledger.io.atomic import AtomicFile, naming_file
 
 _CHUNK = 1 << 20
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn an operating system error into one that names the file.
-
-    :raises StorageError: with the file and the reason.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; check free space and permissions and run again"
-        ) from error
-
-
-@contextmanager
 def spool(path: Path) -> Iterator[BinaryIO]:
     """Give a nameless file beside an artifact, for a body whose header is not known yet."""
-    with naming(path):
+    with naming_file(path):
         file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed below
     with closing(file, path):
         yield file
@@ -46,7 +30,7 @@ def closing(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        with naming(path):
+        with naming_file(path):
             file.close()
 
 
@@ -65,22 +49,18 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     :raises StorageError: with the file and the reason.
     """
     target = path.resolve()
-    direct = target.exists() and not target.is_file()
-    partial = target if direct else target.with_name(f".partial-{uuid4().hex}")
-    with naming(path):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        out = partial.open("wb")
-    try:
+    if target.exists() and not target.is_file():
+        with naming_file(path):
+            out: BinaryIO = target.open("wb")
         with closing(out, path):
             yield out
-            with naming(path):
-                out.flush()
-                if not direct:
-                    os.fsync(out.fileno())
-        if not direct:
-            with naming(path):
-                partial.replace(target)
-    except BaseException:
-        if not direct:
-            partial.unlink(missing_ok=True)
-        raise
+        return
+    with naming_file(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = AtomicFile(target, mode=None)  # reports are for whom the umask lets read
+    try:
+        yield file.stream
+        with naming_file(path):
+            file.replace()
+    finally:
+        file.discard()

@@ -12,7 +12,7 @@ from flowledger.domain.figures import Figures
 from flowledger.domain.report_heading import Heading, conversation_of, user_of
 from flowledger.domain.runs import Entry
 from flowledger.domain.texts import one_line
-from flowledger.reports.artifacts import naming
+from flowledger.io.atomic import naming_file
 from flowledger.reports.catalogue import Texts, texts_in
 from flowledger.reports.cells import at, cost_text, cut_cell, defuse, speed_text
 from flowledger.reports.markdown import certificate_items, figure_items
@@ -76,19 +76,19 @@ class CsvSet:
 
     def __post_init__(self) -> None:
         self._pairs_path = self._path("pairs")
-        with naming(self._pairs_path):
+        with naming_file(self._pairs_path):
             self._pairs = csv.writer(self._open.enter_context(_begun(self._pairs_path)))
             self._pairs.writerows([self._blank(), self.texts["pairs_columns"].split(","), self._blank()])
 
     def add(self, entry: Entry) -> None:
         """Write one run's question and answer."""
         self.count += 1
-        with naming(self._pairs_path):
+        with naming_file(self._pairs_path):
             self._pairs.writerow(self._pair(entry))
 
     def finish(self, figures: Figures) -> Sequence[Path]:
         """Complete all files and give them."""
-        with naming(self._pairs_path):
+        with naming_file(self._pairs_path):
             note = [self.texts["pairs_note"], *self._blank()[1:]]
             self._pairs.writerows([self._blank(), note, self._blank()])
         self.close()
@@ -99,7 +99,7 @@ class CsvSet:
 
     def close(self) -> None:
         """Close the file still being written, which writes what is buffered."""
-        with naming(self._pairs_path):
+        with naming_file(self._pairs_path):
             self._open.close()
 
     def _path(self, name: str) -> Path:
@@ -110,7 +110,7 @@ class CsvSet:
 
     def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
         path = self._path(name)
-        with naming(path), _begun(path) as file:
+        with naming_file(path), _begun(path) as file:
             writer = csv.writer(file)
             writer.writerow(self.texts[f"{name}_columns"].split(","))
             writer.writerows(rows)
@@ -187,7 +187,7 @@ class _Writer:
         written = self.files.finish(figures)
         path = self.directory / self.files.texts["notes_file"]
         text = notes_text(self.files.texts, self.heading, figures, self.files.cells_cut)
-        with naming(path), _begun(path) as file:
+        with naming_file(path), _begun(path) as file:
             file.write(text)
         return [*written, path]
 

@@ -12,8 +12,9 @@ from flowledger.domain.certificates import Certificate
 from flowledger.domain.figures import Figures, Trouble, UserFigures
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
-from flowledger.reports.artifacts import append, naming, spool
-from flowledger.reports.json_text import InexactNumberError, JsonStyle, parse
+from flowledger.io.atomic import naming_file
+from flowledger.io.json_text import InexactNumberError, JsonStyle, loads
+from flowledger.reports.artifacts import append, spool
 from flowledger.reports.rows import Row, raw_row
 
 FILE_NAME = "report.json"
@@ -80,13 +81,13 @@ class _Writer:
 
     def add(self, entry: Entry) -> None:
         text = self._text(entry)
-        with naming(self.path):
+        with naming_file(self.path):
             self.rows.add_text(text)
 
     def _text(self, entry: Entry) -> bytes:
         wanted = {"with_details": self.heading.with_details, "with_nodes": self.heading.with_nodes}
         try:
-            return _EXACT.render(raw_row(entry, parse, **wanted))
+            return _EXACT.render(raw_row(entry, loads, **wanted))
         except InexactNumberError:
             return _STRICT.render(raw_row(entry, parse_exactly, **wanted))
 
@@ -102,7 +103,7 @@ class _Writer:
             "figures": figures_object(figures, heading.tz),
             "notes": list(heading.notes),
         }
-        with naming(self.path), self.path.open("wb") as out:
+        with naming_file(self.path), self.path.open("wb") as out:
             out.write(head({"total": self.rows.count}))
             append(self.body, out)
             out.write(tail(after, self.rows.count))

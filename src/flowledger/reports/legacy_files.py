@@ -23,13 +23,14 @@ from flowledger.domain.runs import (
     RunStatus,
 )
 from flowledger.domain.texts import show_controls
+from flowledger.io.atomic import naming_file
+from flowledger.io.json_text import JsonStyle, loads
 from flowledger.reports import markdown
-from flowledger.reports.artifacts import naming, replacing, spool
+from flowledger.reports.artifacts import replacing, spool
 from flowledger.reports.catalogue import ZH
 from flowledger.reports.cells import ABSENT, as_mapping, creator_of, moment, number
 from flowledger.reports.csv_files import CsvSet
 from flowledger.reports.json_file import write_document
-from flowledger.reports.json_text import JsonStyle, parse
 from flowledger.reports.markdown import VERBATIM, MarkdownDocument, RunSection
 from flowledger.reports.pairs import OLD_SCRIPT
 from flowledger.reports.rows import Paging, Row
@@ -47,7 +48,7 @@ def save_json(path: Path, rows: Iterable[Row], *, before: Mapping[str, Any], aft
 
     :raises StorageError: when the file cannot be written.
     """
-    with replacing(path) as out, naming(path):
+    with replacing(path) as out, naming_file(path):
         return write_document(out, rows, before=before, after=after, style=_JSON)
 
 
@@ -68,7 +69,7 @@ def save_markdown(
 
     :raises StorageError: when the file cannot be written.
     """
-    with replacing(path) as out, spool(path) as body, naming(path):
+    with replacing(path) as out, spool(path) as body, naming_file(path):
         document = MarkdownDocument(RunSection(ZH, VERBATIM, tz), body)
         for row in rows:
             document.add(row)
@@ -87,12 +88,12 @@ def save_csv(directory: Path, rows: Iterable[Row], *, tz: tzinfo | None) -> Sequ
 
     :raises StorageError: when a file cannot be written.
     """
-    with naming(directory):
+    with naming_file(directory):
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
     try:
         written = _write_csv(staging, rows, tz)
-        with naming(directory):
+        with naming_file(directory):
             return [path.replace(directory / path.name) for path in written]
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -167,7 +168,7 @@ def _object(value: Any) -> Row:
     """Objects come as such or as JSON text, depending on the release (docs/dify-api.md "Run detail")."""
     if isinstance(value, str):
         try:
-            value = parse(value)
+            value = loads(value)
         except ValueError:
             return {}
     return as_mapping(value)

@@ -14,7 +14,9 @@ from flowledger.domain.figures import KEPT_TROUBLES, Figures, Trouble
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.domain.texts import mend, one_line, show_controls
-from flowledger.reports.artifacts import append, naming, spool
+from flowledger.io.atomic import naming_file
+from flowledger.io.json_text import JsonStyle
+from flowledger.reports.artifacts import append, spool
 from flowledger.reports.catalogue import Texts, texts_in
 from flowledger.reports.cells import (
     ABSENT,
@@ -27,7 +29,6 @@ from flowledger.reports.cells import (
     seconds_text,
     speed_text,
 )
-from flowledger.reports.json_text import JsonStyle
 from flowledger.reports.rows import Paging, Row, typed_row
 
 _ACTIVE = re.compile(r"[\\`*\[\]|]")
@@ -349,11 +350,11 @@ class _Writer:
     def add(self, entry: Entry) -> None:
         heading = self.heading
         row = typed_row(entry, with_details=heading.with_details, with_nodes=heading.with_nodes)
-        with naming(self.path):
+        with naming_file(self.path):
             self.document.add(row)
 
     def finish(self, figures: Figures) -> Sequence[Path]:
-        with naming(self.path), self.path.open("wb") as out:
+        with naming_file(self.path), self.path.open("wb") as out:
             self.document.finish(self._summary(figures), out)
         return [self.path]
 

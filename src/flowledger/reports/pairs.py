@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowledger.domain.runs import Detailed, Entry, Missing
+from flowledger.io.json_text import compact
 from flowledger.reports.cells import ABSENT
-from flowledger.reports.json_text import compact
 
 RETRIEVAL = "knowledge-retrieval"
 

@@ -11,7 +11,8 @@ import orjson
 from flowledger.domain.figures import Figures
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Detailed, Entry, missing_reason
-from flowledger.reports.artifacts import closing, naming
+from flowledger.io.atomic import naming_file
+from flowledger.reports.artifacts import closing
 
 FILE_NAME = "data.jsonl"
 
@@ -22,11 +23,11 @@ class _Writer:
     out: BinaryIO
 
     def add(self, entry: Entry) -> None:
-        with naming(self.path):
+        with naming_file(self.path):
             self.out.write(line_of(entry))
 
     def finish(self, figures: Figures) -> Sequence[Path]:  # noqa: ARG002  # raw data has no figures
-        with naming(self.path):
+        with naming_file(self.path):
             self.out.flush()
         return [self.path]
 
@@ -41,7 +42,7 @@ class RawDataFormat:
     def begin(self, heading: Heading, directory: Path) -> Iterator[_Writer]:  # noqa: ARG002
         """Start writing; the heading is not needed."""
         path = directory / FILE_NAME
-        with naming(path):
+        with naming_file(path):
             out = path.open("wb")
         with closing(out, path):
             yield _Writer(path, out)

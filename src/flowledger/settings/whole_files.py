@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from tempfile import mkstemp
 
 from flowledger.errors import SettingsError
+from flowledger.io.atomic import OWNER_ONLY, AtomicFile
+
+READABLE_BY_ALL = 0o644
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -22,21 +23,23 @@ def replace_all(contents: Mapping[Path, bytes]) -> None:
 
     :raises SettingsError: when one cannot be made ready; then none is replaced.
     """
-    ready: dict[Path, Path] = {}
+    files: list[AtomicFile] = []
     try:
-        for file, content in contents.items():
-            target = file.resolve()
-            ready[_beside(target, content)] = target
-        for made, target in ready.items():
-            made.replace(target)
+        for path, content in contents.items():
+            target = path.resolve()
+            files.append(AtomicFile(target, _mode_of(target)))
+            files[-1].stream.write(content)
+        for file in files:
+            file.finish()
+        for file in files:
+            file.replace()
     except OSError as error:
         raise SettingsError(
             [f"{error.filename or 'a file'}: cannot be written ({error.strerror})"]
         ) from error
     finally:
-        for made in ready:
-            with suppress(FileNotFoundError):
-                made.unlink()
+        for file in files:
+            file.discard()
 
 
 def write_secret(file: Path, text: str) -> None:
@@ -45,7 +48,7 @@ def write_secret(file: Path, text: str) -> None:
     :raises SettingsError: when it is there already, or cannot be written.
     """
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
@@ -54,16 +57,5 @@ def write_secret(file: Path, text: str) -> None:
         raise SettingsError([f"{file} cannot be written ({error.strerror})"]) from error
 
 
-def _beside(target: Path, content: bytes) -> Path:
-    descriptor, name = mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    made = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        made.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o644)
-    except OSError:
-        made.unlink(missing_ok=True)
-        raise
-    return made
+def _mode_of(target: Path) -> int:
+    return target.stat().st_mode & 0o777 if target.exists() else READABLE_BY_ALL

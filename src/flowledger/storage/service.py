@@ -1,6 +1,5 @@
 """Reports and data over any backend: versions that are never overwritten, a pointer to the newest."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from flowledger.domain.names import safe_name
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport, protected
 from flowledger.domain.texts import mend
 from flowledger.errors import StorageError, UsageError
+from flowledger.io.json_text import dumps_readable
 from flowledger.ports import Clock, StorageBackend, Stored
 from flowledger.storage import layout
 from flowledger.storage.layout import DATA, REPORTS, Rank, Usage, rank_of, reports_in, usage_of
@@ -96,7 +96,7 @@ class StorageService:
         taken = {each.name for each in self.backend.names(f"{DATA}/{file.stem}")}
         names = (f"{version}{file.suffix}" for version in _versions(f"{DATA}/{file.stem}"))
         name = next(name for name in names if name not in taken)
-        return self._put_bytes(name, _json(data))
+        return self._put_bytes(name, dumps_readable(data))
 
     def read(self, name: str) -> bytes:
         """Give a kept file's content, proved to be what was kept where the storage can tell."""
@@ -234,7 +234,7 @@ class StorageService:
             "kept_at": self.clock().isoformat(),
             "files": [*known, *({"name": each, **_facts(path)} for each, path in files.items())],
         }
-        self._put_bytes(name, _json(entry))
+        self._put_bytes(name, dumps_readable(entry))
 
     def _point(
         self, report_type: str, app: str, stem: str, subject: ReportSubject, names: Sequence[str]
@@ -262,7 +262,7 @@ class StorageService:
         before, now = layout.pointer_order(known), layout.pointer_order(pointer)
         if before and now and before[0] > now[0]:
             return
-        self._put_bytes(layout.pointer_of(report_type, app), _json(pointer))
+        self._put_bytes(layout.pointer_of(report_type, app), dumps_readable(pointer))
 
     def _pointed(self, stored: Iterable[Stored], apps: Iterable[str] | None = None) -> frozenset[str]:
         """Give the names that pointers name, those of some apps only where that is wanted."""
@@ -334,11 +334,3 @@ def _days(days: int) -> timedelta:
     if days < 0:
         raise UsageError(f"days must be 0 or more, not {days}")
     return timedelta(days=min(days, _LONGEST_DAYS))
-
-
-def _json(data: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(data, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
-    except orjson.JSONEncodeError:
-        # Lone surrogates and integers beyond 64 bits; ASCII escapes carry them.
-        return json.dumps(data, default=str, indent=2).encode()

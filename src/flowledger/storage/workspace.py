@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,7 @@ from uuid import uuid4
 
 from flowledger.errors import StorageError
 from flowledger.io.atomic import make_directories, remove_any
-
-if sys.platform != "win32":
-    import fcntl
+from flowledger.io.locks import lock_file
 
 FOLDER = ".incoming"
 """The folder of workspaces; no stored name begins with a dot."""
@@ -68,12 +65,7 @@ def _claimed(folder: Path) -> BinaryIO:
 
 def _locked(lock: BinaryIO, *, wait: bool) -> bool:
     """Lock a file and tell whether it is still there; on Windows an open file cannot go, which will do."""
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-    return os.fstat(lock.fileno()).st_nlink > 0
+    return lock_file(lock, wait=wait) and os.fstat(lock.fileno()).st_nlink > 0
 
 
 @contextmanager

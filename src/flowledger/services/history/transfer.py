@@ -19,6 +19,7 @@ from flowledger.domain.run_rows import COLUMNS, DETAIL_COLUMNS, Kind, Row, entry
 from flowledger.domain.runs import Entry
 from flowledger.domain.texts import defuse
 from flowledger.errors import UsageError
+from flowledger.io.json_text import dumps_escaped
 from flowledger.ports import Decoder, Ledger
 from flowledger.services.history.migrate import save_entries
 from flowledger.services.history.old_layouts import record_item
@@ -106,16 +107,7 @@ def _objects(block: list[Row], between: bytes, *, nested: bool) -> bytes:
         with suppress(TypeError):  # where one of them needs Python's own writer
             # A quote inside of a text follows a backslash: this is where one object ends and another begins.
             return orjson.dumps(block)[1:-1].replace(b'},{"', b"}" + between + b'{"')
-    return between.join(map(_object, block))
-
-
-def _object(row: Row) -> bytes:
-    try:
-        return orjson.dumps(row)
-    except TypeError:  # an integer beyond 64 bits or half a surrogate pair, which Python's own writer takes
-        import json
-
-        return json.dumps(row).encode()
+    return between.join(map(dumps_escaped, block))
 
 
 def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:

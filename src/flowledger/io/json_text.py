@@ -1,15 +1,113 @@
-"""JSON text as ``json.dumps(value, ensure_ascii=False, indent=2)`` writes it, at the speed of orjson."""
+"""JSON read and written beyond the strict rules: NaN, lone surrogates, integers of any size, exact decimals.
+
+orjson is ten times as fast as ``json`` and refuses all of these, so each function tries it first and falls
+back to ``json`` for the rare rest.  The writers differ in what becomes of that rest:
+
+* ``dumps_lossless`` keeps it as Python writes it, so that ``loads`` reads the same value again;
+* ``dumps_escaped`` and ``dumps_readable`` write lone surrogates as ASCII escapes, on one line or indented;
+* ``dumps_strict`` writes what every strict parser reads: U+FFFD for a lone surrogate, null for NaN;
+* ``JsonStyle.render`` writes indented text for people.
+"""
 
 import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from flowledger.domain.texts import mend
+
+
+def loads(text: bytes | str) -> Any:
+    """Parse JSON; tokens that strict JSON forbids (NaN, Infinity, lone surrogates) are read as Python does
+    (`docs/dify-api.md`, "Run detail").
+
+    Integers beyond 64 bits come as floats where the text is strict JSON otherwise.
+
+    :raises ValueError: when it is not JSON at all.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+def dumps_lossless(value: Any) -> bytes:
+    """Write a parsed value back as JSON text in UTF-8, with all that strict JSON forbids."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
+    # orjson writes NaN as null, which would change what the source sent.
+    if b"null" in text and _has_nonfinite(value):
+        return json.dumps(value).encode()
+    return text
+
+
+def dumps_escaped(value: Any) -> bytes:
+    """Write a parsed value on one line; lone surrogates and integers beyond 64 bits in ASCII, NaN as null.
+
+    :raises TypeError: for a value of a type that JSON does not have.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
+
+
+def dumps_readable(value: Any) -> bytes:
+    """Write any value indented by two; keys and values of types that JSON does not have become their text."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        # Lone surrogates and integers beyond 64 bits; ASCII escapes carry them.
+        return json.dumps(value, default=str, indent=2).encode()
+
+
+def dumps_strict(value: Any) -> bytes:
+    """Write plain values as strict JSON; decimals exactly, lone surrogates as U+FFFD, NaN as null.
+
+    :raises TypeError: for a value of a type that JSON does not have.
+    """
+    try:
+        return orjson.dumps(value, default=_exact)
+    except orjson.JSONEncodeError:
+        # Numbers beyond 64 bits, lone surrogates, 255 levels: rare, and slow is better than not at all.
+        return mend(json.dumps(_strict(value), ensure_ascii=False)).encode()
+
+
+def _has_nonfinite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_nonfinite, value.values()))
+    return isinstance(value, list) and any(map(_has_nonfinite, value))
+
+
+def _exact(value: object) -> Any:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(f"{value:f}") if value.is_finite() else None
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _strict(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    if isinstance(value, Decimal | float):
+        number = float(value)
+        return number if math.isfinite(number) else None
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
 
 DEEPEST = 200
 """Levels shown; below, a note stands for the value (orjson refuses more than 254)."""
@@ -96,14 +194,6 @@ class JsonStyle:
         if self.exact and abs(value) >= -_INT64:
             raise InexactNumberError(value)
         return orjson.Fragment(repr(value))
-
-
-def parse(text: bytes | str) -> Any:
-    """Parse JSON fast; integers beyond 64 bits come as floats where the text is strict JSON."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return json.loads(text)
 
 
 def compact(value: Any) -> str:

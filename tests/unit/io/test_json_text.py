@@ -1,10 +1,10 @@
-"""Which texts inside a JSON value are JSON themselves."""
+"""JSON beyond the strict rules, and which texts inside a JSON value are JSON themselves."""
 
 import json
 
 import pytest
 
-from flowledger.reports.json_text import JsonStyle
+from flowledger.io.json_text import JsonStyle, dumps_lossless, loads
 
 
 @pytest.mark.parametrize("text", ["12", "-0.5", " 1e3\n", "[1, 2]", ' {"a": null}', '"word"', "true", "null"])
@@ -27,3 +27,11 @@ def test_texts_stay_where_none_is_unfolded() -> None:
     """Without ``nested`` a text is a text, at any level, beside words and numbers."""
     value = {"a": ["12", {"b": "[1]", "c": None, "d": True}], "e": 1.5, "f": "x"}
     assert JsonStyle().render(value).decode() == json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def test_json_that_is_not_strict_survives_a_round_trip() -> None:
+    """NaN, lone surrogates and numbers beyond 64 bits are read and written back."""
+    for text in ('{"a": NaN}', '{"a": "\\ud800"}', '{"a": [Infinity, null]}'):
+        assert json.dumps(json.loads(dumps_lossless(loads(text)))) == json.dumps(json.loads(text))
+    with pytest.raises(ValueError, match="Expecting"):
+        loads(b"<html>")
