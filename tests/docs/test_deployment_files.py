@@ -11,7 +11,7 @@ import yaml
 from documents import ROOT
 
 from flowledger.cli.main import COMMANDS
-from flowledger.settings.variables import VARIABLES
+from flowledger.settings.model import VARIABLES
 
 FOLDER = ROOT / "deployments"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))

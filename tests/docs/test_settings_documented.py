@@ -8,9 +8,9 @@ from documents import ENV_EXAMPLE, README, README_ZH, ROOT, variables
 
 from flowledger.errors import SettingsError
 from flowledger.settings import AppSettings, ConfigManager, Settings
+from flowledger.settings.model import APP_VARIABLES, PROGRAM_VARIABLES, VARIABLES
 from flowledger.settings.schema import SCHEMAS, schema_text
 from flowledger.settings.sources import YAML_FILE
-from flowledger.settings.variables import APP_VARIABLES, PROGRAM_VARIABLES, VARIABLES
 
 ASSIGNMENT = re.compile(r"^#?([A-Z_0-9]+)=(.*)$", re.MULTILINE)
 REFERRED_TO = {

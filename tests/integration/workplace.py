@@ -16,7 +16,7 @@ from flowledger import bootstrap
 from flowledger.dify import session
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
-from flowledger.settings.variables import VARIABLES
+from flowledger.settings.model import VARIABLES
 from flowledger_simulator import credentials
 
 PROJECT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from flowledger.domain.messages import Occasion
 from flowledger.errors import FlowledgerError, SettingsError, StorageError, UsageError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.notify import templates
-from flowledger.notify.template_check import check_templates, sample_notice, sample_notices
-from flowledger.notify.templates import Templates
+from flowledger.notify.notices import sample_notice, sample_notices
+from flowledger.notify.templates import Templates, check_templates
 from flowledger.plugins import CHANNELS
 from flowledger.services.history.backup import MANIFEST, PARTS, check_backup, restore
 from flowledger.settings import ConfigManager

@@ -35,7 +35,7 @@ from flowledger.services.log_files import LONGEST, LogPlan, kept
 from flowledger.services.redaction import know
 from flowledger.services.report_requests import RunOrder, Try
 from flowledger.settings import AppSettings, ConfigManager, Settings
-from flowledger.settings.variables import APP_VARIABLES
+from flowledger.settings.model import APP_VARIABLES
 
 WINDOW = ("--after", DAY.isoformat(), "--before", END.isoformat())
 RUN = ("run", "--direct", *WINDOW, "--format", "csv,markdown,json", "--save-data")

@@ -13,7 +13,7 @@ from flowledger.domain.operations import Operation, differences, fingerprints
 from flowledger.domain.runs import AppKey, Json
 from flowledger.ports import Ledger
 from flowledger.settings import Settings
-from flowledger.settings.shown import shown_settings
+from flowledger.settings.config import shown_settings
 
 CONFIG = "CONFIG"
 SETTINGS = "settings"

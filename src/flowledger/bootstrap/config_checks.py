@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from flowledger import plugins
 from flowledger.bootstrap.configuration import manager
 from flowledger.bootstrap.schedules import schedule_problems
-from flowledger.notify.template_check import check_templates
+from flowledger.notify.templates import check_templates
 from flowledger.services import redaction
 from flowledger.settings import Inspection
 

@@ -16,7 +16,7 @@ from flowledger.errors import FlowledgerError, RetriableError
 from flowledger.ports import Probed
 from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, Inspection, Settings
-from flowledger.settings.partial import is_stand_in
+from flowledger.settings.config import is_stand_in
 
 PATIENCE_S = 10.0
 """For one answer of Dify: who waits here is a person."""

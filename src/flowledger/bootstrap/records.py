@@ -10,7 +10,7 @@ from flowledger.domain.windows import zone
 from flowledger.errors import SettingsError
 from flowledger.ledger import open_ledger
 from flowledger.ports import Ledger
-from flowledger.settings.record_options import RecordOptions, record_options
+from flowledger.settings.model import RecordOptions, record_options
 
 SQL = ("sqlite", "postgresql")
 STORAGE_TYPES = ("ledger", "file", "database", "db", *SQL, "memory")

@@ -9,9 +9,9 @@ import click
 from flowledger import bootstrap
 from flowledger.bootstrap import config_checks
 from flowledger.settings import Inspection
-from flowledger.settings.open_files import open_files
+from flowledger.settings.config import Shown, shown_settings
+from flowledger.settings.problems import open_files
 from flowledger.settings.schema import SCHEMAS, schema_text, write_schemas
-from flowledger.settings.shown import Shown, shown_settings
 
 LONGEST_COLUMN = 48
 

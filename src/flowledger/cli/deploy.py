@@ -18,7 +18,7 @@ from flowledger.domain.runs import AppKey
 from flowledger.errors import SettingsError, UsageError
 from flowledger.services.deploy import Act, Change, Deployment, chosen
 from flowledger.settings import Inspection, Settings
-from flowledger.settings.partial import is_stand_in
+from flowledger.settings.config import is_stand_in
 
 if TYPE_CHECKING:
     from flowledger.flows.registration import Place

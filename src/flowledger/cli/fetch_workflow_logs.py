@@ -25,7 +25,7 @@ from flowledger.domain.windows import SETTLE, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
 from flowledger.io.json_text import loads
 from flowledger.ports import Ledger
-from flowledger.reports import legacy_files
+from flowledger.reports import old_script
 from flowledger.reports.rows import DEFAULT_LIMIT, Paging, Row, raw_row
 from flowledger.services.collect import Collector, newest_runs
 from flowledger.services.enrich import Enricher
@@ -293,7 +293,7 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
     if options.output_csv_dir:
         _write_csv(Path(options.output_csv_dir), options.output_csv_dir, fetched)
     elif options.output_md:
-        count = legacy_files.save_markdown(
+        count = old_script.save_markdown(
             Path(options.output_md),
             fetched.rows(),
             fetched.paging,
@@ -305,12 +305,12 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
         print(f"   包含详细信息: {'是' if fetched.with_details or fetched.with_nodes else '否'}")
     elif options.output:
         before, after = _outer_keys(options, fetched.paging)
-        count = legacy_files.save_json(Path(options.output), fetched.rows(), before=before, after=after)
+        count = old_script.save_json(Path(options.output), fetched.rows(), before=before, after=after)
         print(f"✅ 日志已保存到: {options.output}")
         print(f"   总记录数: {count}")
     elif options.format == "json":
         before, after = _outer_keys(options, fetched.paging)
-        print(legacy_files.json_text(list(fetched.rows()), before=before, after=after))
+        print(old_script.json_text(list(fetched.rows()), before=before, after=after))
     else:
         _print_table(fetched)
 
@@ -319,7 +319,7 @@ def _write_csv(directory: Path, shown: str, fetched: _Fetched) -> None:
     if next(fetched.rows(), None) is None:
         print("⚠️  没有日志数据，无法生成 CSV 报告")
         return
-    files = legacy_files.save_csv(directory, fetched.rows(), tz=None)
+    files = old_script.save_csv(directory, fetched.rows(), tz=None)
     print(f"✅ CSV 报告已生成到目录: {shown}")
     for path in files:
         print(f"   - {path.stem.rpartition('-')[2]}: {Path(shown) / path.name}")
@@ -327,10 +327,10 @@ def _write_csv(directory: Path, shown: str, fetched: _Fetched) -> None:
 
 def _print_table(fetched: _Fetched) -> None:
     details = fetched.with_details or fetched.with_nodes
-    print(legacy_files.summary_text(fetched.paging), end="")
-    print(legacy_files.table_text(fetched.rows(), details=details, tz=None), end="")
+    print(old_script.summary_text(fetched.paging), end="")
+    print(old_script.table_text(fetched.rows(), details=details, tz=None), end="")
     if details:
-        print(legacy_files.HINT, end="")
+        print(old_script.HINT, end="")
 
 
 def _outer_keys(options: argparse.Namespace, paging: Paging) -> tuple[Row, Row]:

@@ -9,9 +9,8 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.domain.texts import clip
-from flowledger.notify.chat_bots import Dialect, Robot, compose, dingtalk_address
+from flowledger.notify.chat_bots import Budget, Dialect, Pacer, Robot, compose, dingtalk_address
 from flowledger.notify.escaping import cut, json_size
-from flowledger.notify.rate_limit import Budget, Pacer
 
 MAX_BYTES = 20_000
 """Of the whole body."""

@@ -13,10 +13,9 @@ from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.notify.escaping import ESCAPES
-from flowledger.notify.notices import BareShelf, Before, Outcomes, Subject, no_figures
+from flowledger.notify.notices import BareShelf, Before, Outcomes, Subject, data_of, no_figures
 from flowledger.notify.outbox import Delivery, Postbox, whence
 from flowledger.notify.templates import Templates
-from flowledger.notify.views import data_of
 from flowledger.ports import Channel, Clock, Outbox, ReportShelf
 
 

@@ -10,10 +10,9 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.chat_bots import Dialect, Robot
+from flowledger.notify.chat_bots import Budget, Dialect, Pacer, Robot
 from flowledger.notify.escaping import cut
 from flowledger.notify.posting import form_of, post
-from flowledger.notify.rate_limit import Budget, Pacer
 
 MARKDOWN_BYTES = 4096
 TEXT_BYTES = 2048

@@ -28,7 +28,7 @@ from flowledger.records.legacy_files import LegacyFiles
 from flowledger.records.models import EXECUTIONS, WorkflowOperationLog, log_type_of
 from flowledger.records.queries import Filters, find_executions, find_operations
 from flowledger.services.history.paging import pages_of
-from flowledger.settings.record_options import RecordOptions
+from flowledger.settings.model import RecordOptions
 
 LogChange = Callable[[Record | None], Record]
 """Returns what an execution becomes; its argument is the stored record, or None if there is none."""

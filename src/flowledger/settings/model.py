@@ -1,18 +1,25 @@
-"""What can be set, typed."""
+"""Everything that can be set, typed; the names of all variables; and the options of the record services."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasGenerator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasGenerator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from flowledger.errors import UsageError
+from flowledger.errors import SettingsError, UsageError
 from flowledger.settings.apps import APP_DEFAULTS, AppSettings
-from flowledger.settings.channels import ChannelSettings, with_those_of_variables
-from flowledger.settings.options import storage_options
-from flowledger.settings.secret_values import secrets_in
+from flowledger.settings.options import ChannelSettings, storage_options, with_those_of_variables
+from flowledger.settings.references import secrets_in
 from flowledger.settings.types import (
     AddressingStyle,
     AtLeastOne,
@@ -242,3 +249,99 @@ class Settings(Frozen, BaseSettings):
         if name_or_id is None:
             raise UsageError(f"several apps are configured, say which one (--app): {known}")
         raise UsageError(f"unknown app {name_or_id!r}: one of {known}")
+
+
+APP_VARIABLES: Mapping[str, str] = {
+    "DIFY_BASE_URL": "base_url",
+    "DIFY_API_TOKEN": "api_token",
+    "DIFY_APP_ID": "id",
+    "DIFY_APP_NAME": "name",
+    "DIFY_CONSOLE_EMAIL": "console_email",
+    "DIFY_CONSOLE_PASSWORD": "console_password",
+    "DIFY_CONSOLE_TOKEN": "console_token",
+    "DIFY_ADMIN_API_KEY": "admin_api_key",
+    "DIFY_WORKSPACE_ID": "workspace_id",
+}
+"""Variable → field of ``AppSettings``: together they define one app."""
+
+PROGRAM_VARIABLES: Mapping[str, str] = {
+    name.upper(): name for name in Settings.model_fields if name not in ("apps", "channels")
+}
+"""Variable → field of ``Settings``."""
+
+VARIABLES = frozenset(PROGRAM_VARIABLES)
+
+HINTS: Mapping[str, str] = {
+    "base_url": "address of your Dify, such as https://dify.example.com",
+    "api_token": "API key of the app, Dify → app → API access",
+    "id": "id of the app, the part after /app/ in its address in Dify",
+    "console_email": "the console needs e-mail and password",
+    "console_password": "the console needs e-mail and password",
+    "workspace_id": "the admin API key needs the id of the workspace",
+}
+"""Field of ``AppSettings`` → what it is and where to find it."""
+
+OPTION_HINTS: Mapping[str, str] = {
+    "host": "mail server, such as smtp.example.com",
+    "to": "addresses of the receivers",
+    "webhook": "address of the robot, from the settings of the chat group",
+    "url": "address that takes the messages",
+    "type": "email, dingtalk, wechat, feishu or webhook",
+}
+"""Option of a channel → what it is."""
+
+
+_SETTINGS: Mapping[str, str] = {
+    "storage_type": "records_storage_type",
+    "log_dir": "records_log_dir",
+    "workflow_execution_dir": "records_execution_dir",
+    "workflow_operation_dir": "records_operation_dir",
+    "max_log_entries": "records_max_entries",
+    "enable_operation_logging": "records_operation_logging",
+    "enable_execution_logging": "records_execution_logging",
+    "log_retention_days": "records_retention_days",
+    "max_record_mb": "records_max_mb",
+    "legacy_dir": "records_legacy_dir",
+    "timezone": "timezone",
+    "ledger_url": "ledger_url",
+}
+"""Option → the field of ``Settings`` that it comes from."""
+
+
+class RecordOptions(Frozen):
+    """Options of ``LogService`` and ``ExecutionHistoryService`` by their own names; folders are absolute.
+
+    ``timezone`` is that of times without one.
+    """
+
+    storage_type: NotEmpty
+    log_dir: Folder
+    workflow_execution_dir: FolderName
+    workflow_operation_dir: FolderName
+    max_log_entries: AtLeastOne
+    enable_operation_logging: bool
+    enable_execution_logging: bool
+    log_retention_days: AtLeastOne
+    max_record_mb: Annotated[float, Field(gt=0, le=1024)]
+    legacy_dir: Folder | None
+    timezone: ZoneName
+    ledger_url: Annotated[SecretStr, AfterValidator(check_ledger_url)]
+
+
+def record_options(settings: Settings, given: Mapping[str, Any]) -> RecordOptions:
+    """Give the options of the settings, those that are given before them.
+
+    :raises SettingsError: with a line for each that is unknown or wrong; no value is quoted.
+    """
+    said = {name: getattr(settings, field) for name, field in _SETTINGS.items()}
+    try:
+        return RecordOptions(**{**said, **given})
+    except ValidationError as error:
+        raise SettingsError([_line(detail) for detail in error.errors(include_url=False)]) from None
+
+
+def _line(detail: Mapping[str, Any]) -> str:
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"{name} is no option of the record services: one of {', '.join(_SETTINGS)}"
+    return f"{name}: {str(detail['msg']).removeprefix('Value error, ')}"

@@ -7,9 +7,8 @@ from typing import Any
 
 from flowledger.plugins import CHANNELS
 from flowledger.settings.apps import AppSettings
-from flowledger.settings.channels import TYPE
 from flowledger.settings.model import Settings
-from flowledger.settings.options import options_model
+from flowledger.settings.options import TYPE, options_model
 from flowledger.settings.schedules import deployments_schema
 from flowledger.settings.whole_files import write_whole
 

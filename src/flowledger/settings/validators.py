@@ -1,9 +1,13 @@
-"""What a single value has to be, and what the bounds of an old configuration mean."""
+"""What a single value has to be, and what an unknown name was probably meant to be.
+
+Also: which period the bounds of an old configuration mean.
+"""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -277,3 +281,25 @@ def _one_of(kind: str, text: str, known: Collection[str]) -> str:
     if text not in known:
         raise ValueError(f"unknown {kind} {text!r}: one of {', '.join(known)}")
     return text
+
+
+NEIGHBOURS = ("PREFECT_", "AWS_", "OTEL_", "DOCKER_", "COMPOSE_")
+"""How variables of other programs begin that may stand in the same files."""
+
+
+def similar(name: str, known: Collection[str]) -> str | None:
+    """Give the known name that an unknown one is probably meant to be.
+
+    Prefect has many variables of its own that look alike, so there only near certainty counts.
+    """
+    if name in known:
+        return None
+    cutoff = 0.9 if name.upper().startswith(NEIGHBOURS) else 0.8
+    candidates = {each.upper(): each for each in sorted(known)}
+    close = get_close_matches(name.upper(), candidates, n=1, cutoff=cutoff)
+    return candidates[close[0]] if close else None
+
+
+def stray(label: str, guess: str | None) -> str:
+    """Give the line of an unknown name."""
+    return f"{label}: unknown setting" + (f", did you mean {guess}?" if guess else "")

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
+from flowledger.notify.chat_bots import Budget, Pacer
 from flowledger.notify.feishu import FeishuChannel
-from flowledger.notify.rate_limit import Budget, Pacer
 
 CALM = Message(message_id="1", subject="Daily report", body="**12** runs")
 URGENT = Message(message_id="2", subject="Failed", body="3 runs failed", urgent=True)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.rate_limit import Budget, Pacer
+from flowledger.notify.chat_bots import Budget, Pacer
 from flowledger.notify.wechat import WeChatChannel
 
 CALM = Message(message_id="1", subject="Daily report", body="**12** runs")

@@ -16,7 +16,7 @@ from flowledger.domain.messages import Letter, Message
 from flowledger.errors import MessageRefusedError, UsageError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.notify.service import Addressee
-from flowledger.settings.variables import VARIABLES
+from flowledger.settings.model import VARIABLES
 
 Call = Callable[..., Result]
 

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from flowledger import plugins
 from flowledger.domain.messages import Occasion, kept_note
 from flowledger.errors import SettingsError
-from flowledger.notify.template_check import check_templates, sample_notice, sample_notices
-from flowledger.notify.templates import PACKAGED, Templates, show_duration, show_percent, show_signed
+from flowledger.notify.notices import sample_notice, sample_notices
+from flowledger.notify.templates import (
+    PACKAGED,
+    Templates,
+    check_templates,
+    show_duration,
+    show_percent,
+    show_signed,
+)
 
 CHANNELS = tuple(plugins.CHANNELS)
 ROBOTS = ("dingtalk", "wechat", "feishu")

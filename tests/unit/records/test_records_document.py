@@ -13,7 +13,7 @@ from flowledger.domain.coze_executions import created
 from flowledger.domain.record_checks import RecordLimits
 from flowledger.records import OPERATION_TYPES, load_default_config, log_service
 from flowledger.settings import ConfigManager
-from flowledger.settings.variables import VARIABLES
+from flowledger.settings.model import VARIABLES
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/records.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)

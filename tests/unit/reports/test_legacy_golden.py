@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flowledger.errors import StorageError
-from flowledger.reports import legacy_files
+from flowledger.reports import old_script
 from flowledger.reports.rows import Paging, joined_row
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -24,7 +24,7 @@ def plain(rows: Rows) -> Rows:
 
 def test_everything_as_json(tmp_path: Path, golden: Path, rows: Rows) -> None:
     """All rows with details and nodes give the same JSON."""
-    count = legacy_files.save_json(
+    count = old_script.save_json(
         tmp_path / "x" / "full.json", rows, before={"total": 40}, after={"has_more": False}
     )
     assert count == 40
@@ -35,7 +35,7 @@ def test_one_page_as_json(tmp_path: Path, golden: Path) -> None:
     """A page keeps the answer's keys before its rows."""
     page = json.loads((golden / "page2.json").read_text(encoding="utf-8"))
     data = page.pop("data")
-    legacy_files.save_json(tmp_path / "page2.json", data, before=page, after={})
+    old_script.save_json(tmp_path / "page2.json", data, before=page, after={})
     assert (tmp_path / "page2.json").read_bytes() == (golden / "page2.json").read_bytes()
 
 
@@ -43,7 +43,7 @@ def test_console_json(golden: Path) -> None:
     """The console gets the same JSON and a line end."""
     page = json.loads((golden / "format_json.stdout").read_text(encoding="utf-8"))
     data = page.pop("data")
-    assert legacy_files.json_text(data, before=page, after={}) + "\n" == (
+    assert old_script.json_text(data, before=page, after={}) + "\n" == (
         golden / "format_json.stdout"
     ).read_text(encoding="utf-8")
 
@@ -51,7 +51,7 @@ def test_console_json(golden: Path) -> None:
 def test_markdown(tmp_path: Path, golden: Path, rows: Rows) -> None:
     """The whole document is the same, the time of writing included when it is."""
     at = datetime(2026, 11, 22, 9, 56, 14, tzinfo=SHANGHAI)
-    legacy_files.save_markdown(tmp_path / "full.md", rows, Paging(40, 40), generated_at=at, tz=SHANGHAI)
+    old_script.save_markdown(tmp_path / "full.md", rows, Paging(40, 40), generated_at=at, tz=SHANGHAI)
     assert (tmp_path / "full.md").read_bytes() == (golden / "full.md").read_bytes()
 
 
@@ -59,13 +59,13 @@ def test_markdown_without_details(tmp_path: Path, golden: Path, rows: Rows) -> N
     """Rows without details have their basics only."""
     at = datetime(2026, 11, 22, 9, 56, 15, tzinfo=SHANGHAI)
     failed = [row for row in plain(rows) if row["workflow_run"]["status"] == "failed"]
-    legacy_files.save_markdown(tmp_path / "f.md", failed, Paging(1, 1), generated_at=at, tz=SHANGHAI)
+    old_script.save_markdown(tmp_path / "f.md", failed, Paging(1, 1), generated_at=at, tz=SHANGHAI)
     assert (tmp_path / "f.md").read_bytes() == (golden / "failed.md").read_bytes()
 
 
 def test_csv(tmp_path: Path, golden: Path, rows: Rows) -> None:
     """All CSV files are the same but for the token speed, which the old script got wrong."""
-    written = legacy_files.save_csv(tmp_path / "csv", rows, tz=SHANGHAI)
+    written = old_script.save_csv(tmp_path / "csv", rows, tz=SHANGHAI)
     assert [path.name for path in written] == [
         "问答类应用数-总览.csv",
         "问答类应用数-每日消息数.csv",
@@ -80,30 +80,30 @@ def test_csv(tmp_path: Path, golden: Path, rows: Rows) -> None:
 
 def test_console_table(golden: Path, rows: Rows) -> None:
     """Summary and table look the same."""
-    text = legacy_files.summary_text(Paging(40, 5, 1, 5, has_more=True))
-    text += legacy_files.table_text(plain(rows)[:5], details=False, tz=SHANGHAI)
+    text = old_script.summary_text(Paging(40, 5, 1, 5, has_more=True))
+    text += old_script.table_text(plain(rows)[:5], details=False, tz=SHANGHAI)
     assert text == (golden / "table.stdout").read_text(encoding="utf-8")
 
 
 def test_console_table_with_details(golden: Path, rows: Rows) -> None:
     """Details and the hint look the same."""
-    text = legacy_files.summary_text(Paging(40, 3, 1, 3, has_more=True))
-    text += legacy_files.table_text(rows[:3], details=True, tz=SHANGHAI) + legacy_files.HINT
+    text = old_script.summary_text(Paging(40, 3, 1, 3, has_more=True))
+    text += old_script.table_text(rows[:3], details=True, tz=SHANGHAI) + old_script.HINT
     assert (golden / "table_details.stdout").read_text(encoding="utf-8").endswith(f"条日志\n{text}")
 
 
 def test_no_rows(tmp_path: Path) -> None:
     """Nothing found is said, and written, without a crash."""
-    assert legacy_files.table_text([], details=True, tz=SHANGHAI) == legacy_files.EMPTY
-    assert json.loads(legacy_files.json_text([], before={"total": 0}, after={"has_more": False})) == {
+    assert old_script.table_text([], details=True, tz=SHANGHAI) == old_script.EMPTY
+    assert json.loads(old_script.json_text([], before={"total": 0}, after={"has_more": False})) == {
         "total": 0,
         "data": [],
         "has_more": False,
     }
     at = datetime(2026, 11, 22, tzinfo=SHANGHAI)
-    legacy_files.save_markdown(tmp_path / "e.md", [], Paging(0, 0), generated_at=at, tz=None)
+    old_script.save_markdown(tmp_path / "e.md", [], Paging(0, 0), generated_at=at, tz=None)
     assert (tmp_path / "e.md").read_text(encoding="utf-8").endswith("| 否 |\n\n## 📋 日志详情\n")
-    assert len(legacy_files.save_csv(tmp_path / "csv", [], tz=SHANGHAI)) == 4
+    assert len(old_script.save_csv(tmp_path / "csv", [], tz=SHANGHAI)) == 4
 
 
 BROKEN: Rows = [
@@ -125,13 +125,11 @@ BROKEN: Rows = [
 @pytest.mark.parametrize("row", BROKEN)
 def test_broken_rows(tmp_path: Path, row: dict[str, Any]) -> None:
     """Rows the old script crashed on are shown and counted by every output."""
-    legacy_files.save_csv(tmp_path / "csv", [row], tz=SHANGHAI)
+    old_script.save_csv(tmp_path / "csv", [row], tz=SHANGHAI)
     at = datetime(2026, 11, 22, tzinfo=SHANGHAI)
-    assert (
-        legacy_files.save_markdown(tmp_path / "b.md", [row], Paging(1, 1), generated_at=at, tz=SHANGHAI) == 1
-    )
-    assert legacy_files.save_json(tmp_path / "b.json", [row], before={"total": 1}, after={}) == 1
-    assert str(row["id"]) in legacy_files.table_text([row], details=True, tz=SHANGHAI)
+    assert old_script.save_markdown(tmp_path / "b.md", [row], Paging(1, 1), generated_at=at, tz=SHANGHAI) == 1
+    assert old_script.save_json(tmp_path / "b.json", [row], before={"total": 1}, after={}) == 1
+    assert str(row["id"]) in old_script.table_text([row], details=True, tz=SHANGHAI)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
@@ -144,7 +142,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "full.json"
     target.write_text("old", encoding="utf-8")
     with pytest.raises(KeyError):
-        legacy_files.save_json(target, failing(), before={}, after={})
+        old_script.save_json(target, failing(), before={}, after={})
     assert [path.name for path in tmp_path.iterdir()] == ["full.json"]
     assert target.read_text(encoding="utf-8") == "old"
 
@@ -153,13 +151,13 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
 def test_devices_are_written_directly(rows: Rows) -> None:
     """A device is not replaced by a file, and its failure names it."""
     with pytest.raises(StorageError, match="cannot write /dev/full"):
-        legacy_files.save_json(Path("/dev/full"), rows, before={}, after={})
+        old_script.save_json(Path("/dev/full"), rows, before={}, after={})
     assert Path("/dev/full").is_char_device()
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
     """A link stays a link to the file that is written."""
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    legacy_files.save_json(tmp_path / "link", [], before={}, after={})
+    old_script.save_json(tmp_path / "link", [], before={}, after={})
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text(encoding="utf-8") == '{\n  "data": []\n}'

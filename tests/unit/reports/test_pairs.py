@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flowledger.domain.runs import Detailed, Entry, Missing, NodeExecution, Run
-from flowledger.reports.pairs import OLD_SCRIPT, Pair, answer_of, attachments_of, pair_of, question_of
+from flowledger.reports.csv_files import OLD_SCRIPT, Pair, answer_of, attachments_of, pair_of, question_of
 
 
 @pytest.mark.parametrize(

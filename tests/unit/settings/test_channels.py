@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from flowledger import plugins
 from flowledger.settings import Settings
-from flowledger.settings.channels import variable_field
+from flowledger.settings.options import variable_field
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]

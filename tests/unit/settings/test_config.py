@@ -13,7 +13,7 @@ from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
 from flowledger.services.redaction import redacted
 from flowledger.settings import AppSettings, ConfigManager, Settings
-from flowledger.settings.variables import APP_VARIABLES, VARIABLES
+from flowledger.settings.model import APP_VARIABLES, VARIABLES
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]

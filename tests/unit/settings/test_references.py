@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from flowledger.errors import UnreadableSecretError
 from flowledger.settings import ConfigManager, Settings
 from flowledger.settings.encryption import encrypt, new_key, split_keys
-from flowledger.settings.open_files import open_files
+from flowledger.settings.problems import open_files
 from flowledger.settings.references import Keyring, put_in, read, references_in
 
 Load = Callable[..., Settings]

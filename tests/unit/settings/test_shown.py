@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from flowledger.settings import ConfigManager, Settings
-from flowledger.settings.secret_values import secrets_in
-from flowledger.settings.shown import MASK, shown_settings
+from flowledger.settings.config import MASK, shown_settings
+from flowledger.settings.references import secrets_in
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]

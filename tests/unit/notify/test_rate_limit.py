@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from flowledger.errors import ChannelBusyError
-from flowledger.notify.rate_limit import Budget, Pacer
+from flowledger.notify.chat_bots import Budget, Pacer
 
 
 @dataclass

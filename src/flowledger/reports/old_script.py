@@ -29,10 +29,9 @@ from flowledger.reports import markdown
 from flowledger.reports.artifacts import replacing, spool
 from flowledger.reports.catalogue import ZH
 from flowledger.reports.cells import ABSENT, as_mapping, creator_of, moment, number
-from flowledger.reports.csv_files import CsvSet
+from flowledger.reports.csv_files import OLD_SCRIPT, CsvSet
 from flowledger.reports.json_file import write_document
 from flowledger.reports.markdown import VERBATIM, MarkdownDocument, RunSection
-from flowledger.reports.pairs import OLD_SCRIPT
 from flowledger.reports.rows import Paging, Row
 
 _APP = AppKey("dify", "")
