@@ -6,11 +6,17 @@ from collections.abc import Callable, Sequence
 from uuid import NAMESPACE_OID, uuid5
 
 from flowledger_simulator import credentials
-from flowledger_simulator.exchange import AnsweredError, Request, Response, answer, refuse
-from flowledger_simulator.log_list import cut_newest, list_logs
-from flowledger_simulator.log_query import CONSOLE_STATUSES, CURSOR_STATUSES, Checker, read_log_query
-from flowledger_simulator.login import check_access
-from flowledger_simulator.rows import (
+from flowledger_simulator.console_login import check_access
+from flowledger_simulator.http_messages import RefusedError, Request, Response, error_response, json_response
+from flowledger_simulator.log_list import (
+    CONSOLE_STATUSES,
+    CURSOR_STATUSES,
+    Checker,
+    cut_newest,
+    list_logs,
+    read_log_query,
+)
+from flowledger_simulator.payloads import (
     UNKNOWN_CONSOLE_RUN,
     app_detail,
     app_row,
@@ -29,7 +35,7 @@ _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 def show_setup(site: Site, request: Request) -> Response:  # noqa: ARG001  # asked without any login
     """GET /console/api/setup: the cheapest way to learn the release."""
-    return answer({"step": "finished", "setup_at": "2026-11-01T00:00:00"})
+    return json_response({"step": "finished", "setup_at": "2026-11-01T00:00:00"})
 
 
 def show_version(site: Site, request: Request) -> Response:
@@ -37,9 +43,9 @@ def show_version(site: Site, request: Request) -> Response:
     if "current_version" not in request.query:
         message = "Validation error for parameter 'query'"
         error = {"type": "validation_error", "message": message, "status": 422, "details": message}
-        return answer({"error": error}, 422)
+        return json_response({"error": error}, 422)
     features = {"can_replace_logo": False, "model_load_balancing_enabled": False}
-    return answer(
+    return json_response(
         {
             "version": str(site.release),
             "release_date": "",
@@ -53,7 +59,7 @@ def show_version(site: Site, request: Request) -> Response:
 def show_profile(site: Site, request: Request) -> Response:
     """GET /console/api/account/profile."""
     check_access(site, request)
-    return answer(
+    return json_response(
         {
             "avatar": None,
             "id": credentials.ACCOUNT_ID,
@@ -82,7 +88,7 @@ def show_workspaces(site: Site, request: Request) -> Response:
         "created_at": site.world.app.created_at,
         "current": True,
     }
-    return answer({"workspaces": [workspace]})
+    return json_response({"workspaces": [workspace]})
 
 
 def show_apps(site: Site, request: Request) -> Response:
@@ -93,12 +99,12 @@ def show_apps(site: Site, request: Request) -> Response:
     mode, name = request.query.get("mode", "all"), request.query.get("name", "").lower()
     apps = [app for app in site.world.apps.values() if mode in ("all", app.mode) and name in app.name.lower()]
     rows = [app_row(app, site.release) for app in apps]
-    return answer(_paged(page, limit, rows))
+    return json_response(_paged(page, limit, rows))
 
 
 def show_app(site: Site, request: Request) -> Response:
     """GET /console/api/apps/{app_id}."""
-    return answer(app_detail(_find_app(site, request)))
+    return json_response(app_detail(_find_app(site, request)))
 
 
 def show_logs(site: Site, request: Request) -> Response:
@@ -114,7 +120,7 @@ def show_archived_logs(site: Site, request: Request) -> Response:
     _find_app(site, request, "workflow")
     checker = Checker(request, site.release, "WorkflowAppLogQuery")
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
-    return answer(_paged(page, limit, []))
+    return json_response(_paged(page, limit, []))
 
 
 def show_runs(site: Site, request: Request) -> Response:
@@ -128,26 +134,27 @@ def show_chat_runs(site: Site, request: Request) -> Response:
 
 
 def show_count(site: Site, request: Request) -> Response:
-    """GET …/workflow-runs/count: by status, of a ``time_range`` that ends now."""
+    """GET …/workflow-runs/count: by status, of the runs of a ``time_range`` that ends now."""
     app = _find_app(site, request)
-    wanted = _read_wanted(site, request)
+    matches = _read_filter(site, request)
     runs = site.world.between(app.id, by_microsecond, _range_start(site, request), None)
-    found = Counter(run.status for run in runs if wanted(run))
+    counts_by_status = Counter(run.status for run in runs if matches(run))
     words = ("running", "succeeded", "failed", "stopped", "partial-succeeded")
-    counts = {word.replace("-", "_"): found[word] for word in words}
-    return answer({"total": found.total(), **counts})
+    # Paused runs are in the total only, and the key of partial-succeeded has an underscore.
+    counts = {word.replace("-", "_"): counts_by_status[word] for word in words}
+    return json_response({"total": counts_by_status.total(), **counts})
 
 
 def show_run(site: Site, request: Request) -> Response:
     """GET …/workflow-runs/{run_id}: every field null for an unknown run."""
     run = _find_run(site, request)
-    return answer(UNKNOWN_CONSOLE_RUN if run is None else console_run(run))
+    return json_response(UNKNOWN_CONSOLE_RUN if run is None else console_run(run))
 
 
 def show_nodes(site: Site, request: Request) -> Response:
     """GET …/workflow-runs/{run_id}/node-executions: empty for an unknown run."""
     run = _find_run(site, request)
-    return answer({"data": [] if run is None else node_rows(run, site.release)})
+    return json_response({"data": [] if run is None else node_rows(run, site.release)})
 
 
 def show_conversations(site: Site, request: Request) -> Response:
@@ -155,14 +162,14 @@ def show_conversations(site: Site, request: Request) -> Response:
     _find_app(site, request, "advanced-chat")
     checker = Checker(request, site.release, "ChatConversationQuery")
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
-    return answer(_paged(page, limit, []))
+    return json_response(_paged(page, limit, []))
 
 
 def show_messages(site: Site, request: Request) -> Response:
     """GET …/chat-messages: empty; conversations are not simulated."""
     _find_app(site, request, "advanced-chat")
     limit = Checker(request, site.release, "ChatMessagesQuery").whole("limit", 20, 1, 100)
-    return answer({"limit": limit, "has_more": False, "data": []})
+    return json_response({"limit": limit, "has_more": False, "data": []})
 
 
 def _paged(page: int, limit: int, rows: Sequence[Json]) -> Json:
@@ -176,18 +183,19 @@ def _list_runs(
     site: Site, request: Request, app: SimulatedApp, write: Callable[[SimulatedRun], Json]
 ) -> Response:
     limit = Checker(request, site.release, "WorkflowRunListQuery").whole("limit", 20, 1, 100)
-    wanted = _read_wanted(site, request)
+    matches = _read_filter(site, request)
     last_id = request.query.get("last_id", "")
     last = site.world.find(app.id, last_id) if last_id else None
-    if last_id and (last is None or not wanted(last)):
-        return refuse(400, "invalid_param", "Last workflow run not exists")
+    if last_id and (last is None or not matches(last)):
+        return error_response(400, "invalid_param", "Last workflow run not exists")
+    # The server goes on strictly below the last row's time: runs of the same microsecond are skipped.
     newest = None if last is None else last.started_us - 1
-    page, more = cut_newest(site.world.between(app.id, by_microsecond, None, newest), wanted, limit)
-    return answer({"limit": limit, "has_more": more, "data": [write(run) for run in page]})
+    page, more = cut_newest(site.world.between(app.id, by_microsecond, None, newest), matches, limit)
+    return json_response({"limit": limit, "has_more": more, "data": [write(run) for run in page]})
 
 
-def _read_wanted(site: Site, request: Request) -> Callable[[SimulatedRun], bool]:
-    """Give the test the parameters describe; only editor previews pass where no trigger is named."""
+def _read_filter(site: Site, request: Request) -> Callable[[SimulatedRun], bool]:
+    """Return the filter that the parameters describe; without a trigger, only editor previews pass."""
     trigger, status = "debugging", None
     if site.release.filters_workflow_runs:
         checker = Checker(request, site.release, "WorkflowRunListQuery")
@@ -197,15 +205,15 @@ def _read_wanted(site: Site, request: Request) -> Callable[[SimulatedRun], bool]
 
 
 def _range_start(site: Site, request: Request) -> int | None:
-    """Give the microsecond since 1970 at which ``time_range`` begins, None without one."""
+    """Return the microsecond since 1970 at which ``time_range`` begins, None without one."""
     text = request.query.get("time_range", "")
     if not text:
         return None
-    found = _RANGE.fullmatch(text)
-    if not found:
+    match = _RANGE.fullmatch(text)
+    if not match:
         message = "Invalid time_range format. Use 7d, 4h, 30m or 30s."
-        raise AnsweredError(refuse(400, "invalid_param", message))
-    return int((site.options.clock() - int(found[1]) * _SECONDS[found[2]]) * 1_000_000)
+        raise RefusedError(error_response(400, "invalid_param", message))
+    return int((site.options.clock() - int(match[1]) * _SECONDS[match[2]]) * 1_000_000)
 
 
 def _chat_row(run: SimulatedRun) -> Json:
@@ -220,7 +228,10 @@ def _find_run(site: Site, request: Request) -> SimulatedRun | None:
 
 
 def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
-    """Check the login, then the app and its mode."""
+    """Check the session, then the app and its mode.
+
+    :raises RefusedError: with 401 or 404.
+    """
     check_access(site, request)
     app = site.world.apps.get(request.path.split("/")[4])
     if app is None:
@@ -230,10 +241,10 @@ def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
     return app
 
 
-def _no_app(message: str, request: Request) -> AnsweredError:
+def _no_app(message: str, request: Request) -> RefusedError:
     template = re.sub(r"(?<=/apps/)[^/]+", "<uuid:app_id>", request.path)
     hint = f"You have requested this URI [{request.path}] but did you mean {template} ?"
-    return AnsweredError(refuse(404, "app_not_found", f"{message} {hint}"))
+    return RefusedError(error_response(404, "app_not_found", f"{message} {hint}"))
 
 
 OPEN: dict[str, Handler] = {

@@ -1,4 +1,4 @@
-"""Inputs, outputs and node executions made up from a seed, on demand, always the same."""
+"""Inputs, outputs and node executions generated from a seed on demand, always the same."""
 
 import json
 import random
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TypeVar
 from uuid import UUID
 
-from flowledger_simulator.rows import author_fields
+from flowledger_simulator.payloads import author_fields
 from flowledger_simulator.world import EndUser, Json, SimulatedRun
 
 Item = TypeVar("Item")
@@ -61,7 +61,7 @@ TITLES = {
 
 
 def pick(items: Sequence[Item], number: int) -> Item:
-    """Give one of the items, the same for the same number."""
+    """Return one of the items, the same for the same number."""
     return items[number % len(items)]
 
 
@@ -80,12 +80,12 @@ class Shape:
     chat: bool = False
 
     def kinds(self) -> tuple[str, ...]:
-        """Give the node types in order, from the start node to the end (chatflow: answer) node."""
+        """Return the node types in order, from the start node to the end (chatflow: answer) node."""
         middle = tuple(_MIDDLE[number % len(_MIDDLE)] for number in range(max(0, self.nodes - 2)))
         return ("start", *middle, "answer" if self.chat else "end")
 
     def sizes(self) -> tuple[float, float]:
-        """Give the bytes of JSON an answer and a retrieved context take where the mean size is met."""
+        """Return the JSON bytes of an answer and of a retrieved context that give nodes their mean size."""
         kinds = self.kinds()
         models, searches = kinds.count("llm"), kinds.count("knowledge-retrieval")
         spare = max(0.0, len(kinds) * (self.node_kb * 1024 - _OVERHEAD_BYTES)) / 2
@@ -93,7 +93,7 @@ class Shape:
 
 
 def steps_of(status: str, nodes: int) -> int:
-    """Give how many nodes a run of a status executes."""
+    """Return how many nodes a run of a status executes."""
     if status in ("failed", "stopped"):
         return max(1, nodes - 1)
     if status == "paused":
@@ -103,13 +103,13 @@ def steps_of(status: str, nodes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class MadeContent:
-    """What a made-up run worked on; it follows the run's status when that changes."""
+    """The content of a generated run; it follows the run's status when that changes."""
 
     seed: int
     shape: Shape
 
     def inputs(self, run: SimulatedRun) -> Json:
-        """Give the start node's inputs, with what the server adds itself."""
+        """Return the start node's inputs, with what the server adds itself."""
         name = "sys.query" if self.shape.chat else "query"
         return {
             name: self._question(),
@@ -123,13 +123,13 @@ class MadeContent:
         }
 
     def outputs(self, run: SimulatedRun) -> Json | None:
-        """Give the end node's outputs; "{}" while running, null where a run did not reach the end."""
+        """Return the end node's outputs; "{}" while running, null where a run did not reach the end."""
         if run.status in ("succeeded", "partial-succeeded"):
             return {"answer": self._answer()}
         return {} if run.status == "running" else None
 
     def nodes(self, run: SimulatedRun) -> Sequence[Json]:
-        """Give the node executions; a ``running`` run is a zombie whose nodes have all ended."""
+        """Return the node executions; a ``running`` run is a zombie whose nodes have all ended."""
         return _Writer(self, run).write()
 
     def _question(self) -> str:
@@ -150,7 +150,7 @@ def _fill(phrase: str, size: float) -> str:
 
 
 class _Writer:
-    """Writes the node executions of one run."""
+    """The node executions of one run."""
 
     def __init__(self, content: MadeContent, run: SimulatedRun) -> None:
         self.run = run
@@ -167,7 +167,7 @@ class _Writer:
         models = max(1, taken.count("llm"))
         share = self.run.elapsed_time / len(taken)
         nodes = [self._node(place, kind, share, models) for place, kind in enumerate(taken)]
-        self._spoil(nodes)
+        self._apply_status(nodes)
         return nodes
 
     def _node(self, place: int, kind: str, share: float, models: int) -> Json:
@@ -215,9 +215,9 @@ class _Writer:
     def _retrieval(self) -> tuple[Json, Json, Json, Json]:
         pieces = 2 + self.content.seed % 2
         length = max(1, len(self.context) // pieces)
-        found = [self._segment(place, self.context[place * length :][:length]) for place in range(pieces)]
+        segments = [self._segment(place, self.context[place * length :][:length]) for place in range(pieces)]
         metadata = {"total_tokens": 0, "total_price": "0", "currency": "USD"}
-        return {"query": self.content._question()}, {}, {"result": found}, metadata
+        return {"query": self.content._question()}, {}, {"result": segments}, metadata
 
     def _segment(self, place: int, text: str) -> Json:
         base, document = pick(KNOWLEDGE, self.content.seed + place)
@@ -258,11 +258,11 @@ class _Writer:
         return {"#context#": self.context, "sys.files": []}, process, outputs, price
 
     def _usage(self, tokens: int, currency: str) -> Json:
-        asked = tokens * 3 // 5
-        answered = tokens - asked
-        prices = (asked * 150, answered * 600)
+        prompted = tokens * 3 // 5
+        answered = tokens - prompted
+        prices = (prompted * 150, answered * 600)
         return {
-            "prompt_tokens": asked,
+            "prompt_tokens": prompted,
             "prompt_unit_price": "0.15",
             "prompt_price_unit": "0.000001",
             "prompt_price": _money(prices[0]),
@@ -278,8 +278,8 @@ class _Writer:
             "time_to_generate": round(self.run.elapsed_time / 2, 3),
         }
 
-    def _spoil(self, nodes: list[Json]) -> None:
-        """Let the last node (partial: the one before it) end as the run's status says."""
+    def _apply_status(self, nodes: list[Json]) -> None:
+        """Make the last node (of a partial run: the one before) end as the run's status requires."""
         if self.run.status == "failed":
             nodes[-1] |= {"status": "failed", "error": self.run.error, "outputs": {}}
         elif self.run.status in ("stopped", "paused"):
@@ -301,5 +301,5 @@ def _money(billionths: int) -> str:
 
 
 def hash_text(text: str) -> int:
-    """Give a number for a text that is the same in every process."""
+    """Return a number for a text that is the same in every process."""
     return random.Random(text).getrandbits(128)

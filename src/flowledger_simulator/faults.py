@@ -1,16 +1,106 @@
-"""Which request goes wrong, and how: by chance (seeded) or by number; well-formed wrong answers too."""
+"""Faults: which request goes wrong, by chance (seeded) or by number, and how.
 
+Some responses are wrong as JSON, some as HTTP; the latter are written straight to the connection.
+"""
+
+import asyncio
 import json
 import random
 import re
+import socket
+import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flowledger.errors import UsageError
-from flowledger_simulator.exchange import Request, Response, answer, refuse
-from flowledger_simulator.login import locked_out, refresh_refused, token_expired
+from flowledger_simulator.console_login import locked_out, token_expired, used_up_token
+from flowledger_simulator.http_messages import Request, Response, error_response, json_response
+
+TRANSPORT = "transport"
+SLOW_PAUSE_S = 0.05
+_LINGER_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER on with a time of zero: closing sends RST instead of FIN."""
+
+
+class OpenProtocol(H11Protocol):
+    """HTTP/1.1 whose connection the application can reach as ``scope["state"]["transport"]``."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Hand the connection to the application through the requests' state."""
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+        super().connection_made(transport)
+
+
+async def send_short(transport: asyncio.Transport, response: Response) -> None:
+    """Announce the whole body, send half of it and close."""
+    transport.write(_head(response, {"content-length": str(len(response.body))}))
+    transport.write(response.body[: len(response.body) // 2])
+    transport.close()
+
+
+async def send_bad_chunk(transport: asyncio.Transport, response: Response) -> None:
+    """Send one good chunk and one whose size is no number, and close."""
+    half = response.body[: len(response.body) // 2]
+    transport.write(_head(response, {"transfer-encoding": "chunked"}))
+    transport.write(b"%x\r\n%b\r\nno-size\r\n" % (len(half), half))
+    transport.close()
+
+
+async def reset(transport: asyncio.Transport, response: Response) -> None:
+    """Send half of the body, then reset the connection."""
+    transport.write(_head(response, {"content-length": str(len(response.body))}))
+    transport.write(response.body[: len(response.body) // 2])
+    _abort(transport)
+
+
+async def drop(transport: asyncio.Transport, response: Response) -> None:  # noqa: ARG001  # nothing is sent
+    """Close the connection without an answer."""
+    transport.close()
+
+
+async def trickle(transport: asyncio.Transport, response: Response) -> None:
+    """Send the body byte by byte, until the client gives up."""
+    transport.write(_head(response, {"content-length": str(len(response.body))}))
+    for byte in response.body:
+        if transport.is_closing():
+            return
+        transport.write(bytes([byte]))
+        await asyncio.sleep(SLOW_PAUSE_S)
+    transport.close()
+
+
+async def hang(transport: asyncio.Transport, response: Response) -> None:  # nothing is sent
+    """Leave the connection open and send nothing."""
+
+
+WIRE_FAULTS: Mapping[str, Callable[[asyncio.Transport, Response], Awaitable[None]]] = {
+    "short-body": send_short,
+    "bad-chunk": send_bad_chunk,
+    "reset": reset,
+    "drop": drop,
+    "slow": trickle,
+    "hang": hang,
+}
+
+
+def _head(response: Response, framing: dict[str, str]) -> bytes:
+    headers = [*response.headers, *framing.items()]
+    lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    connection: Any = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    transport.abort()
+
 
 FAULTS = {
     "429": "too many requests, Retry-After 1 second",
@@ -69,29 +159,29 @@ class Fault:
             raise UsageError(f"fault {self.kind}: a rate lies between 0 and 1, not {self.rate}")
 
     def concerns(self, request: Request) -> bool:
-        """Tell whether the rule looks at this request at all."""
+        """Return whether the rule applies to this request's path."""
         return request.path.startswith(self.prefix or _PLACES.get(self.kind, "/"))
 
 
 @dataclass(slots=True)
 class Faults:
-    """All rules of one server; the first that strikes wins.
+    """All rules of one server; the first that applies wins.
 
-    Numbers count per rule, chance is seeded, ``struck`` counts what struck; ``rules`` may be replaced while
-    the server runs.
+    Numbers count per rule, chance is seeded, ``struck`` counts the faults that happened; ``rules`` may be
+    replaced while the server runs.
     """
 
     rules: tuple[Fault, ...] = ()
     seed: int = 0
     struck: Counter[str] = field(default_factory=Counter)
-    _seen: Counter[Fault] = field(default_factory=Counter)
+    _requests: Counter[Fault] = field(default_factory=Counter)
     _rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
         self._rng = random.Random(self.seed)
 
     def choose(self, request: Request) -> str:
-        """Give the fault that strikes this request, empty for none."""
+        """Return the fault of this request, empty for none."""
         for rule in self.rules:
             if rule.concerns(request) and self._strikes(rule):
                 self.struck[rule.kind] += 1
@@ -99,9 +189,9 @@ class Faults:
         return ""
 
     def _strikes(self, rule: Fault) -> bool:
-        self._seen[rule] += 1
+        self._requests[rule] += 1
         if rule.first:
-            return rule.first <= self._seen[rule] <= max(rule.first, rule.last)
+            return rule.first <= self._requests[rule] <= max(rule.first, rule.last)
         return self._rng.random() < rule.rate
 
 
@@ -116,18 +206,18 @@ def parse_faults(text: str, *, seed: int = 0) -> Faults:
 
 def _parse_rules(words: Iterable[str]) -> Iterable[Fault]:
     for word in words:
-        found = _RULE.fullmatch(word)
-        if not found:
+        match = _RULE.fullmatch(word)
+        if not match:
             raise UsageError(
                 f"cannot read the fault {word!r}: write kind:0.05, kind:#3 or kind:#2-5, each with @/path "
                 f"if wanted; known are:\n{_catalogue()}"
             )
         yield Fault(
-            found["kind"],
-            rate=float(found["rate"] or 0),
-            first=int(found["first"] or 0),
-            last=int(found["last"] or 0),
-            prefix=found["prefix"] or "",
+            match["kind"],
+            rate=float(match["rate"] or 0),
+            first=int(match["first"] or 0),
+            last=int(match["last"] or 0),
+            prefix=match["prefix"] or "",
         )
 
 
@@ -140,8 +230,8 @@ _CURSORS = ("created_at__before", "created_at__after", "page", "last_id")
 _LONG_AGO_S = 1_000_000_000
 
 
-def give_instead(kind: str, now: float) -> Response | None:
-    """Give the answer a fault puts in the place of the real one, None where it leaves that alone.
+def replacement_of(kind: str, now: float) -> Response | None:
+    """Return the response that replaces the real one, or None when the fault keeps it.
 
     ``now`` is in seconds since 1970, for Retry-After dates.
     """
@@ -151,8 +241,8 @@ def give_instead(kind: str, now: float) -> Response | None:
     return make() if make else None
 
 
-def twist_request(kind: str, request: Request) -> Request:
-    """Forget where the client was, for "repeat"."""
+def alter_request(kind: str, request: Request) -> Request:
+    """Drop bounds, page and cursor from the query, for "repeat"."""
     if kind != "repeat":
         return request
     return replace(
@@ -160,8 +250,8 @@ def twist_request(kind: str, request: Request) -> Request:
     )
 
 
-def twist_answer(kind: str, response: Response) -> Response:
-    """Cut the JSON, double a row or promise more; only lists can promise more."""
+def alter_response(kind: str, response: Response) -> Response:
+    """Cut the JSON, double a row, or set ``has_more``, which only lists have."""
     if kind == "cut-json":
         return replace(response, body=response.body[: len(response.body) // 2])
     if kind not in ("endless", "repeat", "duplicate") or response.status != 200:
@@ -173,7 +263,7 @@ def twist_answer(kind: str, response: Response) -> Response:
         value["data"] += value["data"][-1:]
     elif "has_more" in value:
         value["has_more"] = True
-    return answer(value)
+    return json_response(value)
 
 
 def _too_many(kind: str, now: float) -> Response:
@@ -183,7 +273,7 @@ def _too_many(kind: str, now: float) -> Response:
         "429-past": formatdate(_LONG_AGO_S, usegmt=True),
         "429-absurd": "999999999",
     }
-    response = refuse(429, "too_many_requests", "Too many requests. Please try again later.")
+    response = error_response(429, "too_many_requests", "Too many requests. Please try again later.")
     return response.with_headers(("retry-after", waits[kind])) if kind in waits else response
 
 
@@ -198,8 +288,10 @@ _INSTEAD: dict[str, Callable[[], Response]] = {
     "503": _page(503, "503 Service Temporarily Unavailable"),
     "504": _page(504, "504 Gateway Time-out"),
     "html": _page(200, "Sign in to continue"),
-    "error-object": lambda: answer({"code": "internal_server_error", "message": "something went wrong"}),
+    "error-object": lambda: json_response(
+        {"code": "internal_server_error", "message": "something went wrong"}
+    ),
     "locked": locked_out,
     "expired": token_expired,
-    "refresh-refused": refresh_refused,
+    "refresh-refused": used_up_token,
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flowledger.errors import UsageError
 
 RECORDED = ("1.9.1", "1.12.1", "1.13.3")
-"""The releases whose answers were recorded; every other one from 1.9.0 on is interpolated."""
+"""The releases that were recorded; the others follow from docs/dify-api.md "Releases"."""
 
 _OLDEST = (1, 9, 0)
 

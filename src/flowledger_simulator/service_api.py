@@ -4,33 +4,39 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from flowledger_simulator.exchange import AnsweredError, Request, Response, answer, break_down, refuse
-from flowledger_simulator.log_list import list_logs
-from flowledger_simulator.log_query import read_log_query
-from flowledger_simulator.rows import UNKNOWN_SERVICE_RUN, info_of, parameters_of, service_run, site_of
+from flowledger_simulator.http_messages import (
+    RefusedError,
+    Request,
+    Response,
+    error_response,
+    internal_error,
+    json_response,
+)
+from flowledger_simulator.log_list import list_logs, read_log_query
+from flowledger_simulator.payloads import UNKNOWN_SERVICE_RUN, info_of, parameters_of, service_run, site_of
 from flowledger_simulator.site import Site
 from flowledger_simulator.world import SimulatedApp
 
 
 def show_info(site: Site, request: Request) -> Response:
     """GET /v1/info."""
-    return answer(info_of(_authorise(site, request)))
+    return json_response(info_of(_authorise(site, request)))
 
 
 def show_parameters(site: Site, request: Request) -> Response:
     """GET /v1/parameters."""
-    return answer(parameters_of(_authorise(site, request)))
+    return json_response(parameters_of(_authorise(site, request)))
 
 
 def show_site(site: Site, request: Request) -> Response:
     """GET /v1/site."""
-    return answer(site_of(_authorise(site, request)))
+    return json_response(site_of(_authorise(site, request)))
 
 
 def show_meta(site: Site, request: Request) -> Response:
     """GET /v1/meta."""
     _authorise(site, request)
-    return answer({"tool_icons": {}})
+    return json_response({"tool_icons": {}})
 
 
 def show_logs(site: Site, request: Request) -> Response:
@@ -48,12 +54,12 @@ def show_run(site: Site, request: Request) -> Response:
     try:
         run = site.world.find(app.id, str(UUID(run_id)))
     except ValueError:
-        return break_down()
+        return internal_error()
     if run is not None:
-        return answer(service_run(run, site.release))
+        return json_response(service_run(run, site.release))
     if site.release.denies_unknown_run:
-        return refuse(404, "not_found", "Workflow run not found.")
-    return answer(UNKNOWN_SERVICE_RUN)
+        return error_response(404, "not_found", "Workflow run not found.")
+    return json_response(UNKNOWN_SERVICE_RUN)
 
 
 def _authorise(site: Site, request: Request) -> SimulatedApp:
@@ -66,12 +72,12 @@ def _authorise(site: Site, request: Request) -> SimulatedApp:
     if app is None:
         raise _denied("Access token is invalid")
     if not app.enable_api:
-        raise AnsweredError(refuse(403, "forbidden", "The app's API service has been disabled."))
+        raise RefusedError(error_response(403, "forbidden", "The app's API service has been disabled."))
     return app
 
 
-def _denied(message: str) -> AnsweredError:
-    return AnsweredError(refuse(401, "unauthorized", message))
+def _denied(message: str) -> RefusedError:
+    return RefusedError(error_response(401, "unauthorized", message))
 
 
 HANDLERS: dict[str, Callable[[Site, Request], Response]] = {

@@ -1,4 +1,7 @@
-"""What a simulated server holds: apps, people and runs, in the orders its lists need."""
+"""What a simulated server holds: apps, people and runs, in the orders its lists need.
+
+The hooks at the end change it while a client turns pages (``Options.on_page``).
+"""
 
 import random
 from bisect import bisect_left, bisect_right, insort
@@ -14,7 +17,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EndUser:
-    """Who called the service API; ``session_id`` is the ``user`` of the call."""
+    """A caller of the service API; ``session_id`` is the ``user`` of the call."""
 
     id: str
     session_id: str
@@ -31,6 +34,11 @@ class Account:
     email: str
 
 
+def operator() -> Account:
+    """Return the account that the default credentials log in."""
+    return Account(credentials.ACCOUNT_ID, credentials.ACCOUNT_NAME, credentials.EMAIL)
+
+
 @dataclass(frozen=True, slots=True)
 class SimulatedApp:
     """One app of the server; ``mode`` is "workflow" or "advanced-chat"."""
@@ -45,16 +53,16 @@ class SimulatedApp:
 
 
 class Content(Protocol):
-    """What a run worked on, made or looked up only when somebody asks."""
+    """A run's inputs, outputs and nodes, made only when they are read."""
 
     def inputs(self, run: "SimulatedRun") -> Json:
-        """Give the run's inputs."""
+        """Return the run's inputs."""
 
     def outputs(self, run: "SimulatedRun") -> Json | None:
-        """Give the run's outputs, None where the server stored none."""
+        """Return the run's outputs, None where the server stored none."""
 
     def nodes(self, run: "SimulatedRun") -> Sequence[Json]:
-        """Give the node executions in order, with the fields of the newest release."""
+        """Return the node executions in order, with the fields of the newest release."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,8 +127,8 @@ _MEMBERS: Mapping[Order, Callable[[SimulatedRun], bool]] = {
 
 
 @dataclass(slots=True)
-class _Shelf:
-    """The runs of one app, kept in each order that was ever asked for, oldest first."""
+class _AppRuns:
+    """The runs of one app, in each order that was ever read, oldest first."""
 
     runs: dict[str, SimulatedRun] = field(default_factory=dict)
     orders: dict[Order, list[SimulatedRun]] = field(default_factory=dict)
@@ -147,16 +155,16 @@ class _Shelf:
 class World:
     """Everything one simulated server holds; its methods may be called from any thread.
 
-    ``seed`` decides how ties are reshuffled, request by request.  ``spare`` makes up a run of an app that is
-    listed in a second; a loaded world has none.
+    ``seed`` decides how ties are reshuffled, request by request.  ``make_run`` generates a run of an app that
+    is listed in a second; a loaded world has none.
     """
 
     def __init__(self, apps: Iterable[SimulatedApp], accounts: Iterable[Account], *, seed: int = 0) -> None:
         self.apps: dict[str, SimulatedApp] = {}
         self.accounts = tuple(accounts)
         self.shuffler = random.Random(seed)
-        self.spare: Callable[[SimulatedApp, int], SimulatedRun] | None = None
-        self._shelves: dict[str, _Shelf] = {}
+        self.make_run: Callable[[SimulatedApp, int], SimulatedRun] | None = None
+        self._app_runs: dict[str, _AppRuns] = {}
         self._lock = RLock()
         for app in apps:
             self.add_app(app)
@@ -170,27 +178,27 @@ class World:
         """Put an app in, without runs."""
         with self._lock:
             self.apps[app.id] = app
-            self._shelves[app.id] = _Shelf()
+            self._app_runs[app.id] = _AppRuns()
 
     def add(self, runs: Iterable[SimulatedRun]) -> None:
-        """Put runs in; an id already held is replaced."""
+        """Put runs in; an existing id is replaced."""
         with self._lock:
             for run in runs:
-                shelf = self._shelves[run.app_id]
-                if run.id in shelf.runs:
-                    shelf.remove(run.id)
-                shelf.add(run)
+                app_runs = self._app_runs[run.app_id]
+                if run.id in app_runs.runs:
+                    app_runs.remove(run.id)
+                app_runs.add(run)
 
     def add_runs(self, number: int, at: int, *, app_id: str | None = None) -> Sequence[SimulatedRun]:
-        """Make up new runs that are listed in the second ``at``, and give them.
+        """Generate new runs that are listed in the second ``at``, and return them.
 
-        :raises LookupError: when the world was loaded rather than made up and cannot invent any.
+        :raises LookupError: when the world was loaded, so that it cannot generate any.
         """
-        if self.spare is None:
+        if self.make_run is None:
             raise LookupError("this world was loaded from a data set and cannot make up runs")
         app = self.apps[app_id] if app_id else self.app
         with self._lock:
-            runs = [self.spare(app, at) for _ in range(number)]
+            runs = [self.make_run(app, at) for _ in range(number)]
             self.add(runs)
         return runs
 
@@ -200,27 +208,27 @@ class World:
         :raises LookupError: when there is no such run.
         """
         with self._lock:
-            shelf = self._shelf_of(run_id)
-            run = shelf.remove(run_id)
+            app_runs = self._runs_holding(run_id)
+            run = app_runs.remove(run_id)
             if not row_too:
-                shelf.add(replace(run, gone=True))
+                app_runs.add(replace(run, gone=True))
 
     def change(self, run_id: str, **values: Any) -> SimulatedRun:
-        """Change fields of a run (``status="succeeded", finished_at=…``), and give it as it is now.
+        """Change fields of a run (``status="succeeded", finished_at=…``), and return it.
 
         :raises LookupError: when there is no such run.
         """
         with self._lock:
-            shelf = self._shelf_of(run_id)
-            run = replace(shelf.runs[run_id], **values)
-            shelf.remove(run_id)
-            shelf.add(run)
+            app_runs = self._runs_holding(run_id)
+            run = replace(app_runs.runs[run_id], **values)
+            app_runs.remove(run_id)
+            app_runs.add(run)
         return run
 
     def find(self, app_id: str, run_id: str) -> SimulatedRun | None:
-        """Give a run of an app, None where it is unknown or its row is gone."""
+        """Return a run of an app, or None when it is unknown or its row is gone."""
         with self._lock:
-            run = self._shelves[app_id].runs.get(run_id)
+            run = self._app_runs[app_id].runs.get(run_id)
         return None if run is None or run.gone else run
 
     def between(
@@ -228,7 +236,7 @@ class World:
     ) -> list[SimulatedRun]:
         """Copy the runs whose place in an order lies in the closed interval, oldest first."""
         with self._lock:
-            ordered = self._shelves[app_id].ordered(order)
+            ordered = self._app_runs[app_id].ordered(order)
             low = 0 if oldest is None else bisect_left(ordered, oldest, key=order)
             high = len(ordered) if newest is None else bisect_right(ordered, newest, key=order)
             return ordered[low:high]
@@ -237,8 +245,46 @@ class World:
         """Copy all runs of an app in the order of the newest releases' log list, newest first."""
         return self.between(app_id or self.app.id, by_start, None, None)[::-1]
 
-    def _shelf_of(self, run_id: str) -> _Shelf:
-        for shelf in self._shelves.values():
-            if run_id in shelf.runs:
-                return shelf
+    def _runs_holding(self, run_id: str) -> _AppRuns:
+        for app_runs in self._app_runs.values():
+            if run_id in app_runs.runs:
+                return app_runs
         raise LookupError(f"this world holds no run {run_id}")
+
+
+PageHook = Callable[[World], object]
+"""Called before each page of the log list is cut: runs arrive, change or vanish."""
+
+
+def arriving(number: int, *, at: int | None = None) -> PageHook:
+    """Let so many new runs arrive before each page, in the second ``at`` or the newest one listed."""
+
+    def arrive(world: World) -> None:
+        newest = max((run.listed_at for run in world.runs()[:1]), default=0)
+        world.add_runs(number, newest if at is None else at)
+
+    return arrive
+
+
+def changing(number: int, *, seed: int = 0) -> PageHook:
+    """Let so many open runs succeed before each page, as long as there are any."""
+    rng = random.Random(seed)
+
+    def change(world: World) -> None:
+        still_open = [run for run in world.runs() if run.status in ("running", "paused")]
+        for run in rng.sample(still_open, min(number, len(still_open))):
+            world.change(run.id, status="succeeded", finished_at=run.created_at + 5, elapsed_time=5.0)
+
+    return change
+
+
+def vanishing(number: int, *, seed: int = 0) -> PageHook:
+    """Let so many runs be deleted with their log rows before each page."""
+    rng = random.Random(seed)
+
+    def vanish(world: World) -> None:
+        runs = world.runs()
+        for run in rng.sample(runs, min(number, len(runs))):
+            world.remove(run.id)
+
+    return vanish

@@ -26,7 +26,7 @@ from flowledger.ports import Ledger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.services.stream_records import RecordPace
 from flowledger.services.streaming import StreamLimits, Streams
-from flowledger_simulator.coze import TOKEN
+from flowledger_simulator.coze_server import TOKEN
 
 PATH = "/coze/workflows/stream_run"
 LIMITS = StreamLimits(pace=RecordPace(save_s=0.05))

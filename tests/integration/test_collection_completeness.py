@@ -24,8 +24,7 @@ from simulated_dify import (
 )
 
 import flowledger_simulator as simulator
-from flowledger_simulator.site import PageHook
-from flowledger_simulator.world import by_end, by_start
+from flowledger_simulator.world import PageHook, by_end, by_start
 
 RUNS = 20_000
 LISTED = order(with_details=False)

@@ -29,7 +29,7 @@ from flowledger.dify.credentials import AdminKey, ConsoleToken
 from flowledger.domain.runs import Detailed, Missing, RunStatus
 from flowledger.errors import AuthenticationError, SourceRefusedError
 from flowledger_simulator import credentials
-from flowledger_simulator.dataset import StoredContent
+from flowledger_simulator.datasets import StoredContent
 
 ADMIN = AdminKey(SecretStr(credentials.ADMIN_KEY), credentials.WORKSPACE_ID)
 CHATFLOW = Access(token=credentials.CHATFLOW_API_TOKEN, app_id=credentials.CHATFLOW_APP_ID)

@@ -19,7 +19,7 @@ from simulated_dify import (
 
 import flowledger_simulator as simulator
 from flowledger.domain.run_filters import RunFilter
-from flowledger_simulator.dataset import StoredContent
+from flowledger_simulator.datasets import StoredContent
 from flowledger_simulator.world import EndUser, SimulatedRun
 
 MIX = {"succeeded": 0.6, "failed": 0.15, "partial-succeeded": 0.1, "running": 0.1, "paused": 0.05}
@@ -82,7 +82,7 @@ def test_a_status_the_server_knows_is_asked_of_it(version: str, tmp_path: Path) 
     assert (result["logs_count"], certificate["distinct"], certificate["certified"]) == (wanted, wanted, True)
     assert not any("our side" in note for note in result["notes"])
     assert all(
-        request.query["status"] == "failed" for request in server.requests.kept if request.path == LOGS
+        request.query["status"] == "failed" for request in server.requests.recent if request.path == LOGS
     )
 
 
@@ -99,7 +99,7 @@ def test_a_chinese_keyword_finds_its_runs_on_every_release(version: str, tmp_pat
     assert result["logs_count"] == sum(run.id in marked for run in listed(world, version)) > 0
     assert result["certificate"]["certified"]
     assert any("退款" in note for note in result["notes"])
-    assert not any("keyword" in request.query for request in server.requests.kept)
+    assert not any("keyword" in request.query for request in server.requests.recent)
 
 
 @pytest.mark.parametrize("version", RELEASES)

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from workplace import DATASET, bare_environment, legacy_server, settings_of
+from workplace import DATASET, PROJECT, bare_environment, legacy_server, settings_of
 
 import flowledger_simulator as simulator
+from flowledger.cli.main import COMMANDS
 
 HEAVY = ("alembic", "fastapi", "orjson", "prefect", "pydantic", "requests", "rich", "sqlalchemy", "uvicorn")
 PROGRAM = """
@@ -16,7 +18,13 @@ import json, sys
 {0}
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
 """
-
+HELP = """
+from flowledger.cli.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+"""
 
 DIRECTLY = """
 import json, sys
@@ -38,6 +46,11 @@ finally:
 )
 def test_only_what_a_command_needs_is_imported(statement: str, allowed: set[str]) -> None:
     """The group alone needs none of the libraries; ``--direct`` runs never need Prefect."""
+    assert imported(statement) & set(HEAVY) <= allowed
+
+
+def imported(statement: str) -> set[str]:
+    """Return the packages that a statement imports in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(statement)],
         env=bare_environment(),
@@ -46,7 +59,28 @@ def test_only_what_a_command_needs_is_imported(statement: str, allowed: set[str]
         text=True,
         timeout=60,
     )
-    assert set(json.loads(done.stdout)) & set(HEAVY) <= allowed
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_only_the_simulators_own_commands_import_it() -> None:
+    """The group, ``--help`` and each product command do without the package beside the product."""
+    product = sorted(place for name, place in COMMANDS.items() if name not in ("simulate", "demo"))
+    modules = ", ".join(place.partition(":")[0] for place in product)
+    assert "flowledger_simulator" not in imported(f"import {modules}")
+    assert "flowledger_simulator" not in imported(HELP)
+    assert "flowledger_simulator" in imported("import flowledger.cli.simulate")
+
+
+def test_both_packages_are_installed_with_their_types() -> None:
+    """Each package in src has ``py.typed``, and the build takes it along."""
+    data = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"][
+        "package-data"
+    ]
+    packages = {path.parent.name for path in (PROJECT / "src").glob("*/__init__.py")}
+    assert packages == {"flowledger", "flowledger_simulator"}
+    for package in packages:
+        assert (PROJECT / "src" / package / "py.typed").is_file()
+        assert "py.typed" in data[package]
 
 
 @pytest.mark.fault(33)

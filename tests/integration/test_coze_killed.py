@@ -10,7 +10,7 @@ import httpx
 import pytest
 from coze_proxy import Proxy, events_in
 
-from flowledger_simulator.coze import Act, Script, SimulatedCoze, message, serve_coze
+from flowledger_simulator.coze_server import Act, Script, SimulatedCoze, message, serve_coze
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -68,7 +68,7 @@ def test_a_killed_process_leaves_no_run_open(coze: SimulatedCoze, tmp_path: Path
         record = proxy.ended("w", execute_id)
     assert (record["execute_status"], record["error_code"]) == ("interrupted", "process_gone")
     assert len(record["output"]["Output"]) >= 70_000
-    assert len(coze.asked) == 1, "nothing is run again"
+    assert len(coze.requests) == 1, "nothing is run again"
 
 
 def test_a_start_leaves_the_runs_of_another_living_process_alone(coze: SimulatedCoze, tmp_path: Path) -> None:

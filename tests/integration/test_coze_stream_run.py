@@ -21,7 +21,7 @@ from flowledger.errors import LedgerError
 from flowledger.ledger.memory import MemoryLedger
 from flowledger.ports import Ledger
 from flowledger.records.execution_history import ExecutionHistoryService
-from flowledger_simulator.coze import (
+from flowledger_simulator.coze_server import (
     DEBUG_URL,
     TOKENS,
     Act,
@@ -160,7 +160,7 @@ def test_a_refusal_is_an_error_of_http_and_recorded(
     assert ("retry-after" in answer.headers) == (status == 503)
     record = proxy.record("w", answer.headers["location"].rsplit("/", 1)[1])
     assert (record["execute_status"], record["error_code"]) == ("failed", code)
-    assert len(coze.asked) == 1
+    assert len(coze.requests) == 1
 
 
 def test_a_coze_that_is_not_there_is_an_error_of_http(ledger: Ledger) -> None:
@@ -271,7 +271,7 @@ def test_the_same_key_runs_once(coze: SimulatedCoze, proxy: Proxy) -> None:
         assert id_in(told) in answer.read().decode()
         assert answer.headers["location"] == f"/coze/workflows/w/history/{id_in(told)}"
     assert proxy.told("other", headers=headers)[-1] == "[DONE]"
-    assert len(coze.asked) == 2
+    assert len(coze.requests) == 2
     assert proxy.record("w", id_in(told))["execute_status"] == "success"
 
 
@@ -356,7 +356,7 @@ def test_bad_words_are_refused_and_nothing_is_asked(
     """4xx, no record, no request to Coze."""
     answer = httpx.post(proxy.base_url + PATH, json=body, verify=False)
     assert answer.status_code == 422
-    assert coze.asked == []
+    assert coze.requests == []
     assert ledger.apps() == []
 
 
@@ -364,7 +364,7 @@ def test_without_a_key_nothing_is_run(coze: SimulatedCoze, ledger: Ledger) -> No
     """The gate stands before it."""
     with serve(make_app(ledger, coze.base_url, options=ApiOptions())) as proxy:
         assert httpx.post(proxy.base_url + PATH, json={"workflow_id": "w"}, verify=False).status_code == 401
-    assert coze.asked == []
+    assert coze.requests == []
 
 
 def test_the_token_is_in_no_log_and_no_answer(ledger: Ledger) -> None:

@@ -30,7 +30,7 @@ from flowledger.errors import (
     SourceGarbledError,
     SourceUnreachableError,
 )
-from flowledger_simulator.dataset import StoredContent
+from flowledger_simulator.datasets import StoredContent
 
 CONSOLE_APPS = "/console/api/apps/"
 

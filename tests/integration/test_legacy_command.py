@@ -205,7 +205,7 @@ def test_a_status_the_server_refuses_is_filtered_here(
     said = fetch("--status", "partial-succeeded", *ALL_AS_JSON)
     assert said.status == 0
     assert [row["workflow_run"]["status"] for row in written("all.json")] == ["partial-succeeded"]
-    sent = [request.query for request in list(old_server.requests.kept)]
+    sent = [request.query for request in list(old_server.requests.recent)]
     assert not any("partial-succeeded" in str(query) for query in sent)
 
 

@@ -32,7 +32,7 @@ from flowledger.domain.windows import zone
 from flowledger.flows.profiles import SERVER_SETTINGS
 from flowledger.services.catch_up import Cadence, Due, due_between
 from flowledger_simulator import SimulatedApp, SimulatedRun, SimulatedServer, World, credentials
-from flowledger_simulator.dataset import operator
+from flowledger_simulator.world import operator
 from postgresql_server import (  # type: ignore[import-not-found]  # beside conftest.py, in no folder of modules
     HASTY,
     HERE,

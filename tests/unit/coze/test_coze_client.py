@@ -19,7 +19,7 @@ from flowledger.errors import (
     SourceRefusedError,
     SourceUnreachableError,
 )
-from flowledger_simulator.coze import (
+from flowledger_simulator.coze_server import (
     GOOD,
     TOKEN,
     Act,
@@ -79,7 +79,7 @@ def test_all_events_come_however_they_are_cut(coze: SimulatedCoze, piece_bytes: 
 def test_coze_is_asked_as_it_documents(coze: SimulatedCoze) -> None:
     """The user goes as ext, the token only in its header, and nothing else is told."""
     told_by(run_of(coze))
-    asked = coze.asked[0]
+    asked = coze.requests[0]
     assert asked.body == {
         "workflow_id": "w",
         "parameters": {"city": "Київ"},
@@ -154,7 +154,7 @@ def test_events_before_a_cut_are_given_and_then_the_cut(coze: SimulatedCoze) -> 
     with pytest.raises(SourceUnreachableError, match="broke"):
         tell_all(run, found)
     assert len(found) == 2
-    assert len(coze.asked) == 1, "it must not be run again"
+    assert len(coze.requests) == 1, "it must not be run again"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from flowledger.domain.coze_streams import CozeEvent, Ending, Transcript
 from flowledger.domain.record_checks import RecordLimits, check_json
-from flowledger_simulator.coze import (
+from flowledger_simulator.coze_server import (
     DEBUG_URL,
     TOKENS,
-    Told,
+    StreamEvent,
     done,
     end_node,
     failed,
@@ -22,7 +22,7 @@ from flowledger_simulator.coze import (
 )
 
 
-def told(*steps: Told, most_bytes: int = 10_000) -> Transcript:
+def told(*steps: StreamEvent, most_bytes: int = 10_000) -> Transcript:
     """Fold a script, numbered from 0 on."""
     transcript = Transcript(most_bytes)
     for number, step in enumerate(steps):
@@ -144,5 +144,5 @@ def test_whatever_comes_can_be_recorded(events: list[CozeEvent], most_bytes: int
 @pytest.mark.parametrize("code", [None, True, 1.5, {}, []])
 def test_a_code_that_is_none_becomes_a_word(code: object) -> None:
     """error_code is a number or a text, whatever Coze sends."""
-    ending = told(Told("Error", {"error_code": code})).ending
+    ending = told(StreamEvent("Error", {"error_code": code})).ending
     assert ending == Ending("failed", "error", "Coze gave no reason")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowledger_simulator import Options, Recipe, Release, World, credentials, make_world
-from flowledger_simulator.app import respond
-from flowledger_simulator.exchange import Request, Response
+from flowledger_simulator.http_messages import Request, Response
+from flowledger_simulator.server import respond
 from flowledger_simulator.site import Site
 
 KEY = {"authorization": f"Bearer {credentials.API_TOKEN}"}

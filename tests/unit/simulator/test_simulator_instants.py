@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flowledger_simulator.log_query import parse_instant
+from flowledger_simulator.log_list import parse_instant
 
 MOMENT = datetime(2026, 11, 21, 10, 54, 19, tzinfo=UTC).timestamp()
 DAY = datetime(2026, 11, 21, tzinfo=UTC).timestamp()

@@ -8,8 +8,8 @@ import pytest
 from simulated_site import ADMIN, RUNS, ask, make_site, post
 
 from flowledger_simulator import Options, credentials
-from flowledger_simulator.app import respond
-from flowledger_simulator.exchange import Request, Response
+from flowledger_simulator.http_messages import Request, Response
+from flowledger_simulator.server import respond
 from flowledger_simulator.site import Site
 
 LOGIN = "/console/api/login"

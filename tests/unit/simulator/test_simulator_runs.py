@@ -9,7 +9,7 @@ import pytest
 from simulated_site import ADMIN, KEY, RUNS, ask, ask_console, ask_logs, make_site
 
 from flowledger_simulator import Options, Recipe, Release, SimulatedRun, World, make_world
-from flowledger_simulator.rows import node_rows
+from flowledger_simulator.payloads import node_rows
 
 MIX = dict.fromkeys(("succeeded", "failed", "partial-succeeded", "stopped", "running", "paused"), 1.0)
 

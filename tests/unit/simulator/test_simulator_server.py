@@ -25,7 +25,7 @@ from flowledger_simulator import (
     parse_faults,
     serve,
 )
-from flowledger_simulator.exchange import Request
+from flowledger_simulator.http_messages import Request
 
 LOGS = "/v1/workflows/logs"
 NOW = 1_795_000_000.0
@@ -219,7 +219,7 @@ def test_requests_are_remembered(world: World) -> None:
     with serve(world) as server:
         get(server, limit="3")
         get(server, "/v1/info")
-        first = server.requests.kept[0]
+        first = server.requests.recent[0]
         assert (first.path, first.query) == (LOGS, {"limit": "3"})
         assert (server.requests.count("/v1/"), server.requests.count(ending="/info")) == (2, 1)
         server.requests.clear()

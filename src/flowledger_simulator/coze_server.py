@@ -19,15 +19,15 @@ DEBUG_URL = "https://www.coze.example/work_flow?execute_id=1"
 
 
 class Act(Enum):
-    """What is no event: nothing until the client leaves, or the connection cut without an end."""
+    """A step that is no event: silence until the client leaves, or a connection cut without an end."""
 
     SILENCE = "silence"
     CUT = "cut"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One event; its number in the stream is given when it is sent."""
+class StreamEvent:
+    """One server-sent event; it is numbered when it is sent."""
 
     event: str
     data: Any
@@ -40,13 +40,13 @@ class Pause:
     seconds: float
 
 
-Step = Told | Pause | Act | bytes
+Step = StreamEvent | Pause | Act | bytes
 """``bytes`` go out as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One way to answer; what it sends goes in pieces of ``piece_bytes``, 0 for each step in one."""
+    """One way to respond; each step goes out in pieces of ``piece_bytes``, 0 for whole."""
 
     steps: Sequence[Step] = ()
     status: int = 200
@@ -58,8 +58,8 @@ class Script:
 
 def message(
     content: str, *, title: str = "Output", number: int = 0, is_last: bool = False, **more: Any
-) -> Told:
-    """Make a piece of what a node says."""
+) -> StreamEvent:
+    """Return the event of one piece of a node's output."""
     data = {
         "content": content,
         "content_type": "text",
@@ -68,11 +68,11 @@ def message(
         "node_is_finish": is_last,
         **more,
     }
-    return Told("Message", data)
+    return StreamEvent("Message", data)
 
 
-def spoken(text: str, *, title: str = "Output", pieces: int = 3) -> list[Told]:
-    """Make what a node says, cut into pieces."""
+def spoken(text: str, *, title: str = "Output", pieces: int = 3) -> list[StreamEvent]:
+    """Return the events of a node's output, cut into pieces."""
     size = max(1, -(-len(text) // pieces))
     cut = [text[at : at + size] for at in range(0, len(text), size)]
     return [
@@ -81,53 +81,53 @@ def spoken(text: str, *, title: str = "Output", pieces: int = 3) -> list[Told]:
     ]
 
 
-def end_node(output: str) -> Told:
-    """Make the message of the end node, which tells the tokens."""
+def end_node(output: str) -> StreamEvent:
+    """Return the message of the end node, which has the token usage."""
     content = json.dumps({"output": output}, ensure_ascii=False)
     return message(content, title="End", is_last=True, usage=TOKENS)
 
 
-def done() -> Told:
-    """Make the last event of a run that went well."""
-    return Told("Done", {"debug_url": DEBUG_URL})
+def done() -> StreamEvent:
+    """Return the last event of a run that went well."""
+    return StreamEvent("Done", {"debug_url": DEBUG_URL})
 
 
-def failed(code: int = 4000, text: str = "Request parameter error") -> Told:
-    """Make the event of a run that fails."""
-    return Told("Error", {"error_code": code, "error_message": text})
+def failed(code: int = 4000, text: str = "Request parameter error") -> StreamEvent:
+    """Return the event of a run that fails."""
+    return StreamEvent("Error", {"error_code": code, "error_message": text})
 
 
-def interrupted(event_id: str = "7404830425073352713/2769808280134765896") -> Told:
-    """Make the event of a run that waits for an answer."""
-    asked = {"data": "", "event_id": event_id, "type": 2}
-    return Told("Interrupt", {"interrupt_data": asked, "node_title": "Question"})
+def interrupted(event_id: str = "7404830425073352713/2769808280134765896") -> StreamEvent:
+    """Return the event of a run that waits for an answer."""
+    question = {"data": "", "event_id": event_id, "type": 2}
+    return StreamEvent("Interrupt", {"interrupt_data": question, "node_title": "Question"})
 
 
-def ping() -> Told:
-    """Make a sign of life."""
-    return Told("PING", {})
+def ping() -> StreamEvent:
+    """Return the event that keeps a connection open."""
+    return StreamEvent("PING", {})
 
 
 def refused(code: int, text: str, status: int = 200) -> Script:
-    """Answer with an error in place of events, as Coze does with status 200 too."""
+    """Return an error instead of events, which Coze sends with status 200 as well."""
     body = json.dumps({"code": code, "msg": text, "detail": {"logid": "simulated"}}).encode()
     return Script((body,), status, "application/json")
 
 
 GOOD = Script((*spoken("Why did the ruler go to the cinema?"), ping(), end_node("It was long."), done()))
-"""What every workflow does that has no script of its own."""
+"""The script of every workflow that has none of its own."""
 
 
 HOST = "127.0.0.1"
 PATH = "/v1/workflow/stream_run"
 TOKEN = "pat_simulated"  # noqa: S105  it opens only this
 LONGEST_S = 30.0
-"""No silence lasts longer, so that no test hangs."""
+"""The longest silence, so that no test hangs."""
 
 
 @dataclass(frozen=True, slots=True)
-class AskedRun:
-    """One request as it came: its body, its headers, and from which port."""
+class RunRequest:
+    """One request as it came: its body and its headers."""
 
     body: Mapping[str, Any]
     headers: Mapping[str, str]
@@ -135,12 +135,12 @@ class AskedRun:
 
 @dataclass(slots=True)
 class SimulatedCoze:
-    """A running server: where it is, what it was asked, and which workflows' clients left before the end."""
+    """A running server: its address, its requests, and the workflows whose clients left before the end."""
 
     base_url: str
     scripts: dict[str, Script] = field(default_factory=dict)
     token: str = TOKEN
-    asked: list[AskedRun] = field(default_factory=list)
+    requests: list[RunRequest] = field(default_factory=list)
     left: "SimpleQueue[str]" = field(default_factory=SimpleQueue)
     most_at_once: int = 0
     stopping: Event = field(default_factory=Event)
@@ -149,7 +149,7 @@ class SimulatedCoze:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count those that are answered at once."""
+        """Count the requests that are served at once."""
         with self._lock:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -160,7 +160,7 @@ class SimulatedCoze:
                 self._at_once -= 1
 
     def script_of(self, path: str, headers: Mapping[str, str], workflow_id: str) -> Script:
-        """Choose the answer to a request."""
+        """Return the script that a request gets."""
         if path != PATH:
             return refused(4200, "no such path", status=404)
         if headers.get("Authorization") != f"Bearer {self.token}":
@@ -200,10 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Answer by the workflow's script."""
+        """Play the workflow's script."""
         coze = self.server.coze
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        coze.asked.append(AskedRun(body, dict(self.headers)))
+        coze.requests.append(RunRequest(body, dict(self.headers)))
         workflow_id = str(body.get("workflow_id"))
         script = coze.script_of(self.path, dict(self.headers), workflow_id)
         self.close_connection = True
@@ -214,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
             coze.left.put(workflow_id)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing: tests read standard error."""
 
     def _play(self, script: Script) -> None:
         self._wait(script.wait_before_answer_s)
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._wait(step.seconds)
             else:
                 self._send(_bytes_of(step, number), script.piece_bytes)
-                number += isinstance(step, Told)
+                number += isinstance(step, StreamEvent)
         self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, content: bytes, piece_bytes: int) -> None:
@@ -261,6 +261,6 @@ class _ClientLeft(Exception):
 def _bytes_of(step: Step, number: int) -> bytes:
     if isinstance(step, bytes):
         return step
-    assert isinstance(step, Told)
+    assert isinstance(step, StreamEvent)
     data = json.dumps(step.data, ensure_ascii=False)
     return f"id: {number}\nevent: {step.event}\ndata: {data}\n\n".encode()

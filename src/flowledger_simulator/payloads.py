@@ -26,7 +26,7 @@ UNKNOWN_SERVICE_RUN: Json = dict.fromkeys(
         "elapsed_time",
     )
 )
-"""What 1.9.1 and 1.12.1 say about a run they do not know (docs/dify-api.md "Run detail")."""
+"""The body of 1.9.1 and 1.12.1 for an unknown run (docs/dify-api.md "Run detail")."""
 
 UNKNOWN_CONSOLE_RUN: Json = dict.fromkeys(
     (
@@ -48,11 +48,11 @@ UNKNOWN_CONSOLE_RUN: Json = dict.fromkeys(
         "exceptions_count",
     )
 )
-"""What the console says about a run it does not know, in every release."""
+"""The console's body for an unknown run, in every release."""
 
 
 def author_fields(author: EndUser | Account) -> Json:
-    """Write who ran it, as three fields."""
+    """Return the three fields that name who ran it."""
     if isinstance(author, Account):
         account: Any = {"id": author.id, "name": author.name, "email": author.email}
         return {"created_by_role": "account", "created_by_account": account, "created_by_end_user": None}
@@ -66,7 +66,7 @@ def author_fields(author: EndUser | Account) -> Json:
 
 
 def log_row(run: SimulatedRun, release: Release, order: Order, *, detailed: bool = False) -> Json:
-    """Write a row of the log list; ``detailed`` is the console's ``detail=true``."""
+    """Return a row of the log list; ``detailed`` is the console's ``detail=true``."""
     row: Json = {"id": run.log_id, "workflow_run": None if run.gone else _run_of_log_row(run, release)}
     if release.shows_trigger:
         row["details"] = {"trigger_metadata": {}} if detailed else None
@@ -93,7 +93,7 @@ def _run_of_log_row(run: SimulatedRun, release: Release) -> Json:
 
 
 def service_run(run: SimulatedRun, release: Release) -> Json:
-    """Write the service API's run detail; ``inputs`` is a JSON text, ``outputs`` one until 1.12.x."""
+    """Return the service API's run detail; ``inputs`` is a JSON text, ``outputs`` one until 1.12.x."""
     outputs = run.content.outputs(run)
     return {
         "id": run.id,
@@ -115,7 +115,7 @@ def _as_text(outputs: Json | None) -> str | None:
 
 
 def console_run(run: SimulatedRun) -> Json:
-    """Write the console's run detail, with a canvas of the nodes that ran."""
+    """Return the console's run detail, with a canvas of the nodes that ran."""
     return {
         "id": run.id,
         "version": run.version,
@@ -147,7 +147,7 @@ def _graph(run: SimulatedRun) -> Json:
 
 
 def cursor_row(run: SimulatedRun) -> Json:
-    """Write a row of the console's ``workflow-runs``."""
+    """Return a row of the console's ``workflow-runs``."""
     return {
         "id": run.id,
         "version": run.version,
@@ -164,7 +164,7 @@ def cursor_row(run: SimulatedRun) -> Json:
 
 
 def node_rows(run: SimulatedRun, release: Release) -> list[Json]:
-    """Write the node executions; their ``index`` is always 1 before nodes were counted."""
+    """Return the node executions; their ``index`` is always 1 before nodes were counted."""
     nodes = run.content.nodes(run)
     return list(nodes) if release.counts_nodes else [{**node, "index": 1} for node in nodes]
 
@@ -174,7 +174,7 @@ _LOOK: Json = {"chat_color_theme": None, "chat_color_theme_inverted": False}
 
 
 def app_row(app: SimulatedApp, release: Release) -> Json:
-    """Write a row of the console's app list."""
+    """Return a row of the console's app list."""
     row: Json = {
         "id": app.id,
         "name": app.name,
@@ -196,7 +196,7 @@ def app_row(app: SimulatedApp, release: Release) -> Json:
 
 
 def app_detail(app: SimulatedApp) -> Json:
-    """Write the console's app detail."""
+    """Return the console's app detail."""
     return {
         "id": app.id,
         "name": app.name,
@@ -253,7 +253,7 @@ def _console_site(app: SimulatedApp) -> Json:
 
 
 def site_of(app: SimulatedApp) -> Json:
-    """Write ``/v1/site``."""
+    """Return ``/v1/site``."""
     return {
         "title": app.name,
         **_LOOK,
@@ -270,7 +270,7 @@ def site_of(app: SimulatedApp) -> Json:
 
 
 def info_of(app: SimulatedApp) -> Json:
-    """Write ``/v1/info``."""
+    """Return ``/v1/info``."""
     return {
         "name": app.name,
         "description": app.description,
@@ -281,7 +281,7 @@ def info_of(app: SimulatedApp) -> Json:
 
 
 def parameters_of(app: SimulatedApp) -> Json:
-    """Write ``/v1/parameters``; a workflow takes a query, a chatflow a language."""
+    """Return ``/v1/parameters``; a workflow takes a query, a chatflow a language."""
     off: Json = {"enabled": False}
     return {
         "opening_statement": "",

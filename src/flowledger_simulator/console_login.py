@@ -9,9 +9,15 @@ from email.utils import formatdate
 from typing import Any
 
 from flowledger_simulator import credentials
-from flowledger_simulator.exchange import AnsweredError, Header, Request, Response, answer, refuse
-from flowledger_simulator.sessions import REFRESH_LIFETIME_S, BadTokenError, TokenSet
-from flowledger_simulator.site import Site
+from flowledger_simulator.http_messages import (
+    Header,
+    RefusedError,
+    Request,
+    Response,
+    error_response,
+    json_response,
+)
+from flowledger_simulator.site import REFRESH_LIFETIME_S, BadTokenError, Site, TokenSet
 
 _EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+\.[\w-]+")
 _NOT_JSON = "Did not attempt to load JSON data because the request Content-Type was not 'application/json'."
@@ -22,22 +28,23 @@ def log_in(site: Site, request: Request) -> Response:
     """POST /console/api/login, in the form of the release."""
     form = _read_json(request)
     email, password = str(form.get("email", "")), str(form.get("password", ""))
+    # The server decodes before it checks, so a plain password is refused without counting as a try.
     if site.release.wants_base64_password:
         password = _decode(password)
     if not _EMAIL.fullmatch(email):
-        return refuse(400, "invalid_param", f"{email} is not a valid email.")
+        return error_response(400, "invalid_param", f"{email} is not a valid email.")
     if site.sessions.locked(email):
         return locked_out()
     tokens = site.sessions.log_in(email, password)
     if tokens is None:
-        return refuse(401, "authentication_failed", "Invalid email or password.")
-    return _hand_out(site, tokens, ("access", "refresh", "csrf"))
+        return error_response(401, "authentication_failed", "Invalid email or password.")
+    return _token_response(site, tokens, ("access", "refresh", "csrf"))
 
 
 def locked_out() -> Response:
-    """Write the answer to a locked account; there is no Retry-After."""
+    """Return the answer to a locked account; there is no Retry-After."""
     message = "Too many incorrect password attempts. Please try again later."
-    return refuse(429, "email_code_login_limit", message)
+    return error_response(429, "email_code_login_limit", message)
 
 
 def refresh(site: Site, request: Request) -> Response:
@@ -45,31 +52,31 @@ def refresh(site: Site, request: Request) -> Response:
     if not site.release.logs_in_by_cookie:
         tokens = site.sessions.refresh(str(_read_json(request).get("refresh_token", "")))
         if tokens is None:
-            return answer({"result": "fail", "data": "Invalid refresh token"}, 401)
-        return _hand_out(site, tokens, ())
+            return json_response({"result": "fail", "data": "Invalid refresh token"}, 401)
+        return _token_response(site, tokens, ())
     offered = request.cookie(_cookie_name(site, "refresh_token"))
     if not offered:
-        return answer({"result": "fail", "message": "No refresh token provided"}, 401)
+        return json_response({"result": "fail", "message": "No refresh token provided"}, 401)
     tokens = site.sessions.refresh(offered)
-    return refresh_refused() if tokens is None else _hand_out(site, tokens, ("csrf", "access", "refresh"))
+    return used_up_token() if tokens is None else _token_response(site, tokens, ("csrf", "access", "refresh"))
 
 
-def refresh_refused() -> Response:
-    """Write the answer to a refresh token that is unknown or used up."""
-    return answer({"result": "fail", "message": "Invalid refresh token"}, 401)
+def used_up_token() -> Response:
+    """Return the answer to a refresh token that is unknown or used up."""
+    return json_response({"result": "fail", "message": "Invalid refresh token"}, 401)
 
 
 def log_out(site: Site, request: Request) -> Response:
     """POST (up to 1.9.1 GET) /console/api/logout: cookies are emptied, access tokens stay valid."""
     if not site.release.logs_in_by_cookie:
-        return answer({"result": "success"})
+        return json_response({"result": "success"})
     site.sessions.log_out(request.cookie(_cookie_name(site, "refresh_token")))
     cookies = [_write_cookie(site, name, "", None) for name in ("access", "refresh", "csrf")]
-    return answer({"result": "success"}).with_headers(*cookies, ("vary", "Cookie"))
+    return json_response({"result": "success"}).with_headers(*cookies, ("vary", "Cookie"))
 
 
 def check_access(site: Site, request: Request) -> None:
-    """Let a console request pass.
+    """Check a console request's admin key, or its access and CSRF tokens.
 
     :raises AnsweredError: with the 401 that says what is missing.
     """
@@ -92,21 +99,21 @@ def check_access(site: Site, request: Request) -> None:
 
 
 def token_expired() -> Response:
-    """Write the answer to an access token whose time is over."""
-    return refuse(401, "unauthorized", "Token has expired.")
+    """Return the answer to an access token whose time is over."""
+    return error_response(401, "unauthorized", "Token has expired.")
 
 
-def _denied(message: str) -> AnsweredError:
-    return AnsweredError(refuse(401, "unauthorized", message))
+def _denied(message: str) -> RefusedError:
+    return RefusedError(error_response(401, "unauthorized", message))
 
 
 def _read_json(request: Request) -> dict[str, Any]:
     if not request.headers.get("content-type", "").startswith("application/json"):
-        raise AnsweredError(refuse(415, "unsupported_media_type", _NOT_JSON))
+        raise RefusedError(error_response(415, "unsupported_media_type", _NOT_JSON))
     try:
         form = json.loads(request.body)
     except ValueError as error:
-        raise AnsweredError(refuse(400, "bad_request", _UNREADABLE)) from error
+        raise RefusedError(error_response(400, "bad_request", _UNREADABLE)) from error
     return form if isinstance(form, dict) else {}
 
 
@@ -114,19 +121,19 @@ def _decode(password: str) -> str:
     try:
         return b64decode(password, validate=True).decode("utf-8")
     except (NotBase64Error, ValueError) as error:
-        refusal = refuse(401, "authentication_failed", "Invalid encrypted data")
-        raise AnsweredError(refusal) from error
+        refusal = error_response(401, "authentication_failed", "Invalid encrypted data")
+        raise RefusedError(refusal) from error
 
 
-def _hand_out(site: Site, tokens: TokenSet, order: tuple[str, ...]) -> Response:
+def _token_response(site: Site, tokens: TokenSet, order: tuple[str, ...]) -> Response:
     if not site.release.logs_in_by_cookie:
-        given = {"access_token": tokens.access, "refresh_token": tokens.refresh}
-        return answer({"result": "success", "data": given})
+        data = {"access_token": tokens.access, "refresh_token": tokens.refresh}
+        return json_response({"result": "success", "data": data})
     values = {"access": tokens.access, "refresh": tokens.refresh, "csrf": tokens.csrf}
     ages = {"refresh": REFRESH_LIFETIME_S}
     lifetime = site.options.token_lifetime_s
     cookies = [_write_cookie(site, name, values[name], ages.get(name, lifetime)) for name in order]
-    return answer({"result": "success"}).with_headers(*cookies)
+    return json_response({"result": "success"}).with_headers(*cookies)
 
 
 def _cookie_name(site: Site, name: str) -> str:
@@ -134,7 +141,7 @@ def _cookie_name(site: Site, name: str) -> str:
 
 
 def _write_cookie(site: Site, name: str, value: str, max_age_s: int | None) -> Header:
-    """Write a Set-Cookie header; without an age it deletes the cookie."""
+    """Return a Set-Cookie header; without an age it deletes the cookie."""
     expires = 0 if max_age_s is None else site.options.clock() + max_age_s
     parts = [
         f"{_cookie_name(site, name + '_token')}={value}",
@@ -153,4 +160,4 @@ HANDLERS: dict[str, Callable[[Site, Request], Response]] = {
     "/console/api/refresh-token": refresh,
     "/console/api/logout": log_out,
 }
-"""Every path of the login, all of them POST (logout GET up to 1.9.1)."""
+"""Every path of the log-in, all of them POST (logout is GET up to 1.9.1)."""

@@ -1,9 +1,14 @@
-"""Runs generated from a seed, with the ties and oddities of real ones (docs/dify-api.md "The log list")."""
+"""Worlds loaded from a JSON data set, or generated from a seed with the ties and oddities of real ones.
 
+The oddities are those of docs/dify-api.md "The log list".
+"""
+
+import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -11,8 +16,88 @@ from uuid import UUID
 from flowledger.errors import UsageError
 from flowledger_simulator import content, credentials
 from flowledger_simulator.content import MadeContent, Shape, steps_of
-from flowledger_simulator.dataset import operator
-from flowledger_simulator.world import Account, EndUser, SimulatedApp, SimulatedRun, World
+from flowledger_simulator.world import Account, EndUser, Json, SimulatedApp, SimulatedRun, World, operator
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A run's inputs, outputs and node executions as a data set has them."""
+
+    stored_inputs: Json
+    stored_outputs: Json | None
+    stored_nodes: Sequence[Json] = ()
+
+    def inputs(self, run: SimulatedRun) -> Json:  # noqa: ARG002  # stored, so the run does not matter
+        """Return the stored inputs."""
+        return self.stored_inputs
+
+    def outputs(self, run: SimulatedRun) -> Json | None:  # noqa: ARG002
+        """Return the stored outputs; null stays None."""
+        return self.stored_outputs
+
+    def nodes(self, run: SimulatedRun) -> Sequence[Json]:  # noqa: ARG002
+        """Return the stored node executions."""
+        return self.stored_nodes
+
+
+def load_dataset(path: Path, *, seed: int = 0) -> World:
+    """Read a data set; its app answers to the default credentials.
+
+    Every row is listed by every release, also a running one, at its own ``created_at``.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON data set ({error})") from error
+    if not isinstance(data, dict) or not {"app", "logs", "details", "nodes"} <= data.keys():
+        raise UsageError(f"{path} is no data set: it must be an object with app, logs, details and nodes")
+    app = SimulatedApp(id=data["app"]["id"], name=data["app"]["name"], mode=data["app"]["mode"])
+    runs = [_read_run(app, row, data["details"], data["nodes"]) for row in data["logs"]]
+    people = {run.author.email: run.author for run in runs if isinstance(run.author, Account)}
+    world = World([app], [operator(), *people.values()], seed=seed)
+    world.add(runs)
+    return world
+
+
+def _read_run(
+    app: SimulatedApp, row: Json, details: Mapping[str, Json], nodes: Mapping[str, Any]
+) -> SimulatedRun:
+    inner: Json = row["workflow_run"] or {"id": row["id"], "created_at": row["created_at"], "status": ""}
+    detail = details.get(inner["id"], {})
+    return SimulatedRun(
+        id=inner["id"],
+        log_id=row["id"],
+        app_id=app.id,
+        workflow_id=detail.get("workflow_id", app.id),
+        listed_at=row["created_at"],
+        listed_at_end=row["created_at"],
+        started_us=inner["created_at"] * 1_000_000,
+        content=StoredContent(detail.get("inputs", {}), detail.get("outputs"), nodes.get(inner["id"], ())),
+        author=_read_author(row),
+        created_from=row["created_from"],
+        gone=row["workflow_run"] is None,
+        **{name: inner[name] for name in _SAME_FIELDS if name in inner},
+    )
+
+
+_SAME_FIELDS = (
+    "status",
+    "error",
+    "elapsed_time",
+    "total_tokens",
+    "total_steps",
+    "finished_at",
+    "exceptions_count",
+    "version",
+    "triggered_from",
+)
+
+
+def _read_author(row: Json) -> EndUser | Account:
+    if row["created_by_account"] is not None:
+        return Account(**row["created_by_account"])
+    return EndUser(**row["created_by_end_user"])
+
 
 DEFAULT_END = datetime(2026, 11, 21, tzinfo=UTC)
 DEFAULT_MIX: Mapping[str, float] = MappingProxyType(
@@ -28,12 +113,12 @@ DEFAULT_MIX: Mapping[str, float] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a made-up world is like; the same recipe gives the same world, wherever and whenever.
+    """The parameters of a generated world; the same recipe gives the same world on any machine.
 
     ``ties`` is the share of runs listed in the same second as another one; ``busiest_second`` is the size of
     the largest such group; ``orphans`` is the share of log rows whose run is gone; ``chat_runs`` adds a
     chatflow app with so many runs.  The log rows lie in [start, end], aware; ``start`` is a day before the
-    end where it is not given.
+    end when it is None.
     """
 
     seed: int = 1
@@ -50,13 +135,13 @@ class Recipe:
     chat_runs: int = 0
 
     def seconds(self) -> tuple[int, int]:
-        """Give the first and last second since 1970."""
+        """Return the first and last second since 1970."""
         start = self.start or self.end - timedelta(days=1)
         return int(start.timestamp()), int(self.end.timestamp())
 
 
 def make_world(recipe: Recipe | None = None) -> World:
-    """Make up a world: a workflow app, and a chatflow app where the recipe wants its runs.
+    """Generate a world: a workflow app, and a chatflow app when the recipe has runs for it.
 
     :raises UsageError: when the interval has too few seconds for so many runs.
     """
@@ -66,20 +151,20 @@ def make_world(recipe: Recipe | None = None) -> World:
         credentials.CHATFLOW_APP_ID, "客服对话（模拟）", "advanced-chat", credentials.CHATFLOW_API_TOKEN
     )
     world = World([workflow, chat] if recipe.chat_runs else [workflow], [operator()], seed=recipe.seed)
-    maker = _Maker(recipe)
-    world.add(maker.make_many(workflow, recipe.runs))
-    world.add(maker.make_many(chat, recipe.chat_runs))
-    world.spare = maker.make_spare
+    generator = _Generator(recipe)
+    world.add(generator.make_many(workflow, recipe.runs))
+    world.add(generator.make_many(chat, recipe.chat_runs))
+    world.make_run = generator.make_one
     return world
 
 
 def spread(recipe: Recipe, runs: int, rng: random.Random) -> list[int]:
-    """Give the second of every run, ties as the recipe wants them, oldest first.
+    """Return the second of every run, with the recipe's ties, oldest first.
 
     :raises UsageError: when there are too few seconds.
     """
     first, last = recipe.seconds()
-    groups = _group(int(runs * recipe.ties), recipe.busiest_second, rng)
+    groups = _tie_sizes(int(runs * recipe.ties), recipe.busiest_second, rng)
     sizes = groups + [1] * (runs - sum(groups))
     if len(sizes) > last - first + 1:
         raise UsageError(f"{runs} runs need {len(sizes)} seconds: give an earlier start, or more ties")
@@ -88,18 +173,18 @@ def spread(recipe: Recipe, runs: int, rng: random.Random) -> list[int]:
     return [second for second, size in zip(seconds, sizes, strict=True) for _ in range(size)]
 
 
-def _group(tied: int, busiest: int, rng: random.Random) -> list[int]:
+def _tie_sizes(tied: int, busiest: int, rng: random.Random) -> list[int]:
     """Split so many runs into groups of 2 and more, one of them the busiest second."""
     groups: list[int] = []
     while tied > 1:
-        wanted = busiest if not groups else rng.randint(2, max(2, busiest // 4))
-        size = min(wanted, tied)
+        size_limit = busiest if not groups else rng.randint(2, max(2, busiest // 4))
+        size = min(size_limit, tied)
         groups.append(size)
         tied -= size
     return groups
 
 
-class _Maker:
+class _Generator:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.rng = random.Random(recipe.seed)
@@ -120,11 +205,11 @@ class _Maker:
             made.append(self._make(app, second, started_us, gone=gone))
         return made
 
-    def make_spare(self, app: SimulatedApp, second: int) -> SimulatedRun:
+    def make_one(self, app: SimulatedApp, second: int) -> SimulatedRun:
         return self._make(app, second, self._start(second, set()))
 
     def _start(self, second: int, used: set[int]) -> int:
-        """Give a microsecond nobody used that rounds to the second (the log row's time is rounded)."""
+        """Return an unused microsecond that rounds to the second, as the log row's time does."""
         while True:
             started_us = second * 1_000_000 + self.rng.randrange(-500_000, 500_000)
             if started_us not in used:
@@ -156,10 +241,11 @@ class _Maker:
         )
 
     def _counts(self, status: str) -> dict[str, Any]:
-        """Give tokens, steps, exceptions and the error; now and then a row without counts, as in old data."""
+        """Return tokens, steps, exceptions and error; a few rows have no counts, as in old data."""
         error = self.rng.choice(content.ERRORS) if status == "failed" else None
         if status == "stopped":
             error = "Aborted: User requested stop"
+        # Rows from before 0.14 have no counts; two in a thousand keep readers honest.
         if self.rng.random() < 0.002:
             return {"total_steps": None, "exceptions_count": None, "error": error}
         return {

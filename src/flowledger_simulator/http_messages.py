@@ -17,7 +17,7 @@ CHALLENGE: Header = ("www-authenticate", 'Bearer realm="api"')
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; header names are lower case, a parameter given twice counts once, as it came first."""
+    """One request; header names are lower case, and of a repeated parameter the first value counts."""
 
     method: str
     path: str
@@ -26,7 +26,7 @@ class Request:
     body: bytes = b""
 
     def cookie(self, name: str) -> str:
-        """Give a cookie's value, empty where it was not sent."""
+        """Return a cookie's value, empty where it was not sent."""
         for pair in self.headers.get("cookie", "").split(";"):
             key, _, value = pair.strip().partition("=")
             if key == name:
@@ -34,26 +34,26 @@ class Request:
         return ""
 
     def bearer(self) -> str:
-        """Give the bearer token, empty where there is none."""
+        """Return the bearer token, empty where there is none."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer."""
+    """One response."""
 
     status: int
     body: bytes
     headers: tuple[Header, ...] = (("content-type", "application/json"),)
 
     def with_headers(self, *headers: Header) -> "Response":
-        """Add headers."""
+        """Return the response with more headers."""
         return replace(self, headers=(*self.headers, *headers))
 
 
-class AnsweredError(Exception):
-    """Ends the handling of a request with an answer."""
+class RefusedError(Exception):
+    """Ends the handling of a request with an error response."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status)
@@ -68,33 +68,33 @@ def parse_query(raw: bytes) -> dict[str, str]:
     return {name: values[0] for name, values in parsed.items()}
 
 
-def answer(value: Any, status: int = 200) -> Response:
-    """Write JSON as the server does: ASCII-escaped, compact, "/" as "\\/", with a final newline."""
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return JSON as the server does: ASCII-escaped, compact, "/" as "\\/", with a final newline."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return Response(status, text.replace("/", "\\/").encode("ascii") + b"\n")
 
 
-def refuse(status: int, code: str, message: str) -> Response:
-    """Write an error as ``{"code", "message", "status"}``; a 401 names its challenge."""
-    response = answer({"code": code, "message": message, "status": status}, status)
+def error_response(status: int, code: str, message: str) -> Response:
+    """Return an error as ``{"code", "message", "status"}``; a 401 names its challenge."""
+    response = json_response({"code": code, "message": message, "status": status}, status)
     return response.with_headers(CHALLENGE) if status == 401 else response
 
 
-def refuse_payload(errors: dict[str, str]) -> Response:
-    """Write a parameter error as releases up to 1.10.1 do, without code and status."""
-    return answer({"errors": errors, "message": "Input payload validation failed"}, 400)
+def old_parameter_error(errors: dict[str, str]) -> Response:
+    """Return a parameter error as releases up to 1.10.1 do, without code and status."""
+    return json_response({"errors": errors, "message": "Input payload validation failed"}, 400)
 
 
-def no_such_page() -> Response:
-    """Write the router's own 404, which is HTML."""
+def page_not_found() -> Response:
+    """Return the router's own 404, which is HTML."""
     return Response(404, _NOT_FOUND_PAGE, (("content-type", "text/html; charset=utf-8"),))
 
 
-def no_such_method() -> Response:
-    """Write the 405."""
-    return refuse(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+def method_not_allowed() -> Response:
+    """Return the 405."""
+    return error_response(405, "method_not_allowed", "The method is not allowed for the requested URL.")
 
 
-def break_down() -> Response:
-    """Write the answer to an exception nobody caught."""
-    return answer({"message": "Internal Server Error", "code": "unknown", "status": 500}, 500)
+def internal_error() -> Response:
+    """Return the 500 of an exception that nobody caught."""
+    return json_response({"message": "Internal Server Error", "code": "unknown", "status": 500}, 500)
