@@ -8,14 +8,24 @@ import click
 
 
 class LazyCommands(click.Group):
-    """Commands by name, each at its "module:name", in the order given; imported when called or described."""
+    """Commands by name, each at its "module:name", in the order of ``places``; imported when called.
 
-    def __init__(self, *args: Any, places: Mapping[str, str], **options: Any) -> None:
+    The group's help imports them too, unless ``summaries`` has a line for each.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        places: Mapping[str, str],
+        summaries: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._places = places
+        self._summaries = summaries or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Give the names."""
+        """Return the names."""
         return list(self._places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -25,3 +35,11 @@ class LazyCommands(click.Group):
         module, _, name = self._places[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, from the summaries where there are any."""
+        if not self._summaries:
+            super().format_commands(ctx, formatter)
+            return
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._summaries[name]) for name in self._places])

@@ -38,11 +38,31 @@ COMMANDS: Mapping[str, str] = {
     "keys": "flowledger.cli.keys:keys",
     "audit": "flowledger.cli.audit:audit",
 }
+SUMMARIES: Mapping[str, str] = {
+    "run": "Collect, keep and report the runs of one app and period.",
+    "demo": "Do the whole job against a simulated Dify; nothing is configured.",
+    "deploy": "Register deployments on the Prefect server.",
+    "simulate": "Serve a simulated Dify until interrupted.",
+    "doctor": "Check the installation; say what to mend.",
+    "config": "Show and check the settings.",
+    "secrets": "Make keys; encrypt the secrets of settings.",
+    "backfill": "Report past days, weeks or months, each once.",
+    "catch-up": "Fill what the schedules owe and the ledger cannot prove.",
+    "history": "List, export, copy, move and clear the runs of every source.",
+    "logs": "Search the program's own log.",
+    "storage": "Look after the kept reports: list, count, clean, upload, link.",
+    "notify": "Try the channels, see the messages that wait, send them.",
+    "serve": "Serve the HTTP API until stopped.",
+    "keys": "Make, list and revoke the keys of the HTTP API.",
+    "audit": "Show who did what: the audit trail.",
+}
+"""The commands' own summaries, which tests compare: ``--help`` imports no command to list them."""
 
 
 @click.group(
     cls=LazyCommands,
     places=COMMANDS,
+    summaries=SUMMARIES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="flowledger")
