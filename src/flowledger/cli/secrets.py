@@ -8,8 +8,8 @@ import click
 from flowledger import bootstrap
 from flowledger.bootstrap import auditing
 from flowledger.errors import UsageError
+from flowledger.settings.config_files import write_secret
 from flowledger.settings.encryption import encrypt, new_key, rotate
-from flowledger.settings.whole_files import write_secret
 
 
 @click.group(short_help="Make keys; encrypt the secrets of settings.")

@@ -9,8 +9,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from flowledger.errors import SettingsError, UnreadableSecretError
+from flowledger.settings.config_files import replace_all
 from flowledger.settings.references import Keyring
-from flowledger.settings.whole_files import replace_all
 
 PREFIX = "enc:"
 WHERE_KEYS_ARE = "FLOWLEDGER_SECRET_KEY or FLOWLEDGER_SECRET_KEY_FILE"

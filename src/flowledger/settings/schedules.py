@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, Valida
 from pydantic_core import ErrorDetails
 
 from flowledger.errors import SettingsError
+from flowledger.settings.config_files import read_yaml
 from flowledger.settings.types import Formats, Frozen, NotEmpty, Tags
 from flowledger.settings.validators import AFTER, BEFORE, period_of_bounds, similar, stray
-from flowledger.settings.yaml_files import read_yaml
 
 FILE = "config/deployments.yaml"
 CRON_FIELDS = 5

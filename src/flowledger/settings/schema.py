@@ -7,10 +7,10 @@ from typing import Any
 
 from flowledger.plugins import CHANNELS
 from flowledger.settings.apps import AppSettings
+from flowledger.settings.config_files import write_whole
 from flowledger.settings.model import Settings
 from flowledger.settings.options import TYPE, options_model
 from flowledger.settings.schedules import deployments_schema
-from flowledger.settings.whole_files import write_whole
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ELSEWHERE = frozenset({"flowledger_env", "flowledger_secret_key", "apps", "channels"})

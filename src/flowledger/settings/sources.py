@@ -18,13 +18,13 @@ from pydantic_settings import (
 
 from flowledger.errors import SettingsError, UnreadableSecretError
 from flowledger.settings import references
+from flowledger.settings.config_files import read_yaml
 from flowledger.settings.encryption import split_keys
 from flowledger.settings.model import APP_VARIABLES, VARIABLES, Settings
 from flowledger.settings.options import storage_field, variable_field
 from flowledger.settings.references import Keyring, Way, read_file
 from flowledger.settings.types import EnvironmentName
 from flowledger.settings.validators import similar, stray
-from flowledger.settings.yaml_files import read_yaml
 
 SELECTOR = "FLOWLEDGER_ENV"
 ENV_FILE = ".env"

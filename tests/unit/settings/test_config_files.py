@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowledger.errors import SettingsError
-from flowledger.settings.whole_files import replace_all, write_secret, write_whole
+from flowledger.settings.config_files import replace_all, write_secret, write_whole
 
 
 def test_several_files_are_replaced_or_none(tmp_path: Path) -> None:
