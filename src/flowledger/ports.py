@@ -366,7 +366,7 @@ class ReportArchive(Protocol):
         """Forget reports, files and all."""
 
 
-class ReportShelf(Protocol):
+class ReportLinks(Protocol):
     """Finished reports as messages show them.  Every method may raise ``StorageError``, naming the file."""
 
     def link(self, location: str) -> str:

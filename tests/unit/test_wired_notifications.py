@@ -9,7 +9,7 @@ from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageError
-from flowledger.notify.notices import BareShelf
+from flowledger.notify.notices import BareLinks
 from flowledger.notify.service import NotificationService
 from flowledger.services.report_requests import RunOrder, Try
 from flowledger.settings import ConfigManager, Settings
@@ -47,7 +47,7 @@ def opened(settings: Settings, order: RunOrder) -> NotificationService:
 def test_an_app_is_told_through_its_own_channels(settings: Settings) -> None:
     """In its language and zone; all channels are at hand, since letters of others may wait."""
     service = opened(settings, RunOrder(app="hr"))
-    assert service.told == ("boss",)
+    assert service.notified == ("boss",)
     assert set(service.addressees) == {"ops", "boss"}
     assert service.addressees["ops"].type == "dingtalk"
     subject = service.subject
@@ -59,7 +59,7 @@ def test_an_app_is_told_through_its_own_channels(settings: Settings) -> None:
 def test_of_an_unknown_app_everyone_is_told(settings: Settings, app: str | None) -> None:
     """That it is not known may be why the run failed; it is not taken for another one."""
     service = opened(settings, RunOrder(app=app))
-    assert service.told == ("ops", "boss")
+    assert service.notified == ("ops", "boss")
     assert (service.subject.app, service.subject.app_name) == (None, app or "")
 
 
@@ -67,16 +67,16 @@ def test_switched_off_nobody_is_told(settings: Settings) -> None:
     """And nothing that waits is sent."""
     off = settings.model_copy(update={"notification_enabled": False})
     service = opened(off, RunOrder(app="hr"))
-    assert (service.told, dict(service.addressees)) == ((), {})
+    assert (service.notified, dict(service.addressees)) == ((), {})
 
 
 def test_files_come_from_the_apps_own_storage(settings: Settings, tmp_path: Path) -> None:
     """Below its prefix, or in the folder that an order names; the limit counts in megabytes."""
-    shelf = notifications.open_shelf(settings, settings.app("hr"), None)
-    assert (shelf.storage, shelf.most_bytes) == ("hr-reports", 500_000)
-    assert "hr-reports" in shelf.backend.location("reports/a.csv")
-    assert shelf.opened("hr-reports").location("a") == shelf.backend.location("a")
-    elsewhere = notifications.open_shelf(settings, settings.app("hr"), str(tmp_path / "out"))
+    links = notifications.open_report_links(settings, settings.app("hr"), None)
+    assert (links.storage, links.most_bytes) == ("hr-reports", 500_000)
+    assert "hr-reports" in links.backend.location("reports/a.csv")
+    assert links.opened("hr-reports").location("a") == links.backend.location("a")
+    elsewhere = notifications.open_report_links(settings, settings.app("hr"), str(tmp_path / "out"))
     assert elsewhere.backend.location("a") == str(tmp_path / "out" / "a")
     assert elsewhere.opened(elsewhere.storage).location("a") == elsewhere.backend.location("a")
 
@@ -98,8 +98,8 @@ def rescued(tmp_path: Path, **wrong: str) -> Settings:
 def test_broken_settings_still_say_who_is_told(settings: Settings, tmp_path: Path) -> None:
     """A wrong zone or a storage that lacks its bucket keeps nobody from hearing of it."""
     service = opened(rescued(tmp_path, TIMEZONE="Mars/Olympus", STORAGE_TYPE="s3"), RunOrder(app="hr"))
-    assert service.told == opened(settings, RunOrder(app="hr")).told
-    assert isinstance(service.shelf, BareShelf)
+    assert service.notified == opened(settings, RunOrder(app="hr")).notified
+    assert isinstance(service.report_links, BareLinks)
 
 
 def test_a_ledger_in_a_wrong_place_is_not_made_in_another(settings: Settings, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_channel_that_is_wrong_keeps_the_others(settings: Settings, tmp_path: 
     file = tmp_path / "config/settings.yaml"
     file.write_text(file.read_text("utf-8").replace("type: dingtalk", "type: pigeon"), "utf-8")
     service = opened(rescued(tmp_path), RunOrder(app="sales"))
-    assert (set(service.addressees), service.told) == ({"boss"}, ("boss",))
+    assert (set(service.addressees), service.notified) == ({"boss"}, ("boss",))
 
 
 def test_a_storage_that_cannot_be_opened_keeps_nobody_from_hearing(
@@ -126,4 +126,4 @@ def test_a_storage_that_cannot_be_opened_keeps_nobody_from_hearing(
         raise StorageError("left-over files cannot be kept")
 
     monkeypatch.setattr(notifications, "open_store", refuse)
-    assert isinstance(opened(settings, RunOrder(app="hr")).shelf, BareShelf)
+    assert isinstance(opened(settings, RunOrder(app="hr")).report_links, BareLinks)

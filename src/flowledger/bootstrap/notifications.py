@@ -1,4 +1,4 @@
-"""Whoever is told, and what they are told with."""
+"""The notification service of the settings: which channels are notified, and with what."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,36 +16,36 @@ from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.stores import open_store
 from flowledger.domain.windows import zone
 from flowledger.errors import FlowledgerError, LedgerError, SettingsError, UsageError
-from flowledger.notify.notices import BareShelf, Subject, no_figures
+from flowledger.notify.notices import BareLinks, Subject, no_figures
 from flowledger.notify.service import Addressee, NotificationService
 from flowledger.notify.templates import Templates
-from flowledger.ports import Ledger, ReportShelf, StorageBackend
+from flowledger.ports import Ledger, ReportLinks, StorageBackend
 from flowledger.services import redaction
-from flowledger.services.report_links import MEGABYTE, StorageShelf
+from flowledger.services.report_links import MEGABYTE, StoredReportLinks
 from flowledger.services.report_requests import RunOrder, Try, figures_before
 from flowledger.settings import AppSettings, Settings
 
 
 @contextmanager
 def open_notifications(settings: Settings, order: RunOrder, about: Try) -> Iterator[NotificationService]:
-    """Build what tells people how an order came out; with an unknown app, everyone who is told of any app.
+    """Open the service that notifies how an order ended; of an unknown app, the channels of all apps are.
 
     Where the ledger cannot be opened, messages are sent but cannot wait.
     """
     app = _app_if_known(settings, order.app)
     with ExitStack() as stack:
-        with suppress(SettingsError):  # without a folder for logs, people are told all the same
+        with suppress(SettingsError):  # people are notified even without a folder for logs
             stack.enter_context(kept_logs(settings, app))
         ledger = _ledger_if_any(settings, stack)
         yield NotificationService(
             addressees=addressees(settings),
-            told=told_of(settings, app),
+            notified=notified_channels(settings, app),
             clock=clock.utc_now,
             templates=Templates(settings.template_dir),
             outbox=ledger,
             subject=_subject(settings, app, order, about),
-            shelf=_shelf_if_any(settings, app, order.output_dir),
-            before=partial(figures_before, ledger, app.key) if ledger and app else no_figures,
+            report_links=_report_links_if_any(settings, app, order.output_dir),
+            previous_figures=partial(figures_before, ledger, app.key) if ledger and app else no_figures,
             hide=redaction.redacted,
         )
 
@@ -86,13 +86,13 @@ def _ledger_if_any(settings: Settings, stack: ExitStack) -> Ledger | None:
         return None
 
 
-def _shelf_if_any(settings: Settings, app: AppSettings | None, directory: str | None) -> ReportShelf:
+def _report_links_if_any(settings: Settings, app: AppSettings | None, directory: str | None) -> ReportLinks:
     try:
-        return open_shelf(settings, app, directory)
+        return open_report_links(settings, app, directory)
     except (FlowledgerError, ValidationError) as error:
         # Why it cannot be opened may be the very news.
         logger.error("messages go without links and files: {}", error)
-        return BareShelf()
+        return BareLinks()
 
 
 def addressees(settings: Settings) -> Mapping[str, Addressee]:
@@ -105,22 +105,24 @@ def addressees(settings: Settings) -> Mapping[str, Addressee]:
     }
 
 
-def told_of(settings: Settings, app: AppSettings | None) -> Sequence[str]:
-    """Name the channels that hear of an app, or of any app where it is not known.
+def notified_channels(settings: Settings, app: AppSettings | None) -> Sequence[str]:
+    """Return the names of the channels that are notified of an app, or of all apps for an unknown one.
 
-    Where none of those an app names can be used, all the others hear: somebody has to.
+    Where none of those an app names can be used, all others are notified: somebody has to be.
     """
     apps = (app,) if app else settings.apps
-    told = tuple(dict.fromkeys(each.name for known in apps for each in settings.channels_of(known)))
-    is_silenced = app is not None and bool(app.channels) and not told
-    return tuple(addressees(settings)) if is_silenced or not settings.apps else told
+    names = tuple(dict.fromkeys(each.name for one in apps for each in settings.channels_of(one)))
+    is_silenced = app is not None and bool(app.channels) and not names
+    return tuple(addressees(settings)) if is_silenced or not settings.apps else names
 
 
-def open_shelf(settings: Settings, app: AppSettings | None, directory: str | None) -> StorageShelf:
-    """Open an app's reports as messages show them; ``directory`` is the folder an order gave, if any."""
+def open_report_links(
+    settings: Settings, app: AppSettings | None, directory: str | None
+) -> StoredReportLinks:
+    """Open the links to an app's reports; ``directory`` is the output folder of the order, if it has one."""
     prefix = app.storage_prefix if app else settings.storage_prefix
     storage = str(Path(directory).resolve()) if directory else prefix
-    return StorageShelf(
+    return StoredReportLinks(
         _storage_of(settings, storage),
         most_bytes=int(settings.notification_attach_mb * MEGABYTE),
         valid_for=timedelta(hours=settings.link_hours),

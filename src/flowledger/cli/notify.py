@@ -32,7 +32,7 @@ def test(names: Sequence[str], app: str | None) -> int:
         settings.app(app)  # an unknown one is refused with the known ones
     with notifications.open_notifications(settings, RunOrder(app=app), Try()) as service:
         known = tuple(service.addressees)
-        chosen = names or (service.told if app else known)
+        chosen = names or (service.notified if app else known)
         if not chosen or not known:
             raise UsageError(
                 "no channel is set up: set NOTIFICATION_TYPE (such as dingtalk,email) and the variables of "

@@ -48,7 +48,7 @@ def tell_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error: s
         known = words_of(order, _request(order, instant)) if flow_name == TASK else {}
         about = _try(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:
-            return service.notify_trouble(occasion, flow_run.name or TASK, error, known)
+            return service.notify_problem(occasion, flow_run.name or TASK, error, known)
 
     return _guarded(tell, flow_run.name or str(flow_run.id))
 

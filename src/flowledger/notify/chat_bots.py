@@ -19,8 +19,8 @@ from flowledger.notify.posting import JSON_TYPE, Reply, check_status, json_objec
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """So many requests within so many seconds."""
+class RateLimit:
+    """At most so many requests within so many seconds."""
 
     requests: int
     seconds: float
@@ -28,29 +28,32 @@ class Budget:
 
 @dataclass(slots=True)
 class _Record:
-    """When a robot was asked, oldest first, and until when it is muted (monotonic seconds)."""
+    """When requests were sent to a bot, oldest first, and until when it is muted (monotonic seconds)."""
 
-    asked: deque[float] = field(default_factory=deque)
+    sent: deque[float] = field(default_factory=deque)
     muted_until: float = float("-inf")
 
 
-class Pacer:
-    """Counts the requests to each robot of one maker; threads share it."""
+class RateLimiter:
+    """Counts the requests to each bot of one maker; nobody sleeps: what exceeds the limit is sent later.
 
-    def __init__(self, budgets: Sequence[Budget], clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing asked; ``clock`` gives monotonic seconds."""
-        self._budgets = tuple(budgets)
+    Threads share it.  Other processes are not counted: if they share the bot, its own refusal limits us.
+    """
+
+    def __init__(self, limits: Sequence[RateLimit], clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with no request; ``clock`` returns monotonic seconds."""
+        self._limits = tuple(limits)
         self._clock = clock
         self._records: dict[str, _Record] = {}
         self._lock = Lock()
 
-    def take(self, robot: str, requests: int = 1) -> None:
+    def take(self, bot: str, requests: int = 1) -> None:
         """Count requests that are about to be sent together.
 
         :raises ChannelBusyError: with the wait in seconds, when they are too many now; none is counted then.
         """
         with self._lock:
-            record = self._records.setdefault(robot, _Record())
+            record = self._records.setdefault(bot, _Record())
             now = self._clock()
             self._forget(record, now)
             wait = max(self._wait(record, requests, now), record.muted_until - now)
@@ -59,28 +62,28 @@ class Pacer:
                     f"the robot has had as many messages as it takes; the next may go in {wait:.0f} s",
                     retry_after_s=wait,
                 )
-            record.asked.extend([now] * requests)
+            record.sent.extend([now] * requests)
 
-    def mute(self, robot: str, seconds: float) -> None:
-        """Send nothing through a robot for so many seconds: its maker punishes those who go on."""
+    def mute(self, bot: str, seconds: float) -> None:
+        """Send nothing through a bot for so many seconds: makers mute a bot for longer if it goes on."""
         with self._lock:
-            self._records.setdefault(robot, _Record()).muted_until = self._clock() + seconds
+            self._records.setdefault(bot, _Record()).muted_until = self._clock() + seconds
 
     def _forget(self, record: _Record, now: float) -> None:
-        longest = max(budget.seconds for budget in self._budgets)
-        while record.asked and record.asked[0] <= now - longest:
-            record.asked.popleft()
+        longest = max(limit.seconds for limit in self._limits)
+        while record.sent and record.sent[0] <= now - longest:
+            record.sent.popleft()
 
     def _wait(self, record: _Record, requests: int, now: float) -> float:
-        return max(_wait_for(budget, record.asked, requests, now) for budget in self._budgets)
+        return max(_wait_for(limit, record.sent, requests, now) for limit in self._limits)
 
 
-def _wait_for(budget: Budget, asked: Sequence[float], requests: int, now: float) -> float:
-    """Give how long until so many requests fit into a budget; more than all of it count as all of it."""
-    too_many = len(asked) + min(requests, budget.requests) - budget.requests
+def _wait_for(limit: RateLimit, sent: Sequence[float], requests: int, now: float) -> float:
+    """Return the seconds until so many requests are within a limit; they count as at most all of it."""
+    too_many = len(sent) + min(requests, limit.requests) - limit.requests
     if too_many <= 0:
         return 0.0
-    return asked[too_many - 1] + budget.seconds - now
+    return sent[too_many - 1] + limit.seconds - now
 
 
 _LONGEST_WORDS = 200
@@ -88,10 +91,10 @@ _LONGEST_WORDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the robots of one maker tell what became of a message.
+    """How the bots of one maker answer: the JSON field of the code, that of the text, and what codes mean.
 
-    ``busy`` are the codes that pass, with the seconds to wait; those of ``muting`` hold for all messages
-    meanwhile.  ``hints`` say what to do about the others.
+    ``busy`` are the codes of temporary refusals, with the seconds to wait; those of ``muting`` concern all
+    messages of the bot.  ``hints`` say what to do about the other codes.
     """
 
     maker: str
@@ -101,45 +104,45 @@ class Dialect:
     muting: frozenset[int] = frozenset()
     hints: Mapping[int, str] = field(default_factory=dict)
     final_words: frozenset[tuple[int, str]] = frozenset()
-    """Codes that pass unless they come with these words, in small letters."""
+    """Codes with the texts (lower case) with which they are final, though the code is one of ``busy``."""
 
     def wait_s(self, code: int, words: str) -> float | None:
-        """Give how long a code holds; None where it does not pass."""
+        """Return the seconds to wait after a code; None where the refusal is final."""
         return None if (code, words.strip().lower()) in self.final_words else self.busy.get(code)
 
 
 @dataclass(frozen=True, slots=True)
-class Robot:
-    """One robot for one message: how it speaks, what it may be asked, what nobody may see."""
+class ChatBot:
+    """One bot for one message: its dialect, its rate limit, and its secrets."""
 
     dialect: Dialect
-    pacer: Pacer
+    limiter: RateLimiter
     webhook: str = field(repr=False)
     secret: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
-        """What the robot is counted by, which does not tell its address."""
+        """The bot's key in the rate limiter, which does not reveal its address."""
         return sha256(self.webhook.encode("utf-8", "surrogatepass")).hexdigest()
 
     def reserve(self, requests: int) -> None:
         """Count the requests of one message before its first.
 
-        :raises ChannelBusyError: when the robot has no room for all of them now.
+        :raises ChannelBusyError: when they are more than the rate limit allows now.
         """
-        self.pacer.take(self.key, requests)
+        self.limiter.take(self.key, requests)
 
-    def tell(self, url: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send values and give the answer of a robot that accepted them.
+    def send(self, url: str, payload: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send a payload and return the answer that accepted it.
 
-        :raises ChannelBusyError, MessageRefusedError: when it did not.
+        :raises ChannelBusyError, MessageRefusedError: when the bot did not accept it.
         """
-        return self.settle(post(url, compose(payload), {"Content-Type": JSON_TYPE}))
+        return self.accepted(post(url, compose(payload), {"Content-Type": JSON_TYPE}))
 
-    def settle(self, reply: Reply) -> Mapping[str, Any]:
-        """Give an accepted answer: HTTP 200, and zero for a code.
+    def accepted(self, reply: Reply) -> Mapping[str, Any]:
+        """Return the answer if it accepts the message: HTTP 200 with code 0.
 
-        :raises ChannelBusyError, MessageRefusedError: for any other.
+        :raises ChannelBusyError, MessageRefusedError: for any other answer.
         """
         answer = json_object(reply)
         code = answer.get(self.dialect.code)
@@ -155,14 +158,14 @@ class Robot:
 
     def _failure(self, reply: Reply, code: int, words: str) -> FlowledgerError:
         dialect = self.dialect
-        shown = clip(one_line(redactor((self.webhook, self.secret))(words)), _LONGEST_WORDS)
-        told = f"{reply.place}: {dialect.maker} answers {code} ({shown or 'no reason'})"
+        reason = clip(one_line(redactor((self.webhook, self.secret))(words)), _LONGEST_WORDS)
+        text = f"{reply.place}: {dialect.maker} answers {code} ({reason or 'no reason'})"
         wait_s = dialect.wait_s(code, words)
         if wait_s is not None and code in dialect.muting:
-            self.pacer.mute(self.key, wait_s)
+            self.limiter.mute(self.key, wait_s)
         if wait_s is not None or reply.status == 429 or reply.status >= 500:
-            return ChannelBusyError(told, retry_after_s=retry_after_s(reply) if wait_s is None else wait_s)
-        return MessageRefusedError(f"{told}; {dialect.hints.get(code, 'check the robot and the message')}")
+            return ChannelBusyError(text, retry_after_s=retry_after_s(reply) if wait_s is None else wait_s)
+        return MessageRefusedError(f"{text}; {dialect.hints.get(code, 'check the robot and the message')}")
 
 
 def compose(payload: Mapping[str, Any]) -> bytes:
@@ -171,9 +174,9 @@ def compose(payload: Mapping[str, Any]) -> bytes:
 
 
 def dingtalk_address(webhook: str, secret: str, at_ms: int) -> str:
-    """Give DingTalk's address with ``timestamp`` (milliseconds) and ``sign``, percent-encoded once.
+    """Return DingTalk's address with ``timestamp`` (milliseconds) and ``sign``, percent-encoded once.
 
-    The secret is the key, and a part of what is signed as well.
+    The secret is the key, and also a part of the signed text.
     """
     sign = b64encode(_digest(secret, f"{at_ms}\n{secret}"))
     joint = "&" if "?" in webhook else "?"
@@ -181,12 +184,12 @@ def dingtalk_address(webhook: str, secret: str, at_ms: int) -> str:
 
 
 def feishu_sign(secret: str, at_s: int) -> str:
-    """Give Feishu's ``sign`` of a time in seconds: time and secret are the key, what is signed is empty."""
+    """Return Feishu's ``sign`` of a time in seconds: the key is time and secret, the signed text is empty."""
     return b64encode(_digest(f"{at_s}\n{secret}", "")).decode()
 
 
 def webhook_headers(body: bytes, secret: str | None, at_s: int) -> dict[str, str]:
-    """Give the headers by which a receiver proves body and time (seconds); without a secret only the time."""
+    """Return the headers that prove body and time (seconds) to a receiver; without a secret only the time."""
     headers = {"X-Flowledger-Timestamp": str(at_s)}
     if secret:
         digest = hmac.new(secret.encode(), str(at_s).encode() + b"." + body, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Messages through a custom robot of a DingTalk group."""
+"""Messages through a custom bot of a DingTalk group."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.domain.texts import clip
-from flowledger.notify.chat_bots import Budget, Dialect, Pacer, Robot, compose, dingtalk_address
+from flowledger.notify.chat_bots import ChatBot, Dialect, RateLimit, RateLimiter, compose, dingtalk_address
 from flowledger.notify.escaping import cut, json_size
 
 MAX_BYTES = 20_000
@@ -17,7 +17,7 @@ MAX_BYTES = 20_000
 EVERYBODY = "all"
 _TITLE_CHARACTERS = 100
 _MUTED_S = 600.0
-"""Who sends too fast is muted for ten minutes."""
+"""A bot that sends too fast is muted for ten minutes."""
 
 DIALECT = Dialect(
     maker="DingTalk",
@@ -46,11 +46,11 @@ class DingTalkChannel:
     secret: SecretStr | None = None
     at: tuple[str, ...] = ()
 
-    pacer: ClassVar[Pacer] = Pacer([Budget(20, 60)])
+    limiter: ClassVar[RateLimiter] = RateLimiter([RateLimit(20, 60)])
 
     @property
     def takes_files(self) -> bool:
-        """DingTalk's robots take none."""
+        """DingTalk's bots take none."""
         return False
 
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:  # noqa: ARG002  # takes none
@@ -60,15 +60,15 @@ class DingTalkChannel:
         """
         webhook = self.webhook.get_secret_value()
         secret = self.secret.get_secret_value() if self.secret else ""
-        robot = Robot(DIALECT, self.pacer, webhook, secret)
+        bot = ChatBot(DIALECT, self.limiter, webhook, secret)
         payload = self._payload(message)
-        robot.reserve(1)
-        # Signed last: what is signed is the time of sending.
-        robot.tell(dingtalk_address(webhook, secret, time.time_ns() // 10**6) if secret else webhook, payload)
+        bot.reserve(1)
+        # Signed last: the signature is of the time of sending, and valid for an hour.
+        bot.send(dingtalk_address(webhook, secret, time.time_ns() // 10**6) if secret else webhook, payload)
 
     def _payload(self, message: Message) -> dict[str, Any]:
         mobiles = [each for each in self.at if each != EVERYBODY] if message.urgent else []
-        # A number that the text does not hold is not mentioned.
+        # DingTalk mentions a number of ``atMobiles`` only where the text has it, too.
         ending = "\n\n" + " ".join(f"@{mobile}" for mobile in mobiles) if mobiles else ""
         title = clip(message.subject, _TITLE_CHARACTERS) or "Flowledger"
         payload: dict[str, Any] = {

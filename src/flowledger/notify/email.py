@@ -31,9 +31,9 @@ from flowledger.http.pools import DeadlineReader
 
 Security = Literal["starttls", "tls", "none"]
 SLOWEST_BYTES_PER_S = 50_000
-"""A server that takes a mail more slowly than this is given up."""
+"""A server that accepts a mail more slowly than this times out."""
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
-"""Inside of TLS the simplest is the safest; without it the one that does not show the password."""
+"""Preferred first inside of TLS; without TLS last first, as only CRAM-MD5 does not send the password."""
 
 
 class NoStartTlsError(Exception):
@@ -41,11 +41,11 @@ class NoStartTlsError(Exception):
 
 
 class NoLoginError(Exception):
-    """The server offers no way to log in that is known here."""
+    """The server offers no login mechanism that is supported here."""
 
 
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """Give what decides whose certificate is believed: a file's authorities alone, or those of the system.
+    """Return the TLS context that trusts the authorities of a file alone, or those of the system.
 
     :raises OSError: when the file cannot be read as PEM.
     """
@@ -80,9 +80,10 @@ class _TimedTls(_Timed, smtplib.SMTP_SSL):
 def connect(
     host: str, port: int, security: Security, context: ssl.SSLContext | None, timeout_s: float
 ) -> smtplib.SMTP:
-    """Greet a mail server, inside of TLS where that is wanted.
+    """Connect to a mail server, inside of TLS unless ``security`` is none.
 
-    :raises NoStartTlsError: when it is wanted and not to be had; smtplib.SMTPException, OSError: from below.
+    :raises NoStartTlsError: when the server does not offer STARTTLS; smtplib.SMTPException, OSError: from
+        below.
     """
     if security == "tls":
         return _TimedTls(host, port, timeout=timeout_s, context=context)
@@ -105,14 +106,14 @@ def _encrypt(server: smtplib.SMTP, context: ssl.SSLContext | None) -> None:
     server.starttls(context=context)
 
 
-def log_in(server: smtplib.SMTP, user: str, password: str, *, shown: bool) -> None:
-    """Log in with one attempt: servers lock accounts after some.  ``shown`` says that others can read along.
+def log_in(server: smtplib.SMTP, user: str, password: str, *, encrypted: bool) -> None:
+    """Log in with one attempt, since servers lock accounts after some.
 
     :raises NoLoginError: when the server offers none; smtplib.SMTPAuthenticationError: when it refuses.
     """
     server.ehlo_or_helo_if_needed()
     offered = server.esmtp_features.get("auth", "").upper().split()
-    ordered = reversed(_MECHANISMS) if shown else iter(_MECHANISMS)
+    ordered = iter(_MECHANISMS) if encrypted else reversed(_MECHANISMS)
     chosen = next((each for each in ordered if each in offered), None)
     if chosen is None:
         raise NoLoginError
@@ -123,38 +124,37 @@ def log_in(server: smtplib.SMTP, user: str, password: str, *, shown: bool) -> No
 Hide = Callable[[str], str]
 _Answer = tuple[int, bytes | str]
 _LONGEST_WORDS = 200
-_NEVER: dict[type[Exception], str] = {
+_FINAL: dict[type[Exception], str] = {
     NoStartTlsError: "the server offers no STARTTLS, so nothing was sent; choose another port, or tls (465)",
-    NoLoginError: "the server offers no login that is known here; leave out the user, or encrypt",
+    NoLoginError: "the server offers no login that is supported here; leave out the user, or encrypt",
     smtplib.SMTPNotSupportedError: "the server takes no address outside of ASCII (SMTPUTF8)",
     UnicodeError: "host, user or password holds a character that SMTP cannot carry",
 }
 
 
-def tell(error: Exception, place: str, timeout_s: float, hide: Hide) -> FlowledgerError:
-    """Give our error for one of smtplib or below; ``hide`` takes secrets out of the server's words."""
-    for kind, told in _NEVER.items():
+def smtp_error(error: Exception, place: str, timeout_s: float, hide: Hide) -> FlowledgerError:
+    """Return our error for one of smtplib or below; ``hide`` takes secrets out of the server's text."""
+    for kind, text in _FINAL.items():
         if isinstance(error, kind):
-            return MessageRefusedError(f"{place}: {told}")
+            return MessageRefusedError(f"{place}: {text}")
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        told, answers = "every recipient is refused", list(error.recipients.values())
-        return _by_code(place, told, answers, hide)
+        return _by_code(place, "every recipient is refused", list(error.recipients.values()), hide)
     if isinstance(error, smtplib.SMTPResponseException):
         wrong_login = isinstance(error, smtplib.SMTPAuthenticationError)
-        told = _WRONG_LOGIN if wrong_login else "the mail is refused"
-        return _by_code(place, told, [(error.smtp_code, error.smtp_error)], hide)
+        summary = _WRONG_LOGIN if wrong_login else "the mail is refused"
+        return _by_code(place, summary, [(error.smtp_code, error.smtp_error)], hide)
     return ChannelBusyError(f"{place}: {_broken(error, timeout_s)}")
 
 
 _WRONG_LOGIN = "the login is refused (it was tried once); check smtp_user and smtp_password"
 
 
-def _by_code(place: str, told: str, answers: Sequence[_Answer], hide: Hide) -> FlowledgerError:
+def _by_code(place: str, summary: str, answers: Sequence[_Answer], hide: Hide) -> FlowledgerError:
     code, words = answers[0]
-    text = f"{place}: {told}: {code} {shown(words, hide)}"
-    # What is no code at all (-1), or smtplib's own words (text) on a line without end, is a garbled answer.
-    passes = any(not 500 <= each < 600 or isinstance(said, str) for each, said in answers)
-    return ChannelBusyError(text) if passes else MessageRefusedError(text)
+    text = f"{place}: {summary}: {code} {server_text(words, hide)}"
+    # No code at all (-1), or a text of smtplib (str, not bytes) about an endless line, is a garbled answer.
+    is_temporary = any(not 500 <= each < 600 or isinstance(answer, str) for each, answer in answers)
+    return ChannelBusyError(text) if is_temporary else MessageRefusedError(text)
 
 
 def _broken(error: Exception, timeout_s: float) -> str:
@@ -170,15 +170,15 @@ def _broken(error: Exception, timeout_s: float) -> str:
     return f"no connection ({reason or type(error).__name__}); check host, port, network and firewall"
 
 
-def shown(words: bytes | str, hide: Hide) -> str:
-    """Show a server's words in one short line, without secrets."""
+def server_text(words: bytes | str, hide: Hide) -> str:
+    """Return a server's text as one short line, without secrets."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
     return clip(one_line(hide(text)), _LONGEST_WORDS)
 
 
 SUBJECT_CHARACTERS = 200
 _POLICY = SMTP.clone(cte_type="7bit")
-"""Every server takes seven bits."""
+"""Every server accepts seven bits."""
 _KINDS = {
     ".csv": ("text", "csv"),
     ".md": ("text", "markdown"),
@@ -197,8 +197,8 @@ def read_address(text: str) -> Address:
 
     :raises MessageRefusedError: naming it, when it is none.
     """
-    found = getaddresses([text])
-    name, spec = found[0] if len(found) == 1 else ("", "")
+    addresses = getaddresses([text])
+    name, spec = addresses[0] if len(addresses) == 1 else ("", "")
     if not text.isprintable() or spec.count("@") != 1:
         raise MessageRefusedError(
             f"{one_line(text)!r} is not one mail address; check smtp_to and smtp_sender"
@@ -215,7 +215,7 @@ def read_address(text: str) -> Address:
 def compose(
     message: Message, files: Sequence[tuple[str, bytes]], sender: Address, to: Sequence[Address]
 ) -> EmailMessage:
-    """Write a mail; the same message always has the same Message-ID, so that a second one can be told.
+    """Return the mail of a message; its Message-ID is always the same, so that a repetition is recognised.
 
     :raises MessageRefusedError: when a header cannot be written.
     """
@@ -240,7 +240,7 @@ def compose(
 
 
 def message_id(own: str, domain: str) -> str:
-    """Give the Message-ID of a message of ours."""
+    """Return the Message-ID of a message, from our own id of it."""
     return f"<{sha256(own.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}@{domain}>"
 
 
@@ -250,7 +250,7 @@ def _attach(mail: EmailMessage, name: str, content: bytes) -> None:
     mail.add_attachment(content, maintype=main, subtype=sub, filename=name, params=charset)
 
 
-Heard = TypeVar("Heard")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class EmailChannel:
         return True
 
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Deliver one message to all recipients; one that alone is refused is told in the log.
+        """Send one message to all recipients; if only some of them are refused, that is logged.
 
         :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
         """
@@ -294,7 +294,7 @@ class EmailChannel:
                 self._place,
                 recipient,
                 code,
-                shown(words, self._hide),
+                server_text(words, self._hide),
             )
 
     def probe(self) -> None:
@@ -326,13 +326,13 @@ class EmailChannel:
                 " starttls or tls, or smtp_insecure_login if that is meant"
             )
 
-    def _converse(self, talk: Callable[[smtplib.SMTP], Heard]) -> Heard:
-        """Talk to the server; what goes wrong is told in our words."""
+    def _converse(self, talk: Callable[[smtplib.SMTP], Result]) -> Result:
+        """Run a conversation with the server; its errors become ours."""
         try:
             with self._session() as server:
                 return talk(server)
         except (smtplib.SMTPException, NoStartTlsError, NoLoginError, OSError, UnicodeError) as error:
-            failure = tell(error, self._place, self.timeout_s, self._hide)
+            failure = smtp_error(error, self._place, self.timeout_s, self._hide)
         raise failure  # outside of the handler: a library's error may hold the password
 
     @contextmanager
@@ -341,9 +341,9 @@ class EmailChannel:
         try:
             if self.user:
                 password = self.password.get_secret_value() if self.password else ""
-                log_in(server, self.user, password, shown=self.security == "none")
+                log_in(server, self.user, password, encrypted=self.security != "none")
             yield server
-            with suppress(smtplib.SMTPException, OSError):  # the mail is accepted, whatever comes of good-bye
+            with suppress(smtplib.SMTPException, OSError):  # the mail is accepted, whatever happens to QUIT
                 server.quit()
         finally:
             server.close()

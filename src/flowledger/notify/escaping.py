@@ -1,4 +1,4 @@
-"""Texts in the robots' markups: foreign text made harmless, long text cut where it does no damage."""
+"""Texts in the markup of chat bots: foreign text escaped, long text cut where it does no damage."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from flowledger.domain.texts import mend, show_controls
 
 Measure = Callable[[str], int]
-"""Gives how many bytes a text takes where it is sent."""
+"""Returns how many bytes a text takes where it is sent."""
 
 MORE = "…"
 _FENCE = "```"
@@ -22,12 +22,12 @@ _OPEN_LINK = re.compile(r"!?\[[^\[\]\n]*(?:\]\([^()\n]*)?$|<[^<>\n]*$")
 
 
 def utf8_size(text: str) -> int:
-    """Give the bytes of a text in UTF-8."""
+    """Return the number of bytes of a text in UTF-8."""
     return len(text.encode())
 
 
 def json_size(text: str) -> int:
-    """Give the bytes of a text inside a JSON string, without its quotation marks."""
+    """Return the number of bytes of a text inside a JSON string, without the quotation marks."""
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
@@ -51,36 +51,36 @@ ESCAPES: Mapping[str, Callable[[str], str]] = {
     "wechat": escape_wide,
     "feishu": escape_feishu,
 }
-"""Name of a channel → what makes foreign text harmless in its markup."""
+"""Type of a channel → the function that escapes foreign text for its markup."""
 
 
 def cut(text: str, limit_bytes: int, measure: Measure = utf8_size) -> str:
-    """Give a text of at most so many bytes, cut at the end of a line, the last line an ellipsis.
+    """Return a text of at most so many bytes, cut at the end of a line, with an ellipsis as its last line.
 
-    Where a line alone is too long it is cut between characters, and before a link that would be left open.
+    A line that is too long by itself is cut between characters, and before a link that would be left open.
     """
     text = mend(text)
     if measure(text) <= limit_bytes:
         return text
     ending = f"\n{MORE}"
-    kept = _longest(text, limit_bytes - measure(ending), measure)
-    if kept.count(_FENCE) % 2:
+    beginning = _longest(text, limit_bytes - measure(ending), measure)
+    # A fenced block that is cut open needs its closing fence, which may push its opening one out again.
+    if beginning.count(_FENCE) % 2:
         ending = f"\n{_FENCE}\n{MORE}"
-        kept = _longest(text, limit_bytes - measure(ending), measure)
-        ending = ending if kept.count(_FENCE) % 2 else f"\n{MORE}"
-    return kept + ending if kept else MORE
+        beginning = _longest(text, limit_bytes - measure(ending), measure)
+        ending = ending if beginning.count(_FENCE) % 2 else f"\n{MORE}"
+    return beginning + ending if beginning else MORE
 
 
 def _longest(text: str, limit_bytes: int, measure: Measure) -> str:
-    """Give the longest beginning of a text that fits, whole lines where that leaves at least half."""
+    """Return the longest beginning of a text that fits; whole lines where that is at least half of it."""
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if measure(text[:middle]) <= limit_bytes else (low, middle - 1)
     fitting = text[:low]
     lines = fitting if text[low : low + 1] == "\n" else fitting.rpartition("\n")[0]
-    kept = lines if len(lines) * 2 >= low else _OPEN_LINK.sub("", fitting)
-    return kept.rstrip()
+    return (lines if len(lines) * 2 >= low else _OPEN_LINK.sub("", fitting)).rstrip()
 
 
 def _plain(text: str) -> str:

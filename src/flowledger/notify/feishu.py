@@ -1,4 +1,4 @@
-"""Messages through a custom robot of a Feishu (飞书, Lark) group."""
+"""Messages through a custom bot of a Feishu (飞书, Lark) group."""
 
 import time
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.domain.texts import clip
-from flowledger.notify.chat_bots import Budget, Dialect, Pacer, Robot, compose, feishu_sign
+from flowledger.notify.chat_bots import ChatBot, Dialect, RateLimit, RateLimiter, compose, feishu_sign
 from flowledger.notify.escaping import cut, json_size
 
 MAX_BYTES = 20_000
-"""Of the whole body; the limit is told as 20 KB."""
+"""Of the whole body; Feishu documents the limit as 20 KB."""
 CALM, URGENT = "blue", "red"
 _TITLE_CHARACTERS = 100
 
@@ -46,11 +46,11 @@ class FeishuChannel:
     secret: SecretStr | None = None
     at: tuple[str, ...] = ()
 
-    pacer: ClassVar[Pacer] = Pacer([Budget(5, 1), Budget(100, 60)])
+    limiter: ClassVar[RateLimiter] = RateLimiter([RateLimit(5, 1), RateLimit(100, 60)])
 
     @property
     def takes_files(self) -> bool:
-        """Feishu's robots take none."""
+        """Feishu's bots take none."""
         return False
 
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:  # noqa: ARG002  # takes none
@@ -59,10 +59,10 @@ class FeishuChannel:
         :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
         """
         secret = self.secret.get_secret_value() if self.secret else ""
-        robot = Robot(DIALECT, self.pacer, self.webhook.get_secret_value(), secret)
+        bot = ChatBot(DIALECT, self.limiter, self.webhook.get_secret_value(), secret)
         payload = self._payload(message)
-        robot.reserve(1)
-        robot.tell(robot.webhook, _signature(secret, int(time.time())) | payload)
+        bot.reserve(1)
+        bot.send(bot.webhook, _signature(secret, int(time.time())) | payload)
 
     def _payload(self, message: Message) -> dict[str, Any]:
         ending = "\n" + "".join(f"<at id={each}></at>" for each in self._mentioned(message))
@@ -79,15 +79,15 @@ class FeishuChannel:
                 "elements": [text],
             },
         }
-        # Any time and secret take the same room.
+        # Signatures of all times and secrets have the same length.
         room = MAX_BYTES - len(compose(_signature("-", 10**9) | payload)) - json_size(ending)
         text["content"] = (cut(message.body or message.subject, room, json_size) + ending).rstrip()
         return payload
 
     def _mentioned(self, message: Message) -> list[str]:
-        """Give whom to mention; what is no id would be markup."""
-        known = [each for each in self.at if each.replace("_", "").replace("-", "").isalnum()]
-        return known if message.urgent else []
+        """Return the ids to mention; anything else would become markup of the card."""
+        ids = [each for each in self.at if each.replace("_", "").replace("-", "").isalnum()]
+        return ids if message.urgent else []
 
 
 def _signature(secret: str, at_s: int) -> dict[str, str]:

@@ -23,16 +23,16 @@ from flowledger.domain.report_heading import LANGUAGES
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.texts import mend, one_line, show_controls
 from flowledger.errors import FlowledgerError, StorageError
-from flowledger.ports import Clock, ReportShelf
+from flowledger.ports import Clock, ReportLinks
 
-Found = TypeVar("Found")
-Before = Callable[[Mapping[str, Json]], Mapping[str, Json]]
-"""Finds the figures of the period before a result's; empty where they are not known."""
+Result = TypeVar("Result")
+PreviousFigures = Callable[[Mapping[str, Json]], Mapping[str, Json]]
+"""Returns the figures of the period before that of a result; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is told about: the app, and the run that tells; ``run_id`` names a try of it everywhere alike."""
+    """What notices are about: the app and its run; ``run_id`` names one try of the run on every machine."""
 
     app: AppKey | None = None
     app_name: str = ""
@@ -44,19 +44,19 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class BareShelf:
-    """Shows locations as they are, and attaches nothing."""
+class BareLinks:
+    """Report links without a storage: locations as they are, and nothing attached."""
 
     def link(self, location: str) -> str:
-        """Give the location itself."""
+        """Return the location itself."""
         return location
 
-    def attachments(self, locations: Sequence[str]) -> Sequence[Attachment]:  # noqa: ARG002  # a shelf's signature
-        """Attach nothing."""
+    def attachments(self, locations: Sequence[str]) -> Sequence[Attachment]:  # noqa: ARG002  # as in the port
+        """Return nothing to attach."""
         return ()
 
     def read(self, attachment: Attachment) -> bytes:
-        """Read nothing.
+        """Raise, since there is no storage.
 
         :raises StorageError: always.
         """
@@ -64,22 +64,22 @@ class BareShelf:
 
 
 def no_figures(_: Mapping[str, Json]) -> Mapping[str, Json]:
-    """Know nothing of the period before."""
+    """Return no figures of the period before."""
     return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """Makes the notices of one subject; ``hide`` takes secrets out of a text."""
+class NoticeBuilder:
+    """Builds the notices of one subject; ``hide`` takes secrets out of a text."""
 
     subject: Subject
     clock: Clock
-    shelf: ReportShelf = field(default_factory=BareShelf)
-    before: Before = no_figures
+    report_links: ReportLinks = field(default_factory=BareLinks)
+    previous_figures: PreviousFigures = no_figures
     hide: Callable[[str], str] = str
 
-    def finished(self, task: str, result: Mapping[str, Json]) -> Notice:
-        """Make the notice of a finished run of its result object; urgent where it is not certified."""
+    def finished_run(self, task: str, result: Mapping[str, Json]) -> Notice:
+        """Return the notice of a finished run, from its result object; urgent where it is not certified."""
         listed = result.get("report_paths")
         paths = [str(path) for path in listed] if isinstance(listed, list | tuple) else []
         return replace(
@@ -87,31 +87,32 @@ class Outcomes:
             app_name=str(result.get("app") or self.subject.app_name),
             period=str(result.get("period") or self.subject.period),
             result=dict(result),
-            previous=_attempt("the period before", lambda: self.before(result), {}),
-            # A path on this machine is of no use to whoever is told; the file is on its way to its address.
+            previous=_attempt("the period before", lambda: self.previous_figures(result), {}),
+            # Nobody else can open a path on this machine; once uploaded, the file is at its address.
             links=self._links(filter(_is_address, paths) if result.get("kept_locally") is True else paths),
-            attachments=tuple(_attempt("attachments", lambda: self.shelf.attachments(paths), ())),
+            attachments=tuple(_attempt("attachments", lambda: self.report_links.attachments(paths), ())),
         )
 
-    def troubled(
-        self, occasion: Occasion, task: str, error: str, known: Mapping[str, Json] | None = None
+    def problem(
+        self, occasion: Occasion, task: str, error: str, partial: Mapping[str, Json] | None = None
     ) -> Notice:
-        """Make the notice of a run that did not finish; ``known`` is what is known of its result."""
+        """Return the notice of a run that did not finish; ``partial`` is the part of a result there is."""
         notice = self._notice(occasion, task, self.subject.run_id)
-        period = str((known or {}).get("period") or self.subject.period)
-        return replace(notice, error=self.hide(error), period=period, result=dict(known or {}))
+        result = dict(partial or {})
+        period = str(result.get("period") or self.subject.period)
+        return replace(notice, error=self.hide(error), period=period, result=result)
 
-    def readable(self, location: str, report_type: str) -> Notice:
-        """Make the notice of one report that can be read."""
+    def report_ready(self, location: str, report_type: str) -> Notice:
+        """Return the notice that one report is ready."""
         notice = self._notice(Occasion.REPORT_READY, report_type, f"{self.subject.run_id} {location}")
         return replace(notice, links=self._links([location]))
 
-    def trial(self, task: str) -> Notice:
-        """Make a test message; no two are the same."""
+    def test_notice(self, task: str) -> Notice:
+        """Return a test notice; no two have the same id."""
         return self._notice(Occasion.TEST, task, "")
 
     def _notice(self, occasion: Occasion, task: str, outcome: str) -> Notice:
-        """Begin a notice; what no run id names is told each time."""
+        """Return a notice with its id; without a run id every notice is a new one."""
         about, at = self.subject, self.clock()
         parts = (outcome,) if about.run_id and outcome else (task, outcome, at.isoformat())
         return Notice(
@@ -134,15 +135,15 @@ class Outcomes:
         return links
 
     def _link(self, location: str) -> str:
-        return _attempt(f"a link to {location}", lambda: self.shelf.link(location), location)
+        return _attempt(f"a link to {location}", lambda: self.report_links.link(location), location)
 
 
 def _is_address(location: str) -> bool:
     return "://" in location
 
 
-def _attempt(what: str, find: Callable[[], Found], otherwise: Found) -> Found:
-    """Find something that a message is better with; where that fails, it goes without."""
+def _attempt(what: str, find: Callable[[], Result], otherwise: Result) -> Result:
+    """Return something optional for a message; where that fails, log it and return ``otherwise``."""
     try:
         return find()
     except (FlowledgerError, OSError) as error:
@@ -155,7 +156,7 @@ COMPARED = ("runs", "failed", "users", "total_tokens")
 
 
 def view_of(notice: Notice) -> Mapping[str, Any]:
-    """Give the names of a template: texts without control characters, None for what is not known."""
+    """Return the variables of a template: texts without control characters, None where there is no value."""
     result = notice.result
     figures = _figures(result)
     notes = [one_line(str(note)) for note in _listed(result.get("notes"))]
@@ -172,7 +173,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "change": _change(figures, notice.previous),
         "certificate": _certificate(result.get("certificate")),
         "failures": [_failure(each) for each in _listed(result.get("failures"))],
-        # Why reports wait on this machine; None where they do not.  It is said in words of its own.
+        # Why reports wait on this machine; None where they do not.  Templates have a sentence for it.
         "kept_locally": (kept_reason(notes) or "") if result.get("kept_locally") is True else None,
         "notes": [note for note in notes if not note.startswith(KEPT_LOCALLY)],
         "error": show_controls(notice.error).strip(),
@@ -183,7 +184,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
 
 
 def data_of(notice: Notice) -> Mapping[str, Json]:
-    """Give a notice as JSON values, for machines that are told."""
+    """Return a notice as JSON values, for receivers that are programs."""
     return {
         "notice_id": notice.notice_id,
         "occasion": str(notice.occasion),
@@ -227,8 +228,11 @@ def _change(figures: Mapping[str, Any] | None, previous: Mapping[str, Json]) -> 
     """Compare with the period before: ``before``, ``delta``, and ``percent`` (None from nothing)."""
     if figures is None:
         return {}
-    known = {name: before for name in COMPARED if isinstance(before := previous.get(name), int)}
-    return {name: _difference(figures[name], before) for name, before in known.items()}
+    return {
+        name: _difference(figures[name], before)
+        for name in COMPARED
+        if isinstance(before := previous.get(name), int)
+    }
 
 
 def _difference(now: int, before: int) -> Mapping[str, Any]:
@@ -268,9 +272,9 @@ def _window(window: Json) -> Mapping[str, str] | None:
 
 
 def _failure(failure: Json) -> Mapping[str, str]:
-    known = failure if isinstance(failure, Mapping) else {}
+    fields = failure if isinstance(failure, Mapping) else {}
     return {
-        name: one_line(str(known.get(name) or "")) for name in ("run_id", "at", "status", "node", "error")
+        name: one_line(str(fields.get(name) or "")) for name in ("run_id", "at", "status", "node", "error")
     }
 
 
@@ -362,7 +366,7 @@ _UNCERTIFIED: Mapping[str, Json] = {
 
 
 def sample_notices() -> Iterator[Notice]:
-    """Give notices of every occasion and language, with everything known and with next to nothing known."""
+    """Yield notices of every occasion and language, each with all values and with next to none."""
     for language in LANGUAGES:
         for occasion in Occasion:
             yield sample_notice(occasion, language)
@@ -372,7 +376,7 @@ def sample_notices() -> Iterator[Notice]:
 
 
 def sample_notice(occasion: Occasion, language: str) -> Notice:
-    """Give a notice of an occasion with everything that can be known."""
+    """Return a notice of an occasion with every value there can be."""
     whole = replace(_WHOLE, occasion=occasion, language=language)
     if occasion is Occasion.UNCERTIFIED:
         return replace(whole, result=_UNCERTIFIED)

@@ -1,4 +1,4 @@
-"""Messages through the ledger: kept first, then sent, so that a dead channel or process loses none."""
+"""Messages through the outbox: stored first, then sent, so that a dead channel or process loses none."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,46 +16,47 @@ FIRST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(hours=6)
 MOST_TRIES = 20
 LONGEST_LIFE = timedelta(days=7)
-"""News a week old helps nobody; what is given up stays visible in the ledger."""
+"""A message a week old helps nobody; those given up stay visible in the ledger."""
 
 _LONGEST_PROBLEM = 500
-_LONGEST_ASKED_WAIT_S = 24 * 3600
+_LONGEST_RETRY_AFTER_S = 24 * 3600
 
 
 def sent(letter: Letter, at: datetime) -> Letter:
-    """Give the letter as it is after it was accepted."""
+    """Return the message as it is once a channel has accepted it."""
     return replace(letter, tries=letter.tries + 1, problem="", sent_at=at)
 
 
 def refused(letter: Letter, problem: str) -> Letter:
-    """Give the letter as it is after a channel said that it will never take it."""
-    return replace(letter, tries=letter.tries + 1, problem=_told(problem), given_up=True)
+    """Return the message as it is once a channel has refused it for good: it is given up."""
+    return replace(letter, tries=letter.tries + 1, problem=_short(problem), given_up=True)
 
 
 def failed(letter: Letter, problem: str, at: datetime, retry_after_s: float | None = None) -> Letter:
-    """Give the letter as it is after a try that may succeed later; the wait doubles with each.
+    """Return the message as it is after a try that failed for now; the wait doubles with each try.
 
-    ``retry_after_s`` is the least wait the channel asked for, in seconds.
+    ``retry_after_s`` is the channel's own Retry-After in seconds: the least wait.  After ``MOST_TRIES`` or
+    ``LONGEST_LIFE`` the message is given up.
     """
     tries = letter.tries + 1
     if tries >= MOST_TRIES or at - letter.posted_at >= LONGEST_LIFE:
         days = (at - letter.posted_at).days
         reason = f"given up after {tries} tries in {days} days: {problem}"
-        return replace(letter, tries=tries, problem=_told(reason), given_up=True)
-    return replace(letter, tries=tries, problem=_told(problem), not_before=at + _wait(tries, retry_after_s))
+        return replace(letter, tries=tries, problem=_short(reason), given_up=True)
+    return replace(letter, tries=tries, problem=_short(problem), not_before=at + _wait(tries, retry_after_s))
 
 
 def put_off(letter: Letter, problem: str, until: datetime) -> Letter:
-    """Give a letter that was not tried, because its channel had just failed with another one."""
-    return replace(letter, problem=_told(letter.problem or problem), not_before=until)
+    """Return a message that was not tried, because its channel had just failed with another one."""
+    return replace(letter, problem=_short(letter.problem or problem), not_before=until)
 
 
 def _wait(tries: int, retry_after_s: float | None) -> timedelta:
     grown: timedelta = min(FIRST_WAIT * 2 ** (tries - 1), LONGEST_WAIT)
-    return max(grown, timedelta(seconds=min(max(retry_after_s or 0, 0), _LONGEST_ASKED_WAIT_S)))
+    return max(grown, timedelta(seconds=min(max(retry_after_s or 0, 0), _LONGEST_RETRY_AFTER_S)))
 
 
-def _told(problem: str) -> str:
+def _short(problem: str) -> str:
     return clip(one_line(problem), _LONGEST_PROBLEM)
 
 
@@ -63,8 +64,8 @@ ReadFile = Callable[[Attachment], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """One round through the channels, by name; a channel that has just failed is left alone for its rest."""
+class DeliveryRound:
+    """One round through the channels, by name; one that fails is not tried again in the same round."""
 
     channels: Mapping[str, Channel]
     clock: Clock
@@ -72,7 +73,7 @@ class Delivery:
     _resting: dict[str, Letter] = field(default_factory=dict)
 
     def deliver(self, letter: Letter) -> Letter:
-        """Try a letter once, say what came of it in the log, and give it as it is then; never raises."""
+        """Try to send a message once, log the result and return the message as it is then; never raises."""
         if letter.channel in self._resting:
             failed = self._resting[letter.channel]
             return put_off(letter, failed.problem, failed.not_before)
@@ -83,10 +84,10 @@ class Delivery:
         return after
 
     def tried(self, letter: Letter) -> Letter:
-        """Try a letter once, and give it as it is then; never raises."""
+        """Try to send a message once and return it as it is then; never raises."""
         channel = self.channels.get(letter.channel)
         if channel is None:
-            return failed(letter, f"the settings here know no channel {letter.channel!r}", self.clock())
+            return failed(letter, f"no channel {letter.channel!r} is set up here", self.clock())
         try:
             channel.send(letter.message, list(self._files(letter.message)) if channel.takes_files else ())
         except MessageRefusedError as error:
@@ -94,7 +95,7 @@ class Delivery:
         except ChannelBusyError as error:
             return failed(letter, str(error), self.clock(), error.retry_after_s)
         except Exception as error:  # noqa: BLE001  # named boundary: no channel ever keeps another from sending
-            return failed(letter, f"unexpected {whence(error)}", self.clock())
+            return failed(letter, f"unexpected {error_origin(error)}", self.clock())
         return sent(letter, self.clock())
 
     def _files(self, message: Message) -> Iterator[tuple[str, bytes]]:
@@ -105,36 +106,36 @@ class Delivery:
                 logger.warning("{} is not attached, only linked: {}", attachment.file_name, error)
 
 
-def whence(error: BaseException) -> str:
-    """Name an error that nobody expected and where it arose, without its text, which may hold a secret."""
+def error_origin(error: BaseException) -> str:
+    """Return class and place of an unexpected error, without its text, which may contain a secret."""
     frames = extract_tb(error.__traceback__)
     place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
 
 
 def _log(letter: Letter) -> None:
-    told = f"message {letter.message.message_id} through {letter.channel}"
+    name = f"message {letter.message.message_id} through {letter.channel}"
     if letter.sent_at is not None:
-        logger.info("{}: sent", told)
+        logger.info("{}: sent", name)
     elif letter.given_up:
-        logger.error("{}: given up: {}; see flowledger notify list", told, letter.problem)
+        logger.error("{}: given up: {}; see flowledger notify list", name, letter.problem)
     else:
-        logger.warning("{}: waits until {:%F %H:%M:%S} UTC: {}", told, letter.not_before, letter.problem)
+        logger.warning("{}: waits until {:%F %H:%M:%S} UTC: {}", name, letter.not_before, letter.problem)
 
 
 LEASE = timedelta(minutes=15)
-"""Longer than a round through slow channels takes, so that nobody sends the same letter meanwhile."""
+"""Longer than a round through slow channels takes, so that nobody sends the same message meanwhile."""
 BATCH = 50
 MOST_BATCHES = 40
-"""Enough for 2,000 waiting letters; what is left then is for the next run."""
-KEPT_AS_PROOF = timedelta(days=90)
-"""Letters that were sent or given up are forgotten after that, so that the ledger does not grow for ever."""
+"""Enough for 2,000 waiting messages; the next run sends what is left."""
+RETENTION = timedelta(days=90)
+"""Messages that were sent or given up are deleted after that, so that the ledger does not grow for ever."""
 _LOOKED_BACK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Postbox:
-    """Sends letters through channels by name; without an outbox each is tried once, at once."""
+class MessageSender:
+    """Sends messages through channels, by name; without an outbox each is tried once, at once."""
 
     channels: Mapping[str, Channel]
     clock: Clock
@@ -142,56 +143,56 @@ class Postbox:
     read_file: ReadFile
 
     def send(self, letters: Sequence[Letter]) -> bool:
-        """Keep letters and carry all that waits; whether every one of these has arrived, now or before.
+        """Store messages and send all that wait; return whether these have all arrived, now or before.
 
-        Where the ledger cannot keep them they are tried directly: told twice is better than not told.
+        Where the ledger cannot store them they are sent directly: better twice than not at all.
         """
         if self.outbox is None:
             return self._send_directly(letters)
-        carried: dict[str, Letter] = {}
+        results: dict[str, Letter] = {}
         try:
             self.outbox.post(letters)
-            self._carry_all(self.outbox, carried)
-            return all(self._arrived(letter, carried, self.outbox) for letter in letters)
+            self._send_all(self.outbox, results)
+            return all(self._arrived(letter, results, self.outbox) for letter in letters)
         except FlowledgerError as error:
             logger.error("messages cannot wait in the ledger, so each is tried once: {}", error)
-            untried = [letter for letter in letters if letter.letter_id not in carried]
-            tried = [carried[letter.letter_id] for letter in letters if letter.letter_id in carried]
+            untried = [letter for letter in letters if letter.letter_id not in results]
+            tried = [results[letter.letter_id] for letter in letters if letter.letter_id in results]
             return self._send_directly(untried) and all(letter.sent_at is not None for letter in tried)
 
     def send_waiting(self) -> int:
-        """Carry the letters that may be tried by now; give how many were sent.
+        """Send the waiting messages whose time for another try has come; return how many were sent.
 
         :raises LedgerError: when the ledger cannot be used.
         """
         if self.outbox is None:
             return 0
-        carried: dict[str, Letter] = {}
-        self._carry_all(self.outbox, carried)
-        return sum(letter.sent_at is not None for letter in carried.values())
+        results: dict[str, Letter] = {}
+        self._send_all(self.outbox, results)
+        return sum(letter.sent_at is not None for letter in results.values())
 
     def _send_directly(self, letters: Sequence[Letter]) -> bool:
-        delivery = Delivery(self.channels, self.clock, self.read_file)
+        delivery = DeliveryRound(self.channels, self.clock, self.read_file)
         tried = [delivery.deliver(letter) for letter in letters]
         return all(letter.sent_at is not None for letter in tried)
 
-    def _carry_all(self, outbox: Outbox, carried: dict[str, Letter]) -> None:
-        """Take what may be tried, oldest first, and carry it; note what came of each letter, by its id.
+    def _send_all(self, outbox: Outbox, results: dict[str, Letter]) -> None:
+        """Claim the messages that may be tried, oldest first, and try each; ``results`` has them by id.
 
-        What was settled long ago is forgotten.
+        Messages that ended long ago are deleted.
         """
-        delivery = Delivery(self.channels, self.clock, self.read_file)
+        delivery = DeliveryRound(self.channels, self.clock, self.read_file)
         for _ in range(MOST_BATCHES):
             letters = outbox.claim(self.clock(), LEASE, limit=BATCH)
             for letter in letters:
-                carried[letter.letter_id] = delivery.deliver(letter)
-                outbox.settle(carried[letter.letter_id])
+                results[letter.letter_id] = delivery.deliver(letter)
+                outbox.settle(results[letter.letter_id])
             if not letters:
                 break
-        outbox.forget_letters(self.clock() - KEPT_AS_PROOF)
+        outbox.forget_letters(self.clock() - RETENTION)
 
-    def _arrived(self, letter: Letter, carried: Mapping[str, Letter], outbox: Outbox) -> bool:
-        if letter.letter_id in carried:
-            return carried[letter.letter_id].sent_at is not None
+    def _arrived(self, letter: Letter, results: Mapping[str, Letter], outbox: Outbox) -> bool:
+        if letter.letter_id in results:
+            return results[letter.letter_id].sent_at is not None
         settled = outbox.letters(waiting=False, limit=_LOOKED_BACK)
         return any(each.letter_id == letter.letter_id and each.sent_at is not None for each in settled)

@@ -1,6 +1,6 @@
-"""Tell people how a run ended: one message for each outcome and channel.
+"""Notify people how a run ended: one message for each outcome and channel.
 
-Nothing here ever raises into the run that is told about: every problem is logged, and is the ``False``.
+Nothing here raises into the run: every problem is logged, and the method returns ``False``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,15 @@ from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.notify.escaping import ESCAPES
-from flowledger.notify.notices import BareShelf, Before, Outcomes, Subject, data_of, no_figures
-from flowledger.notify.outbox import Delivery, Postbox, whence
+from flowledger.notify.notices import BareLinks, NoticeBuilder, PreviousFigures, Subject, data_of, no_figures
+from flowledger.notify.outbox import DeliveryRound, MessageSender, error_origin
 from flowledger.notify.templates import Templates
-from flowledger.ports import Channel, Clock, Outbox, ReportShelf
+from flowledger.ports import Channel, Clock, Outbox, ReportLinks
 
 
 @dataclass(frozen=True, slots=True)
 class Addressee:
-    """A channel that can be told through, and its type, which chooses the templates."""
+    """A channel, and its type, which chooses the templates."""
 
     type: str
     channel: Channel = field(repr=False)
@@ -29,85 +29,89 @@ class Addressee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationService:
-    """Tells outcomes through channels, and keeps in the outbox what cannot be sent yet.
+    """Sends notices through channels; the outbox stores what cannot be sent yet.
 
-    ``addressees`` are all channels by name, ``told`` those that hear of this subject; waiting letters of the
-    others are carried as well.  ``outbox`` is None where letters cannot wait.
+    ``addressees`` are all channels by name, ``notified`` the names of those that get the notices of this
+    subject; waiting messages of the others are sent as well.  ``outbox`` is None where messages cannot wait.
     """
 
     addressees: Mapping[str, Addressee]
-    told: Sequence[str]
+    notified: Sequence[str]
     clock: Clock
     templates: Templates = field(default_factory=Templates)
     outbox: Outbox | None = None
     subject: Subject = field(default_factory=Subject)
-    shelf: ReportShelf = field(default_factory=BareShelf)
-    before: Before = no_figures
+    report_links: ReportLinks = field(default_factory=BareLinks)
+    previous_figures: PreviousFigures = no_figures
     hide: Callable[[str], str] = str
 
     def notify_success(self, task_name: str, result: Mapping[str, Json]) -> bool:
-        """Tell the result object of a finished run, reports and all; urgently where it is not certified."""
-        return self._tell(task_name, lambda outcomes: outcomes.finished(task_name, result))
+        """Notify of a finished run by its result object; urgently where it is not certified complete."""
+        return self._notify(task_name, lambda builder: builder.finished_run(task_name, result))
 
     def notify_failure(self, task_name: str, error: BaseException | str) -> bool:
-        """Tell that something failed, urgently, and what to do."""
+        """Notify urgently that something failed; the text of the error says what to do."""
         text = error if isinstance(error, str) else text_of(error)
-        return self._tell(task_name, lambda known: known.troubled(Occasion.FAILURE, task_name, text))
+        return self._notify(task_name, lambda builder: builder.problem(Occasion.FAILURE, task_name, text))
 
     def notify_report_ready(self, report_path: str, report_type: str) -> bool:
-        """Tell that one report can be read; a finished run is told as a whole by ``notify_success``."""
-        return self._tell(report_path, lambda outcomes: outcomes.readable(report_path, report_type))
+        """Notify that one report is ready; ``notify_success`` announces all reports of a run at once."""
+        return self._notify(report_path, lambda builder: builder.report_ready(report_path, report_type))
 
-    def notify_trouble(
-        self, occasion: Occasion, task_name: str, error: str, known: Mapping[str, Json] | None = None
+    def notify_problem(
+        self, occasion: Occasion, task_name: str, error: str, partial: Mapping[str, Json] | None = None
     ) -> bool:
-        """Tell that a run did not finish; ``known`` is what a result would hold, such as the window."""
-        return self._tell(task_name, lambda outcomes: outcomes.troubled(occasion, task_name, error, known))
+        """Notify that a run did not finish; ``partial`` has what a result would have, such as the window."""
+        return self._notify(task_name, lambda builder: builder.problem(occasion, task_name, error, partial))
 
     def announce(self, notice: Notice) -> bool:
-        """Tell a notice to everyone who is told; whether everyone has it now.  Whatever waits goes along."""
-        return self._tell(notice.notice_id, lambda _: notice)
+        """Send a notice to every notified channel; return whether all have it now.
+
+        Messages that wait are sent, too.
+        """
+        return self._notify(notice.notice_id, lambda _: notice)
 
     def try_channel(self, name: str) -> str:
-        """Send a test message through one channel, past the ledger; give the problem, empty for none."""
+        """Send a test message through one channel, past the outbox; return the problem, or an empty text."""
         if name not in self.addressees:
             return f"no such channel: one of {', '.join(self.addressees) or 'none'}"
-        letter = self._letter(self._outcomes.trial("flowledger notify test"), name, self.addressees[name])
-        after = Delivery({name: self.addressees[name].channel}, self.clock, self.shelf.read).tried(letter)
-        return after.problem
+        addressee = self.addressees[name]
+        letter = self._letter(self._builder.test_notice("flowledger notify test"), name, addressee)
+        delivery = DeliveryRound({name: addressee.channel}, self.clock, self.report_links.read)
+        return delivery.tried(letter).problem
 
     def send_waiting(self) -> int:
-        """Carry the letters that wait and may be tried by now; give how many were sent."""
+        """Send the waiting messages whose time for another try has come; return how many were sent."""
         try:
-            return self._postbox.send_waiting()
+            return self._sender.send_waiting()
         except FlowledgerError as error:
             logger.error("waiting messages cannot be sent: {}", error)
-        except Exception as error:  # noqa: BLE001  # named boundary: telling never fails the run
-            logger.error("waiting messages cannot be sent: unexpected {}", whence(error))
+        except Exception as error:  # noqa: BLE001  # named boundary: notifying never fails the run
+            logger.error("waiting messages cannot be sent: unexpected {}", error_origin(error))
         return 0
 
-    def _tell(self, what: str, notice_of: Callable[[Outcomes], Notice]) -> bool:
+    def _notify(self, what: str, notice_of: Callable[[NoticeBuilder], Notice]) -> bool:
         try:
-            letters = self._letters(notice_of(self._outcomes))
-            sent = self._postbox.send(letters)
-            return sent and len(letters) == len(set(self.told))
-        except Exception as error:  # noqa: BLE001  # named boundary: telling never fails the run
-            logger.error("{} cannot be told: unexpected {}", what, whence(error))
+            letters = self._letters(notice_of(self._builder))
+            sent = self._sender.send(letters)
+            return sent and len(letters) == len(set(self.notified))
+        except Exception as error:  # noqa: BLE001  # named boundary: notifying never fails the run
+            logger.error("cannot notify of {}: unexpected {}", what, error_origin(error))
             return False
 
     def _letters(self, notice: Notice) -> Sequence[Letter]:
-        known = {name: self.addressees[name] for name in self.told if name in self.addressees}
-        for name in set(self.told) - known.keys():
-            logger.error("{} is not told through {!r}: no such channel is set up", notice.notice_id, name)
-        return [self._letter(notice, name, addressee) for name, addressee in known.items()]
+        recipients = {name: self.addressees[name] for name in self.notified if name in self.addressees}
+        for name in set(self.notified) - recipients.keys():
+            logger.error("{} is not sent through {!r}: no such channel is set up", notice.notice_id, name)
+        return [self._letter(notice, name, addressee) for name, addressee in recipients.items()]
 
     def _letter(self, notice: Notice, name: str, addressee: Addressee) -> Letter:
         at = self.clock()
-        seen = notice if addressee.channel.takes_files else replace(notice, attachments=())
+        fitting = notice if addressee.channel.takes_files else replace(notice, attachments=())
         return Letter(
             letter_id=f"{notice.notice_id}:{name}",
             channel=name,
-            message=self._message(seen, addressee.type),
+            message=self._message(fitting, addressee.type),
             posted_at=at,
             not_before=at,
             app=notice.app,
@@ -121,24 +125,28 @@ class NotificationService:
             return bare_message(notice, ESCAPES.get(channel_type, str))
 
     @property
-    def _outcomes(self) -> Outcomes:
-        return Outcomes(
-            subject=self.subject, clock=self.clock, shelf=self.shelf, before=self.before, hide=self.hide
+    def _builder(self) -> NoticeBuilder:
+        return NoticeBuilder(
+            subject=self.subject,
+            clock=self.clock,
+            report_links=self.report_links,
+            previous_figures=self.previous_figures,
+            hide=self.hide,
         )
 
     @property
-    def _postbox(self) -> Postbox:
+    def _sender(self) -> MessageSender:
         channels = {name: addressee.channel for name, addressee in self.addressees.items()}
-        return Postbox(channels, self.clock, self.outbox, self.shelf.read)
+        return MessageSender(channels, self.clock, self.outbox, self.report_links.read)
 
 
 def text_of(error: BaseException) -> str:
-    """Say what an error says; one that nobody foresaw is named by its class as well."""
+    """Return an error's text; an unexpected error is named by its class as well."""
     return str(error) if isinstance(error, FlowledgerError) else f"{type(error).__name__}: {error}"
 
 
 def bare_message(notice: Notice, escape: Callable[[str], str] = str) -> Message:
-    """Write a message without any template, for when none works: bad news must still be told."""
+    """Return a message made without any template, for when none works: bad news must still arrive."""
     words = (str(notice.occasion).upper(), notice.app_name or notice.task, notice.period)
     subject = one_line("[Flowledger] " + " ".join(filter(None, words)))
     lines = [escape(subject), escape(clip(one_line(notice.error), 1000)), notice.run_url]

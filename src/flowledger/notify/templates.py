@@ -27,9 +27,9 @@ from flowledger.notify.escaping import ESCAPES
 from flowledger.notify.notices import data_of, sample_notices, view_of
 
 MOST_STEPS = 20_000
-"""Turns of loops and calls, all together, of one rendering: a message has hundreds."""
+"""Loop iterations and calls, in all, of one rendering: a message has hundreds."""
 LARGEST = 1_000_000
-"""Characters, items or digits of what one multiplication makes."""
+"""Characters, items or digits of the result of one multiplication."""
 
 
 class _Steps:
@@ -43,7 +43,7 @@ _steps: ContextVar[_Steps | None] = ContextVar("steps", default=None)
 
 @contextmanager
 def limited_steps() -> Iterator[None]:
-    """Let what is rendered inside take so many steps, and no more."""
+    """Limit the steps of what is rendered inside to ``MOST_STEPS``."""
     token = _steps.set(_Steps())
     try:
         yield
@@ -67,9 +67,9 @@ def _counted(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _counted_range(*bounds: int) -> range:
-    found = range(*bounds)
-    _take(len(found))
-    return found
+    numbers = range(*bounds)
+    _take(len(numbers))
+    return numbers
 
 
 class BoundedEnvironment(SandboxedEnvironment):
@@ -120,11 +120,11 @@ def markup_of(channel: str, extension: str) -> str:
     """Name the markup that a template of a channel is written in."""
     if extension == HTML:
         return HTML
-    return channel if channel in _ROBOTS and extension == "md" else PLAIN
+    return channel if channel in _CHAT_BOTS and extension == "md" else PLAIN
 
 
 def filters_for(markup: str) -> Filters:
-    """Give the filters of a markup: ``esc``, ``link`` and ``strong`` as it needs them, and the others."""
+    """Return the filters of a markup: ``esc``, ``link`` and ``strong`` as it needs them, and the others."""
     return {**_COMMON, **_BY_MARKUP[markup]}
 
 
@@ -206,26 +206,26 @@ _HTML: Filters = {
     "strong": lambda value: Markup("<b>{}</b>").format(value),
     "link": _html_link,
 }
-_ROBOTS: Mapping[str, Filters] = {name: _markdown(escape_in) for name, escape_in in ESCAPES.items()}
-_BY_MARKUP: Mapping[str, Filters] = {PLAIN: _PLAIN, HTML: _HTML, **_ROBOTS}
+_CHAT_BOTS: Mapping[str, Filters] = {name: _markdown(escape_in) for name, escape_in in ESCAPES.items()}
+_BY_MARKUP: Mapping[str, Filters] = {PLAIN: _PLAIN, HTML: _HTML, **_CHAT_BOTS}
 
 
 PACKAGED = Path(__file__).parent / "templates"
 SUFFIX = ".j2"
 BODIES = ("md", "txt")
 _MACHINES = frozenset({"webhook"})
-"""Channels that are told values as well."""
+"""Channels whose messages have the values of the notice as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Makes a channel's message of a notice; ``folder`` holds the templates that replace packaged ones."""
+    """Renders notices as messages of a channel; templates in ``folder`` replace the packaged ones."""
 
     folder: Path | None = None
     packaged: Path = field(default=PACKAGED, repr=False)
 
     def message(self, notice: Notice, channel: str) -> Message:
-        """Write a notice for a type of channel; a template that fails gives way to the packaged one.
+        """Return the message of a notice for a type of channel; the packaged template stands in for a bad one.
 
         :raises SettingsError: with file and line, when that fails as well.
         """
@@ -236,7 +236,7 @@ class Templates:
             return Templates(None, self.packaged).strictly(notice, channel)
 
     def strictly(self, notice: Notice, channel: str) -> Message:
-        """Write a notice for a type of channel.
+        """Return the message of a notice for a type of channel.
 
         :raises SettingsError: with file and line, when a template cannot be used.
         """
@@ -254,10 +254,10 @@ class Templates:
 
     def _body(self, channel: str, language: str) -> str:
         names = [f"{channel}.{language}.{extension}{SUFFIX}" for extension in BODIES]
-        known = next((name for name in names if self._has(name)), None)
-        if known is None:
+        existing = next((name for name in names if self._has(name)), None)
+        if existing is None:
             raise SettingsError([f"no template for {channel}: {' or '.join(names)} is missing in {self}"])
-        return known
+        return existing
 
     def _has(self, name: str) -> bool:
         return any((folder / name).is_file() for folder in self._folders)
@@ -268,7 +268,7 @@ class Templates:
         try:
             with limited_steps():
                 return environment.get_template(name).render(view_of(notice)).strip()
-        except Exception as error:  # named boundary: a template is somebody's program
+        except Exception as error:  # named boundary: a template can raise anything
             raise SettingsError([f"{_place(error, name, self)}: {_reason(error)}"]) from error
 
     @property
@@ -281,7 +281,7 @@ class Templates:
 
 @lru_cache(maxsize=32)
 def _environment(folders: tuple[Path, ...], markup: str) -> BoundedEnvironment:
-    """Make the surroundings of templates: their markup's filters, and no way out of the sandbox."""
+    """Return the sandbox that templates of a markup are rendered in, with its filters."""
     loaders: list[BaseLoader] = [FileSystemLoader(folder) for folder in folders]
     environment = BoundedEnvironment(
         loader=ChoiceLoader(loaders),
@@ -295,7 +295,7 @@ def _environment(folders: tuple[Path, ...], markup: str) -> BoundedEnvironment:
 
 
 def _place(error: Exception, name: str, templates: Templates) -> str:
-    """Say where a template failed: the innermost line that lies in a template."""
+    """Return where a template failed: the innermost line that is in a template."""
     if isinstance(error, TemplateNotFound):
         return f"{name}: includes or imports what is not in {templates}"
     file, line = getattr(error, "filename", None), getattr(error, "lineno", None)
@@ -310,39 +310,39 @@ def _reason(error: Exception) -> str:
 
 
 PART = "_"
-"""How the name of a part begins that other templates include."""
+"""The names of templates that others include begin with this."""
 
 
 def check_templates(folder: Path | None, channels: Sequence[str]) -> Iterator[str]:
-    """Render every template with notices of every kind and give a line for each problem, with its place.
+    """Render every template with notices of every kind; yield a line for each problem, with its place.
 
-    ``channels`` are the types of channels that messages go through.
+    ``channels`` are the types of channels in use.
     """
     templates = Templates(folder)
     yield from _unknown(folder, channels)
-    seen: set[str] = set()
+    reported: set[str] = set()
     for channel, notice in product(channels, sample_notices()):
         try:
             templates.strictly(notice, channel)
         except SettingsError as error:
-            new = [line for line in error.problems if line not in seen]
-            seen.update(new)
+            new = [line for line in error.problems if line not in reported]
+            reported.update(new)
             yield from new
 
 
 def _unknown(folder: Path | None, channels: Sequence[str]) -> Iterator[str]:
-    """Find templates whose names nothing asks for: a mistyped name would silently do nothing."""
+    """Yield a line for each template that no message uses: a mistyped name would silently do nothing."""
     if folder is None or not folder.is_dir():
         return
     packaged = {path.name for path in PACKAGED.glob(f"*{SUFFIX}")}
-    asked = packaged | {name for channel in channels for name in _names_of(channel, packaged)}
+    used = packaged | {name for channel in channels for name in _names_of(channel, packaged)}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.name not in asked and not path.name.startswith(PART):
-            yield f"{path}: no message uses this name; known are {', '.join(sorted(asked))}"
+        if path.name not in used and not path.name.startswith(PART):
+            yield f"{path}: no message uses this name; existing names are {', '.join(sorted(used))}"
 
 
 def _names_of(channel: str, packaged: Collection[str]) -> Iterator[str]:
-    """Give the names that a channel without packaged templates may use."""
+    """Yield the names that a channel without packaged templates may use."""
     if not any(name.startswith(f"{channel}.") for name in packaged):
         for language, extension in product(LANGUAGES, (*BODIES, "html")):
             yield f"{channel}.{language}.{extension}{SUFFIX}"

@@ -1,4 +1,4 @@
-"""Messages as values, by POST to any receiver, which can prove that they are ours."""
+"""Messages as JSON, by POST to any receiver, which can verify by a signature that they are ours."""
 
 import time
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Messages through a robot of a WeCom (企业微信) group."""
+"""Messages through a bot of a WeCom (企业微信) group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.chat_bots import Budget, Dialect, Pacer, Robot
+from flowledger.notify.chat_bots import ChatBot, Dialect, RateLimit, RateLimiter
 from flowledger.notify.escaping import cut
 from flowledger.notify.posting import form_of, post
 
@@ -45,7 +45,7 @@ class WeChatChannel:
     webhook: SecretStr
     at: tuple[str, ...] = ()
 
-    pacer: ClassVar[Pacer] = Pacer([Budget(20, 60)])
+    limiter: ClassVar[RateLimiter] = RateLimiter([RateLimit(20, 60)])
 
     @property
     def takes_files(self) -> bool:
@@ -55,22 +55,22 @@ class WeChatChannel:
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:
         """Deliver one message, cut to what WeCom takes; an urgent one is followed by a mention of people.
 
-        Files are handed over first, and shown last.  Once the message itself is accepted nothing that fails
-        is an error any more, since all of it would come twice.
+        Files are uploaded before the message and posted after it.  Once the message itself is accepted a
+        failure is only logged: an error would send all of it again.
 
         :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
         """
-        robot = Robot(DIALECT, self.pacer, self.webhook.get_secret_value())
+        bot = ChatBot(DIALECT, self.limiter, self.webhook.get_secret_value())
         mention = self._mention(message)
         fitting = [(name, content) for name, content in files if _fits(name, content)]
-        robot.reserve(1 + len(mention) + 2 * len(fitting))
-        handed = [media for name, content in fitting if (media := _hand_over(robot, name, content))]
-        robot.tell(robot.webhook, _markdown(message))
-        for payload in [*mention, *({"msgtype": "file", "file": {"media_id": media}} for media in handed)]:
-            _tell_more(robot, payload)
+        bot.reserve(1 + len(mention) + 2 * len(fitting))
+        uploaded = [media for name, content in fitting if (media := _upload(bot, name, content))]
+        bot.send(bot.webhook, _markdown(message))
+        for payload in [*mention, *({"msgtype": "file", "file": {"media_id": media}} for media in uploaded)]:
+            _send_more(bot, payload)
 
     def _mention(self, message: Message) -> list[dict[str, Any]]:
-        """Write the text that mentions people, which WeCom's Markdown cannot."""
+        """Return the text message that mentions people, which WeCom's Markdown cannot."""
         if not (message.urgent and self.at):
             return []
         people = ["@all" if each == EVERYBODY else each for each in self.at]
@@ -96,12 +96,12 @@ def _fits(name: str, content: bytes) -> bool:
     return fits
 
 
-def _hand_over(robot: Robot, name: str, content: bytes) -> str:
-    """Leave a file with WeCom and give its id; empty where it is refused, then the message goes alone."""
+def _upload(bot: ChatBot, name: str, content: bytes) -> str:
+    """Upload a file and return its media id; empty where WeCom refuses it: the message goes without."""
     body, kind = form_of("media", name, content)
-    reply = post(_upload_address(robot.webhook), body, {"Content-Type": kind}, deadline_s=UPLOAD_DEADLINE_S)
+    reply = post(_upload_address(bot.webhook), body, {"Content-Type": kind}, deadline_s=UPLOAD_DEADLINE_S)
     try:
-        return str(robot.settle(reply).get("media_id") or "")
+        return str(bot.accepted(reply).get("media_id") or "")
     except MessageRefusedError as error:
         logger.warning("{} is not sent to WeCom: {}", name, error)
         return ""
@@ -113,8 +113,8 @@ def _upload_address(webhook: str) -> str:
     return urlunsplit(parts._replace(path=path, query=f"{parts.query}&type=file"))
 
 
-def _tell_more(robot: Robot, payload: dict[str, Any]) -> None:
+def _send_more(bot: ChatBot, payload: dict[str, Any]) -> None:
     try:
-        robot.tell(robot.webhook, payload)
+        bot.send(bot.webhook, payload)
     except (ChannelBusyError, MessageRefusedError) as error:
         logger.warning("the message is delivered, but not the {} after it: {}", payload["msgtype"], error)

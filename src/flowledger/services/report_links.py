@@ -13,7 +13,7 @@ _A_NAME = "reports"
 
 
 @dataclass(frozen=True, slots=True)
-class StorageShelf:
+class StoredReportLinks:
     """Shows what one storage holds; ``storage`` is its folder or prefix, as ``opened`` takes it.
 
     ``most_bytes`` is what the files of one message may have in all; links are good for ``valid_for``.

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.chat_bots import Budget, Pacer
+from flowledger.notify.chat_bots import RateLimit, RateLimiter
 from flowledger.notify.dingtalk import MAX_BYTES, DingTalkChannel
 
 CALM = Message(message_id="1", subject="Daily report", body="- 12 runs")
@@ -18,7 +18,7 @@ URGENT = Message(message_id="2", subject="Failed", body="- 3 runs failed", urgen
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the counting to the robot."""
-    monkeypatch.setattr(DingTalkChannel, "pacer", Pacer([Budget(1000, 60)]))
+    monkeypatch.setattr(DingTalkChannel, "limiter", RateLimiter([RateLimit(1000, 60)]))
 
 
 def channel_of(bot: DingTalkBot, secret: str | None = SECRET, at: tuple[str, ...] = ()) -> DingTalkChannel:

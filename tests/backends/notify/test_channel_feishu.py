@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.chat_bots import Budget, Pacer
+from flowledger.notify.chat_bots import RateLimit, RateLimiter
 from flowledger.notify.feishu import FeishuChannel
 
 CALM = Message(message_id="1", subject="Daily report", body="**12** runs")
@@ -19,7 +19,7 @@ URGENT = Message(message_id="2", subject="Failed", body="3 runs failed", urgent=
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the counting to the robot."""
-    monkeypatch.setattr(FeishuChannel, "pacer", Pacer([Budget(1000, 60)]))
+    monkeypatch.setattr(FeishuChannel, "limiter", RateLimiter([RateLimit(1000, 60)]))
 
 
 def channel_of(bot: FeishuBot, secret: str | None = SECRET, at: tuple[str, ...] = ()) -> FeishuChannel:
@@ -96,7 +96,9 @@ def test_9499_means_two_things(words: str, kind: type[Exception]) -> None:
 
 def test_counts_before_the_robot_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """The channel's own count keeps the sixth message of a second back."""
-    monkeypatch.setattr(FeishuChannel, "pacer", Pacer([Budget(5, 1), Budget(100, 60)], clock=lambda: 7.0))
+    monkeypatch.setattr(
+        FeishuChannel, "limiter", RateLimiter([RateLimit(5, 1), RateLimit(100, 60)], clock=lambda: 7.0)
+    )
     with running(FeishuBot()) as bot:
         channel = channel_of(bot)
         for _ in range(5):

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
-from flowledger.notify.chat_bots import Budget, Pacer
+from flowledger.notify.chat_bots import RateLimit, RateLimiter
 from flowledger.notify.wechat import WeChatChannel
 
 CALM = Message(message_id="1", subject="Daily report", body="**12** runs")
@@ -19,7 +19,7 @@ CSV = b"id,status\r\n1,ok\r\n"
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the counting to the robot."""
-    monkeypatch.setattr(WeChatChannel, "pacer", Pacer([Budget(1000, 60)]))
+    monkeypatch.setattr(WeChatChannel, "limiter", RateLimiter([RateLimit(1000, 60)]))
 
 
 def channel_of(bot: WeChatBot, at: tuple[str, ...] = ()) -> WeChatChannel:
@@ -107,7 +107,7 @@ def test_a_busy_upload_leaves_all_waiting() -> None:
 
 def test_reserves_room_for_the_whole_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message with a mention is not begun where there is room for one request only."""
-    monkeypatch.setattr(WeChatChannel, "pacer", Pacer([Budget(2, 60)]))
+    monkeypatch.setattr(WeChatChannel, "limiter", RateLimiter([RateLimit(2, 60)]))
     with running(WeChatBot()) as bot:
         channel = channel_of(bot, at=("all",))
         channel.send(CALM)

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from loguru import logger
-from telling import (
+from fake_channels import (
     NOON,
     RESULT,
     UNCERTIFIED,
@@ -22,11 +19,14 @@ from telling import (
     refusing,
     service,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from loguru import logger
 
 from flowledger.domain.messages import Attachment, Notice, Occasion
 from flowledger.errors import LedgerError, StorageError
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.notify.notices import BareShelf, Subject
+from flowledger.notify.notices import BareLinks, Subject
 from flowledger.notify.templates import Templates
 
 
@@ -40,7 +40,7 @@ def log() -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True)
-class Shelf(BareShelf):
+class Links(BareLinks):
     """Links and attaches whatever it is asked for; a reader that fails is one too."""
 
     broken: bool = False
@@ -65,7 +65,7 @@ class Shelf(BareShelf):
 def test_a_success_is_one_message_with_figures_and_reports() -> None:
     """Figures, certificate and the links of all reports stand in the same message, which is not urgent."""
     channel = Remembering()
-    assert service({"dingtalk": channel}, shelf=Shelf()).notify_success("flow", RESULT) is True
+    assert service({"dingtalk": channel}, report_links=Links()).notify_success("flow", RESULT) is True
     (message,) = channel.sent
     assert message.subject == "[Flowledger] sales · yesterday 2026-01-05: 12 runs, 2 did not succeed"
     assert "- **Runs**: 12" in message.body
@@ -106,11 +106,11 @@ def test_what_is_not_certified_is_told_urgently() -> None:
 def test_a_failure_is_told_urgently_with_its_error() -> None:
     """The error's own text is the reason; one that nobody foresaw is named by its class."""
     channel = Remembering()
-    told = service({"email": channel})
-    assert told.notify_failure("flow", LedgerError("the ledger is full: free some space"))
+    notifier = service({"email": channel})
+    assert notifier.notify_failure("flow", LedgerError("the ledger is full: free some space"))
     assert channel.sent[0].urgent
     assert "Reason: the ledger is full: free some space" in channel.sent[0].body
-    other = replace(told, subject=replace(told.subject, run_id="run-2"))
+    other = replace(notifier, subject=replace(notifier.subject, run_id="run-2"))
     assert other.notify_failure("flow", KeyError("rows"))
     assert "Reason: KeyError: 'rows'" in channel.sent[1].body
 
@@ -118,7 +118,7 @@ def test_a_failure_is_told_urgently_with_its_error() -> None:
 def test_a_report_can_be_told_by_itself() -> None:
     """Its link stands in the message."""
     channel = Remembering()
-    assert service({"feishu": channel}, shelf=Shelf()).notify_report_ready("/reports/w.csv", "csv")
+    assert service({"feishu": channel}, report_links=Links()).notify_report_ready("/reports/w.csv", "csv")
     assert "(https://files.example.com/reports/w.csv)" in channel.sent[0].body
 
 
@@ -126,7 +126,7 @@ def test_the_change_against_the_period_before_is_told() -> None:
     """Counts that are known for both are compared; what is unknown is left out."""
     channel = Remembering()
     before = {"runs": 10, "failed": 0, "total_tokens": "many"}
-    service({"email": channel}, before=lambda _: before).notify_success("flow", RESULT)
+    service({"email": channel}, previous_figures=lambda _: before).notify_success("flow", RESULT)
     body = channel.sent[0].body
     assert "Runs: 12 (before 10, +20.0%)" in body
     assert "Not successful: 2 (before 0, +2)" in body
@@ -136,27 +136,30 @@ def test_the_change_against_the_period_before_is_told() -> None:
 def test_the_same_outcome_is_told_once() -> None:
     """Whoever tells it again, the answer is that everyone has it."""
     channel = Remembering()
-    told = service({"email": channel})
-    assert (told.notify_success("flow", RESULT), told.notify_success("flow", RESULT)) == (True, True)
+    notifier = service({"email": channel})
+    assert (notifier.notify_success("flow", RESULT), notifier.notify_success("flow", RESULT)) == (
+        True,
+        True,
+    )
     assert len(channel.sent) == 1
 
 
 def test_different_outcomes_of_one_run_are_told_each() -> None:
     """A run that failed and succeeded when it was tried again is told both times."""
     channel = Remembering()
-    told = service({"email": channel})
-    told.notify_failure("flow", "away")
-    told.notify_success("flow", RESULT)
+    notifier = service({"email": channel})
+    notifier.notify_failure("flow", "away")
+    notifier.notify_success("flow", RESULT)
     assert [message.urgent for message in channel.sent] == [True, False]
 
 
 def test_without_a_run_every_call_tells() -> None:
     """A caller from outside has no run that would make two calls the same."""
     channel, clock = Remembering(), Clock()
-    told = service({"email": channel}, subject=Subject(), clock=clock)
-    told.notify_failure("job", "away")
+    notifier = service({"email": channel}, subject=Subject(), clock=clock)
+    notifier.notify_failure("job", "away")
     clock.wind(seconds=1)
-    told.notify_failure("job", "away")
+    notifier.notify_failure("job", "away")
     assert len(channel.sent) == 2
 
 
@@ -181,8 +184,8 @@ def test_whatever_channels_fail_the_others_get_exactly_one(
     """No channel keeps another from its message, with or without a ledger that works."""
     channels = {f"email-{number}": channel_that(each) for number, each in enumerate(behaviours)}
     outbox = MemoryLedger({}) if with_ledger else BrokenOutbox()
-    told = service(channels, outbox=outbox)
-    answers = [told.notify_success("flow", RESULT) for _ in range(times if with_ledger else 1)]
+    notifier = service(channels, outbox=outbox)
+    answers = [notifier.notify_success("flow", RESULT) for _ in range(times if with_ledger else 1)]
     assert answers == [set(behaviours) <= {"accepts"}] * len(answers)
     for behaviour, channel in zip(behaviours, channels.values(), strict=True):
         assert len(channel.sent) == (behaviour == "accepts")
@@ -192,15 +195,15 @@ def test_whatever_channels_fail_the_others_get_exactly_one(
 def test_what_cannot_be_sent_waits_and_goes_with_the_next_run(log: list[str]) -> None:
     """A channel that is down costs a try for each run, and its message arrives once it is up."""
     channel, clock = busy(), Clock()
-    told = service({"email": channel}, clock=clock)
-    assert told.notify_success("flow", RESULT) is False
-    assert told.send_waiting() == 0
+    notifier = service({"email": channel}, clock=clock)
+    assert notifier.notify_success("flow", RESULT) is False
+    assert notifier.send_waiting() == 0
     assert channel.tried == 1
     channel.error = None
     clock.wind(minutes=2)
-    assert told.send_waiting() == 1
+    assert notifier.send_waiting() == 1
     assert [message.message_id for message in channel.sent] == ["run-1-success"]
-    assert told.send_waiting() == 0
+    assert notifier.send_waiting() == 0
     assert [line.partition(":")[0] for line in log] == [
         "WARNING message run-1-success through email",
         "INFO message run-1-success through email",
@@ -210,13 +213,13 @@ def test_what_cannot_be_sent_waits_and_goes_with_the_next_run(log: list[str]) ->
 def test_the_wait_grows_and_has_an_end() -> None:
     """After a week the letter is given up, visibly, with the last problem."""
     channel, clock, ledger = busy(), Clock(), MemoryLedger({})
-    told = service({"email": channel}, clock=clock, outbox=ledger)
-    told.notify_success("flow", RESULT)
+    notifier = service({"email": channel}, clock=clock, outbox=ledger)
+    notifier.notify_success("flow", RESULT)
     waits = []
     while waiting := ledger.letters(waiting=True):
         waits.append(waiting[0].not_before - clock.now)
         clock.now = waiting[0].not_before
-        told.send_waiting()
+        notifier.send_waiting()
     assert waits[:4] == [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8)]
     assert max(waits) == timedelta(hours=6)
     (letter,) = ledger.letters(waiting=False)
@@ -236,10 +239,10 @@ def test_a_channel_says_how_long_to_wait() -> None:
 def test_a_refused_message_is_given_up_at_once(log: list[str]) -> None:
     """It is not tried again; the reason stays in the ledger and is in the log once."""
     channel, clock, ledger = refusing(), Clock(), MemoryLedger({})
-    told = service({"email": channel}, clock=clock, outbox=ledger)
-    assert told.notify_success("flow", RESULT) is False
+    notifier = service({"email": channel}, clock=clock, outbox=ledger)
+    assert notifier.notify_success("flow", RESULT) is False
     clock.wind(days=1)
-    assert told.send_waiting() == 0
+    assert notifier.send_waiting() == 0
     assert channel.tried == 1
     assert ledger.letters(waiting=False)[0].problem == str(channel.error)
     assert [line for line in log if "check the webhook" in line] == [
@@ -251,11 +254,13 @@ def test_a_channel_that_has_failed_is_left_alone_for_the_round() -> None:
     """Ten waiting letters for a dead mail server cost one timeout, and none of them its life."""
     channel, clock, ledger = busy(), Clock(), MemoryLedger({})
     for number in range(10):
-        told = service({"email": channel}, clock=clock, outbox=ledger, subject=Subject(run_id=str(number)))
-        told.notify_success("flow", RESULT)
+        notifier = service(
+            {"email": channel}, clock=clock, outbox=ledger, subject=Subject(run_id=str(number))
+        )
+        notifier.notify_success("flow", RESULT)
         clock.wind(hours=7)
     tried = channel.tried
-    assert told.send_waiting() == 0
+    assert notifier.send_waiting() == 0
     assert channel.tried == tried + 1
     assert len(ledger.letters(waiting=True)) == 10
 
@@ -264,11 +269,11 @@ def test_letters_of_other_apps_are_carried_as_well() -> None:
     """A message that waits for a channel this app does not use goes with this app's run."""
     mail, robot, clock, ledger = busy(), Remembering(), Clock(), MemoryLedger({})
     channels = {"email": mail, "dingtalk": robot}
-    service(channels, told=["email"], clock=clock, outbox=ledger).notify_success("flow", RESULT)
+    service(channels, notified=["email"], clock=clock, outbox=ledger).notify_success("flow", RESULT)
     mail.error = None
     clock.wind(hours=1)
     subject = Subject(app_name="other", run_id="run-2")
-    other = service(channels, told=["dingtalk"], clock=clock, outbox=ledger, subject=subject)
+    other = service(channels, notified=["dingtalk"], clock=clock, outbox=ledger, subject=subject)
     assert other.notify_success("flow", RESULT) is True
     assert (len(mail.sent), len(robot.sent)) == (1, 1)
 
@@ -285,7 +290,7 @@ def test_a_letter_for_a_channel_that_is_gone_waits(log: list[str]) -> None:
 def test_an_unknown_channel_is_named_in_the_log(log: list[str]) -> None:
     """The others are told, and the answer is that somebody was not."""
     channel = Remembering()
-    assert service({"email": channel}, told=["email", "pager"]).notify_success("flow", RESULT) is False
+    assert service({"email": channel}, notified=["email", "pager"]).notify_success("flow", RESULT) is False
     assert len(channel.sent) == 1
     assert any("'pager'" in line for line in log)
 
@@ -307,8 +312,8 @@ def test_an_unexpected_error_says_nothing_secret(log: list[str]) -> None:
 def test_secrets_are_taken_out_of_an_error() -> None:
     """What the run failed with is told without them."""
     channel = Remembering()
-    told = service({"email": channel}, hide=lambda text: text.replace("planted", "…"))
-    told.notify_failure("flow", "refused: planted")
+    notifier = service({"email": channel}, hide=lambda text: text.replace("planted", "…"))
+    notifier.notify_failure("flow", "refused: planted")
     assert "planted" not in repr(channel.sent)
 
 
@@ -326,20 +331,20 @@ def test_nothing_is_raised_into_the_run(log: list[str]) -> None:
     def fail(*_: object) -> Any:
         raise ZeroDivisionError
 
-    told = service({"email": Remembering()}, clock=fail)
-    assert told.notify_success("flow", RESULT) is False
-    assert told.notify_failure("flow", "x") is False
-    assert told.notify_report_ready("/a", "csv") is False
-    assert told.send_waiting() == 0
+    notifier = service({"email": Remembering()}, clock=fail)
+    assert notifier.notify_success("flow", RESULT) is False
+    assert notifier.notify_failure("flow", "x") is False
+    assert notifier.notify_report_ready("/a", "csv") is False
+    assert notifier.send_waiting() == 0
     assert all("ZeroDivisionError" in line for line in log)
 
 
 def test_a_ledger_that_fails_costs_no_message(log: list[str]) -> None:
     """The message is tried once, directly."""
     channel = Remembering()
-    told = service({"email": channel}, outbox=BrokenOutbox())
-    assert told.notify_success("flow", RESULT) is True
-    assert told.send_waiting() == 0
+    notifier = service({"email": channel}, outbox=BrokenOutbox())
+    assert notifier.notify_success("flow", RESULT) is True
+    assert notifier.send_waiting() == 0
     assert any("disk full" in line for line in log)
 
 
@@ -354,15 +359,15 @@ class FailsToSettle(MemoryLedger):
 def test_a_ledger_that_fails_half_way_does_not_make_two_of_one() -> None:
     """What was sent before it broke is not sent again in this round; the others are."""
     first, second = Remembering(), Remembering()
-    told = service({"email": first, "wechat": second}, outbox=FailsToSettle({}))
-    assert told.notify_success("flow", RESULT) is True
+    notifier = service({"email": first, "wechat": second}, outbox=FailsToSettle({}))
+    assert notifier.notify_success("flow", RESULT) is True
     assert (len(first.sent), len(second.sent)) == (1, 1)
 
 
 def test_files_go_along_where_a_channel_takes_them() -> None:
     """Mail has the report itself; a robot has its link."""
     mail, robot = Remembering(takes_files=True), Remembering()
-    service({"email": mail, "dingtalk": robot}, shelf=Shelf()).notify_success("flow", RESULT)
+    service({"email": mail, "dingtalk": robot}, report_links=Links()).notify_success("flow", RESULT)
     assert mail.files == [[("a.csv", b"a,b")]]
     assert "Attached: a.csv" in mail.sent[0].body
     assert (robot.sent[0].attachments, list(robot.files[0])) == ((), [])
@@ -371,7 +376,7 @@ def test_files_go_along_where_a_channel_takes_them() -> None:
 def test_a_bucket_that_is_away_costs_links_and_files_only(log: list[str]) -> None:
     """The message goes with the locations as they are, and the log says what was left out."""
     mail = Remembering(takes_files=True)
-    assert service({"email": mail}, shelf=Shelf(broken=True)).notify_success("flow", RESULT) is True
+    assert service({"email": mail}, report_links=Links(broken=True)).notify_success("flow", RESULT) is True
     assert "- /reports/a.csv" in mail.sent[0].body
     assert mail.files == [[]]
     assert sum("no bucket" in line for line in log) == 3
@@ -381,8 +386,8 @@ def test_a_bucket_that_is_away_costs_links_and_files_only(log: list[str]) -> Non
 def test_bad_news_is_told_without_any_template(channel: str, tmp_path: Path, log: list[str]) -> None:
     """Where no template works, a bare message says what happened."""
     remembering = Remembering()
-    told = service({channel: remembering}, templates=Templates(packaged=tmp_path))
-    assert told.notify_failure("flow", "the key was refused") is True
+    notifier = service({channel: remembering}, templates=Templates(packaged=tmp_path))
+    assert notifier.notify_failure("flow", "the key was refused") is True
     assert "the key was refused" in remembering.sent[0].body
     assert remembering.sent[0].urgent
     assert any("without a template" in line for line in log)

@@ -104,10 +104,11 @@ class BrokenOutbox:
 
 
 def service(
-    channels: Mapping[str, Remembering], *, told: Sequence[str] | None = None, **parts: Any
+    channels: Mapping[str, Remembering], *, notified: Sequence[str] | None = None, **parts: Any
 ) -> NotificationService:
     """Build a service over channels whose type is their name up to a dash."""
     addressees = {name: Addressee(name.partition("-")[0], channel) for name, channel in channels.items()}
+    names = tuple(channels) if notified is None else notified
     subject = Subject(app=APP, app_name="sales", language="en", period="yesterday", run_id="run-1")
-    known: dict[str, Any] = {"clock": Clock(), "outbox": MemoryLedger({}), "subject": subject, **parts}
-    return NotificationService(addressees=addressees, told=tuple(channels) if told is None else told, **known)
+    defaults: dict[str, Any] = {"clock": Clock(), "outbox": MemoryLedger({}), "subject": subject, **parts}
+    return NotificationService(addressees=addressees, notified=names, **defaults)

@@ -7,7 +7,7 @@ import pytest
 
 from flowledger.domain.messages import Attachment
 from flowledger.errors import StorageError
-from flowledger.services.report_links import StorageShelf
+from flowledger.services.report_links import StoredReportLinks
 from flowledger.storage.local import LocalStorage
 
 
@@ -22,9 +22,9 @@ def storage(tmp_path: Path) -> LocalStorage:
     return storage
 
 
-def shelf(storage: LocalStorage, most_bytes: int = 100, prefix: str = "") -> StorageShelf:
+def links(storage: LocalStorage, most_bytes: int = 100, prefix: str = "") -> StoredReportLinks:
     """Show what a storage holds; others lie beside it."""
-    return StorageShelf(
+    return StoredReportLinks(
         storage,
         most_bytes,
         timedelta(hours=1),
@@ -40,26 +40,26 @@ def locations(storage: LocalStorage) -> list[str]:
 
 def test_all_files_go_along_or_none(storage: LocalStorage) -> None:
     """Half a report misleads; the limit is for all of them together."""
-    chosen = shelf(storage, 12).attachments(locations(storage))
+    chosen = links(storage, 12).attachments(locations(storage))
     assert [(each.file_name, each.size_bytes) for each in chosen] == [("a.csv", 5), ("a.md", 7)]
-    assert shelf(storage, 11).attachments(locations(storage)) == ()
-    assert shelf(storage, 0).attachments([]) == ()
+    assert links(storage, 11).attachments(locations(storage)) == ()
+    assert links(storage, 0).attachments([]) == ()
 
 
 def test_what_is_not_in_the_storage_is_only_linked(storage: LocalStorage, tmp_path: Path) -> None:
     """Such as a file that waits on this machine for its bucket."""
     elsewhere = str(tmp_path / "unsent" / "a.csv")
     gone = storage.location("reports/csv/gone.csv")
-    assert shelf(storage).link(elsewhere) == elsewhere
-    assert shelf(storage).attachments([*locations(storage), elsewhere]) == ()
-    assert shelf(storage).attachments([gone]) == ()
+    assert links(storage).link(elsewhere) == elsewhere
+    assert links(storage).attachments([*locations(storage), elsewhere]) == ()
+    assert links(storage).attachments([gone]) == ()
 
 
 def test_files_are_read_from_where_they_were_kept(storage: LocalStorage, tmp_path: Path) -> None:
     """A letter may be carried by the run of another app, whose reports lie elsewhere."""
-    (attachment, _) = shelf(storage, prefix="kept").attachments(locations(storage))
-    assert shelf(storage, prefix="kept").read(attachment) == b"12345"
-    other = shelf(LocalStorage(tmp_path / "other"), prefix="other")
+    (attachment, _) = links(storage, prefix="kept").attachments(locations(storage))
+    assert links(storage, prefix="kept").read(attachment) == b"12345"
+    other = links(LocalStorage(tmp_path / "other"), prefix="other")
     assert other.read(attachment) == b"12345"
     with pytest.raises(StorageError, match=r"gone\.csv"):
         other.read(Attachment("gone.csv", "reports/csv/gone.csv", 1, "kept"))
@@ -68,7 +68,7 @@ def test_files_are_read_from_where_they_were_kept(storage: LocalStorage, tmp_pat
 def test_a_local_report_is_linked_by_its_path(storage: LocalStorage) -> None:
     """There is no address for it."""
     (first, _) = locations(storage)
-    assert shelf(storage).link(first) == first
+    assert links(storage).link(first) == first
 
 
 class Bucket(LocalStorage):
@@ -86,7 +86,7 @@ class Bucket(LocalStorage):
 
 def test_an_object_is_linked_by_an_address_for_a_while(tmp_path: Path) -> None:
     """What is no location of the bucket stays as it is."""
-    bucket = shelf(Bucket(tmp_path / "bucket"))
+    bucket = links(Bucket(tmp_path / "bucket"))
     assert bucket.link("s3://bucket/prefix/reports/a.csv") == (
         "https://bucket.example.com/prefix/reports/a.csv?until=01"
     )
