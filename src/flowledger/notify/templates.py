@@ -225,7 +225,7 @@ class Templates:
     packaged: Path = field(default=PACKAGED, repr=False)
 
     def message(self, notice: Notice, channel: str) -> Message:
-        """Return the message of a notice for a type of channel; the packaged template stands in for a bad one.
+        """Return the message of a notice for a type of channel; a bad template gives way to the packaged one.
 
         :raises SettingsError: with file and line, when that fails as well.
         """
