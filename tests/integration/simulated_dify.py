@@ -1,5 +1,6 @@
 """A simulated Dify of a fixed day, and the whole pipeline reading it into one folder."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from flowledger.dify.transport import TransportOptions
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Detailed, Entry, Missing
 from flowledger.domain.windows import zone
-from flowledger.services.pipeline import Pipeline, outcome
+from flowledger.services.pipeline import Pipeline
 from flowledger.services.progress import SilentProgress
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.storage.local import LocalStorage
@@ -114,12 +115,9 @@ def order(**words: Any) -> ReportRequest:
 
 
 def run_all(pipeline: Pipeline, request: ReportRequest | None = None) -> dict[str, Any]:
-    """Run all stages and give the result object."""
-    request = request or order()
-    collected = pipeline.collect(request)
-    enriched = pipeline.enrich(collected, request)
-    report = pipeline.report(collected, request, level=enriched.level, run_id="test")
-    return outcome(pipeline, request, collected, enriched, report, 0.0)
+    """Run all stages and return the result as JSON values."""
+    result = pipeline.run(request or order(), run_id="test", started=time.monotonic())
+    return result.to_json()
 
 
 def held(folder: Path, app_id: str = credentials.WORKFLOW_APP_ID) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,27 +9,36 @@ from hypothesis import strategies as st
 
 from flowledger.domain.figures import Trouble
 from flowledger.flows.artifacts import LONGEST_ERROR, artifact_key, failure_row, markdown_of
+from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
-RESULT: dict[str, Any] = {
-    "app": "support | <b>",
-    "period": "yesterday",
-    "window": {"after": "2026-11-21T00:00:00+08:00", "before": "2026-11-21T23:59:59+08:00"},
-    "certificate": {"certified": False, "reason": "rows moved", "expected": None, "distinct": 3},
-    "logs_count": 3,
-    "by_status": {"success": 2, "failed": 1},
-    "open": 0,
-    "stuck": 0,
-    "detailed": 2,
-    "missing": 1,
-    "missing_reasons": {"no console access": 1},
-    "users": 2,
-    "total_tokens": 10,
-    "cost": {},
-    "requests": 5,
-    "duration": 1.25,
-    "report_paths": ["/reports/a.csv"],
-    "notes": ["keyword 'a|b': filtered on our side"],
-}
+RESULT = RunResult(
+    app="support | <b>",
+    app_id="a-1",
+    period="yesterday",
+    window=ResultWindow("2026-11-21T00:00:00+08:00", "2026-11-21T23:59:59+08:00"),
+    logs_count=3,
+    report_paths=["/reports/a.csv"],
+    certificate=ResultCertificate(
+        certified=False, reason="rows moved", expected=None, distinct=3, retained=0, at="2026-11-22T00:00:09Z"
+    ),
+    detailed=2,
+    missing=1,
+    missing_reasons={"no console access": 1},
+    by_status={"success": 2, "failed": 1},
+    open=0,
+    stuck=0,
+    users=2,
+    total_tokens=10,
+    cost={},
+    duration_p50_s=None,
+    duration_p95_s=None,
+    failures=[],
+    filtered=True,
+    kept_locally=False,
+    notes=["keyword 'a|b': filtered on our side"],
+    requests=5,
+    duration=1.25,
+)
 
 
 @given(st.text())

@@ -33,7 +33,7 @@ from flowledger.bootstrap.notifications import open_notifications
 from flowledger.coze.client import CozeClient
 from flowledger.services.log_files import LONGEST, LogPlan, kept
 from flowledger.services.redaction import know
-from flowledger.services.report_requests import RunOrder, Try
+from flowledger.services.report_requests import RunAttempt, RunOrder
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.model import APP_VARIABLES
 
@@ -228,7 +228,7 @@ def test_no_object_shows_a_secret(
         clients = [CozeClient("http://127.0.0.1:9", SecretStr(SECRETS["COZE_API_TOKEN"]))]
         order = RunOrder(after=DAY.isoformat(), before=END.isoformat(), formats="json")
         with (
-            open_notifications(inspection.settings, order, Try()) as service,
+            open_notifications(inspection.settings, order, RunAttempt()) as service,
             bootstrap.open_pipeline(order, datetime.now(UTC)) as (pipeline, request),
         ):
             collected = pipeline.collect(request)

@@ -11,7 +11,7 @@ from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageError
 from flowledger.notify.notices import BareLinks
 from flowledger.notify.service import NotificationService
-from flowledger.services.report_requests import RunOrder, Try
+from flowledger.services.report_requests import RunAttempt, RunOrder
 from flowledger.settings import ConfigManager, Settings
 
 YAML = """
@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
 def opened(settings: Settings, order: RunOrder) -> NotificationService:
     """Give the service as it is while it is open."""
     with notifications.open_notifications(
-        settings, order, Try("run-1", "http://127.0.0.1:9/runs/1")
+        settings, order, RunAttempt("run-1", "http://127.0.0.1:9/runs/1")
     ) as service:
         return service
 

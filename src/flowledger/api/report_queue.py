@@ -1,6 +1,5 @@
 """Reports that this process makes itself, one after another, where no Prefect is configured."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -13,7 +12,6 @@ from flowledger import bootstrap
 from flowledger.domain.operations import Operation
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Clock, Ledger
-from flowledger.services.pipeline import outcome
 from flowledger.services.redaction import redacted
 from flowledger.services.report_requests import ReportRequest, RunOrder
 
@@ -31,13 +29,9 @@ def checked(order: RunOrder, clock: Clock) -> ReportRequest:
 
 
 def run_order(order: RunOrder, order_id: str) -> dict[str, Any]:
-    """Run all stages of an order in this thread and give the result object."""
-    started = time.monotonic()
-    with bootstrap.open_pipeline(order, bootstrap.clock.utc_now()) as (pipeline, request):
-        collected = pipeline.collect(request)
-        enriched = pipeline.enrich(collected, request)
-        report = pipeline.report(collected, request, level=enriched.level, run_id=order_id[:8])
-        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)
+    """Run all stages of an order in this thread and return its result as JSON values."""
+    result = bootstrap.run_directly(order, bootstrap.clock.utc_now(), run_id=order_id[:8])
+    return result.to_json()
 
 
 @dataclass(slots=True)

@@ -17,7 +17,14 @@ from flowledger.bootstrap.configuration import (
     user_name,
 )
 from flowledger.bootstrap.ledgers import open_ledger_at, opened_ledger
-from flowledger.bootstrap.pipelines import check, open_dify, open_pipeline, open_source, shared_servers
+from flowledger.bootstrap.pipelines import (
+    check,
+    open_dify,
+    open_pipeline,
+    open_source,
+    run_directly,
+    shared_servers,
+)
 from flowledger.bootstrap.stores import (
     check_storage,
     clean_storage,
@@ -45,6 +52,7 @@ __all__ = [
     "opened_ledger",
     "report_formats",
     "rescued_settings",
+    "run_directly",
     "secret_keys",
     "settings_root",
     "shared_servers",

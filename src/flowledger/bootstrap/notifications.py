@@ -22,12 +22,12 @@ from flowledger.notify.templates import Templates
 from flowledger.ports import Ledger, ReportLinks, StorageBackend
 from flowledger.services import redaction
 from flowledger.services.report_links import MEGABYTE, StoredReportLinks
-from flowledger.services.report_requests import RunOrder, Try, figures_before
+from flowledger.services.report_requests import RunAttempt, RunOrder, figures_before
 from flowledger.settings import AppSettings, Settings
 
 
 @contextmanager
-def open_notifications(settings: Settings, order: RunOrder, about: Try) -> Iterator[NotificationService]:
+def open_notifications(settings: Settings, order: RunOrder, about: RunAttempt) -> Iterator[NotificationService]:
     """Open the service that notifies how an order ended; of an unknown app, the channels of all apps are.
 
     Where the ledger cannot be opened, messages are sent but cannot wait.
@@ -50,7 +50,7 @@ def open_notifications(settings: Settings, order: RunOrder, about: Try) -> Itera
         )
 
 
-def _subject(settings: Settings, app: AppSettings | None, order: RunOrder, about: Try) -> Subject:
+def _subject(settings: Settings, app: AppSettings | None, order: RunOrder, about: RunAttempt) -> Subject:
     if app is None:
         tz = zone(settings.timezone)
         return Subject(

@@ -1,5 +1,6 @@
 """Everything that one report needs: the app's source, opened, and the pipeline."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from flowledger.dify.session import SessionOptions
 from flowledger.dify.transport import TransportOptions
 from flowledger.domain.runs import AppKey
 from flowledger.ports import Progress
-from flowledger.services.pipeline import Pipeline
+from flowledger.services.pipeline import Pipeline, RunResult
 from flowledger.services.progress import SilentProgress
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.settings import AppSettings, Settings
@@ -143,3 +144,15 @@ def open_pipeline(
             user=user_name(),
         )
         yield pipeline, request
+
+
+def run_directly(
+    order: RunOrder, instant: datetime, *, run_id: str, progress: Progress | None = None
+) -> RunResult:
+    """Run all stages of an order in this thread, without Prefect; its period is seen from ``instant``.
+
+    :raises FlowledgerError: as opening the pipeline and its stages do; what was read is in the ledger then.
+    """
+    started = time.monotonic()
+    with open_pipeline(order, instant, progress) as (pipeline, request):
+        return pipeline.run(request, run_id=run_id, started=started)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 
@@ -30,11 +30,9 @@ from flowledger.services.catch_up import (
     over_by,
 )
 from flowledger.services.redaction import redacted
-from flowledger.services.report_requests import RunOrder
+from flowledger.services.report_requests import RunOrder, order_from
 from flowledger.settings import AppSettings, Settings
 
-SAME_WORDS = ("status", "keyword", "output_dir", "with_details", "with_node_executions", "save_data")
-"""What an order and the parameters of a deployment call alike."""
 BAD = (Fate.FAILED, Fate.UNPROVED)
 
 
@@ -111,17 +109,15 @@ def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
             if is_held(ledger, job.app.key, due):
                 return Filled(due, Fate.HELD, "certified")
     result = run_directly(_order(job), due.instant)
-    certificate = result["certificate"]
-    if not certificate["certified"]:
-        return Filled(due, Fate.UNPROVED, f"{result['logs_count']} runs: {certificate['reason']}")
-    return Filled(due, Fate.DONE, f"{result['logs_count']} runs, certified")
+    if not result.certificate.certified:
+        return Filled(due, Fate.UNPROVED, f"{result.logs_count} runs: {result.certificate.reason}")
+    return Filled(due, Fate.DONE, f"{result.logs_count} runs, certified")
 
 
 def _order(job: Job) -> RunOrder:
-    """Order what the schedule's own runs are told."""
-    said = job.cadence.parameters
-    words = {name: said[name] for name in SAME_WORDS if name in said}
-    return RunOrder(app=job.app.id, period=job.cadence.period, formats=said.get("output_format"), **words)
+    """Return the order that the schedule's own runs have; the app's own zone chose what is due."""
+    order = order_from(job.cadence.parameters)
+    return replace(order, app=job.app.id, period=job.cadence.period, timezone=None)
 
 
 def reach_prefect(settings: Settings) -> None:

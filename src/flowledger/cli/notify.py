@@ -10,7 +10,7 @@ from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.domain.messages import Letter
 from flowledger.errors import UsageError
-from flowledger.services.report_requests import RunOrder, Try
+from flowledger.services.report_requests import RunAttempt, RunOrder
 
 EXIT_FAILURE = 1
 SHOWN = 100
@@ -30,7 +30,7 @@ def test(names: Sequence[str], app: str | None) -> int:
     settings = bootstrap.load_settings(need_app=False)
     if app:
         settings.app(app)  # an unknown one is refused with the known ones
-    with notifications.open_notifications(settings, RunOrder(app=app), Try()) as service:
+    with notifications.open_notifications(settings, RunOrder(app=app), RunAttempt()) as service:
         known = tuple(service.addressees)
         chosen = names or (service.notified if app else known)
         if not chosen or not known:
@@ -56,7 +56,7 @@ def flush(everything: bool) -> int:
             now = bootstrap.clock.utc_now()
             for letter in ledger.letters(waiting=True, limit=10_000):
                 ledger.settle(replace(letter, not_before=now))
-    with notifications.open_notifications(settings, RunOrder(), Try()) as service:
+    with notifications.open_notifications(settings, RunOrder(), RunAttempt()) as service:
         sent = service.send_waiting()
     with bootstrap.opened_ledger(settings) as ledger:
         waiting = len(ledger.letters(waiting=True, limit=10_000))

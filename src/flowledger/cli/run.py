@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -12,8 +11,8 @@ import click
 from flowledger import bootstrap
 from flowledger.cli.progress import shown_progress
 from flowledger.domain.windows import PERIODS
-from flowledger.services.pipeline import outcome
-from flowledger.services.report_requests import RunOrder
+from flowledger.services.pipeline import RunResult
+from flowledger.services.report_requests import RunOrder, parameters_of
 
 EXIT_UNCERTIFIED = 3
 
@@ -48,32 +47,28 @@ def run(
     order = RunOrder(with_details=not no_details, with_node_executions=not no_node_executions, **words)
     result = execute(order, direct=direct)
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        click.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:
         from flowledger.cli.terminal import show_summary  # rich costs a tenth of a second, JSON needs none
 
         show_summary(result)
-    return EXIT_UNCERTIFIED if strict and not result["certificate"]["certified"] else 0
+    return EXIT_UNCERTIFIED if strict and not result.certificate.certified else 0
 
 
-def execute(order: RunOrder, *, direct: bool) -> dict[str, Any]:
-    """Run an order and give its result object."""
+def execute(order: RunOrder, *, direct: bool) -> RunResult:
+    """Run an order and return its result."""
     bootstrap.check(order, datetime.now(UTC))
     return run_directly(order) if direct else run_on_prefect(order)
 
 
-def run_directly(order: RunOrder, instant: datetime | None = None) -> dict[str, Any]:
+def run_directly(order: RunOrder, instant: datetime | None = None) -> RunResult:
     """Run all stages in this process, without Prefect; the period is seen from an instant, now by default."""
-    started, instant = time.monotonic(), instant or datetime.now(UTC)
-    with shown_progress() as progress, bootstrap.open_pipeline(order, instant, progress) as opened:
-        pipeline, request = opened
-        collected = pipeline.collect(request)
-        enriched = pipeline.enrich(collected, request)
-        report = pipeline.report(collected, request, level=enriched.level, run_id=uuid4().hex[:8])
-        return outcome(pipeline, request, collected, enriched, report, time.monotonic() - started)
+    instant, run_id = instant or datetime.now(UTC), uuid4().hex[:8]
+    with shown_progress() as progress:
+        return bootstrap.run_directly(order, instant, run_id=run_id, progress=progress)
 
 
-def run_on_prefect(order: RunOrder) -> dict[str, Any]:
+def run_on_prefect(order: RunOrder) -> RunResult:
     """Run the flow, on the server the settings name or on an ephemeral one."""
     from flowledger.flows import environment  # Prefect reads its settings when it is imported
 
@@ -83,19 +78,4 @@ def run_on_prefect(order: RunOrder) -> dict[str, Any]:
     )
     from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
 
-    parameters: dict[str, Any] = {
-        "app": order.app,
-        "period": order.period or "yesterday",
-        "timezone": order.timezone,
-        "keyword": order.keyword,
-        "status": order.status,
-        "created_at_before": order.before,
-        "created_at_after": order.after,
-        "output_format": order.formats,
-        "output_dir": order.output_dir,
-        "with_details": order.with_details,
-        "with_node_executions": order.with_node_executions,
-        "save_data": order.save_data,
-    }
-    result: dict[str, Any] = fetch_workflow_logs_flow(**parameters)
-    return result
+    return RunResult.from_json(fetch_workflow_logs_flow(**parameters_of(order)))

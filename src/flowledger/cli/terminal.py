@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flowledger.cli.progress import STAGES
+from flowledger.services.pipeline import RunResult
 
 
 @dataclass(slots=True)
@@ -57,47 +57,44 @@ def live_progress() -> Iterator[TerminalProgress]:
         yield TerminalProgress(bars)
 
 
-def show_summary(result: Mapping[str, Any]) -> None:
-    """Print what was found and where the reports are."""
+def show_summary(result: RunResult) -> None:
+    """Print what was collected and where the reports are."""
     console = Console()
-    table = Table(show_header=False, title=f"{result['app']}: {result['period']}", title_justify="left")
+    table = Table(show_header=False, title=f"{result.app}: {result.period}", title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in summary_rows(result):
         table.add_row(name, value)
     console.print(table, highlight=False, markup=False)
     console.print("Reports:")
-    for path in result["report_paths"]:
+    for path in result.report_paths:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def summary_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Give the rows of the table, names first."""
-    certificate = result["certificate"]
-    proof = "yes" if certificate["certified"] else "NO"
+def summary_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the rows of the table, names first."""
+    certificate = result.certificate
+    proof = "yes" if certificate.certified else "NO"
+    expected = "no total" if certificate.expected is None else str(certificate.expected)
     rows = [
-        ("window", f"{result['window']['after']} to {result['window']['before']}"),
-        ("runs", f"{result['logs_count']} ({_pairs(result['by_status']) or 'none'})"),
-        ("certified", f"{proof}: {certificate['reason']}"),
-        ("source counts, seen", f"{_known(certificate['expected'])}, {certificate['distinct']}"),
-        ("detailed, missing", f"{result['detailed']}, {result['missing']}"),
+        ("window", f"{result.window.after} to {result.window.before}"),
+        ("runs", f"{result.logs_count} ({_pairs(result.by_status) or 'none'})"),
+        ("certified", f"{proof}: {certificate.reason}"),
+        ("source counts, seen", f"{expected}, {certificate.distinct}"),
+        ("detailed, missing", f"{result.detailed}, {result.missing}"),
     ]
-    if certificate["retained"]:
-        rows.append(("kept, gone at the source", str(certificate["retained"])))
-    rows += [("missing because", f"{reason} ({n})") for reason, n in result["missing_reasons"].items()]
+    if certificate.retained:
+        rows.append(("kept, gone at the source", str(certificate.retained)))
+    rows += [("missing because", f"{reason} ({n})") for reason, n in result.missing_reasons.items()]
     rows += [
-        ("open, of which stuck", f"{result['open']}, {result['stuck']}"),
-        ("users", str(result["users"])),
-        ("tokens", str(result["total_tokens"])),
-        ("cost", _pairs(result["cost"]) or "none"),
-        ("requests, seconds", f"{result['requests']}, {result['duration']}"),
+        ("open, of which stuck", f"{result.open}, {result.stuck}"),
+        ("users", str(result.users)),
+        ("tokens", str(result.total_tokens)),
+        ("cost", _pairs(result.cost) or "none"),
+        ("requests, seconds", f"{result.requests}, {result.duration}"),
     ]
-    return rows + [("note", note) for note in result["notes"]]
+    return rows + [("note", note) for note in result.notes]
 
 
-def _pairs(counts: Mapping[str, Any]) -> str:
+def _pairs(counts: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _known(total: int | None) -> str:
-    return "no total" if total is None else str(total)

@@ -46,7 +46,7 @@ class Notice:
     """One outcome, once; channels and languages make messages of it.
 
     ``notice_id`` is the same for the same outcome, so that whoever tells it twice tells it once.
-    ``result`` is the result object of a run (``services.pipeline.outcome``), empty where there is none;
+    ``result`` is the result object of a run (``services.pipeline.RunResult``), empty where there is none;
     ``previous`` the figures of the period before.  ``links`` are addresses by label (run, report names).
     """
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flowledger.domain.messages import Occasion
 from flowledger.flows.logs import forwarded_to
-from flowledger.flows.notifications import reason_of, tell_trouble
+from flowledger.flows.notifications import notify_trouble, reason_of
 
 FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.PENDING)
 
@@ -28,6 +28,6 @@ def announce_dead_run_flow(
         logger.info("%s is %s: nothing to tell", flow_run.name, flow_run.state_name)
         return True
     with forwarded_to(logger):
-        told = tell_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
+        told = notify_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
     logger.info("%s: %s", flow_run.name, "told" if told else "not told to everyone; what can waits")
     return told

@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flowledger.domain.figures import Trouble
 from flowledger.domain.texts import clip, one_line
+from flowledger.services.pipeline import RunResult
 
 LONGEST_ERROR = 300
 
@@ -22,11 +23,11 @@ def artifact_key(name: str, app: str) -> str:
     return "-".join(part for part in (name, slug, distinct) if part)
 
 
-def publish(result: Mapping[str, Any], failures: Sequence[Trouble]) -> None:
+def publish(result: RunResult, failures: Sequence[Trouble]) -> None:
     """Leave both artifacts of one finished run."""
-    app = str(result["app"])
+    app = result.app
     create_markdown_artifact(
-        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {result['period']}"
+        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {result.period}"
     )
     create_table_artifact(
         [failure_row(trouble) for trouble in failures] or [{"run": "none failed"}],
@@ -35,30 +36,30 @@ def publish(result: Mapping[str, Any], failures: Sequence[Trouble]) -> None:
     )
 
 
-def markdown_of(result: Mapping[str, Any]) -> str:
+def markdown_of(result: RunResult) -> str:
     """Write the figures of a result as Markdown."""
-    certificate = result["certificate"]
-    proof = "certified" if certificate["certified"] else "NOT certified"
+    certificate = result.certificate
+    proof = "certified" if certificate.certified else "NOT certified"
     rows = {
-        "Window": f"{result['window']['after']} to {result['window']['before']}",
-        "Certificate": f"{proof}: {certificate['reason']}"
-        f" (source {_total(certificate['expected'])}, seen {certificate['distinct']})",
-        "Runs": result["logs_count"],
-        "By status": _pairs(result["by_status"]),
-        "Open, of which stuck": f"{result['open']}, {result['stuck']}",
-        "Detailed": result["detailed"],
-        "Missing details": f"{result['missing']} {_pairs(result['missing_reasons'])}".strip(),
-        "Users": result["users"],
-        "Tokens": result["total_tokens"],
-        "Cost": _pairs(result["cost"]) or "none",
-        "Requests": result["requests"],
-        "Duration": f"{result['duration']} s",
+        "Window": f"{result.window.after} to {result.window.before}",
+        "Certificate": f"{proof}: {certificate.reason}"
+        f" (source {_total(certificate.expected)}, seen {certificate.distinct})",
+        "Runs": result.logs_count,
+        "By status": _pairs(result.by_status),
+        "Open, of which stuck": f"{result.open}, {result.stuck}",
+        "Detailed": result.detailed,
+        "Missing details": f"{result.missing} {_pairs(result.missing_reasons)}".strip(),
+        "Users": result.users,
+        "Tokens": result.total_tokens,
+        "Cost": _pairs(result.cost) or "none",
+        "Requests": result.requests,
+        "Duration": f"{result.duration} s",
     }
-    lines = [f"# {_cell(str(result['app']))}: {result['period']}", "", "| | |", "|---|---|"]
+    lines = [f"# {_cell(result.app)}: {result.period}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {_cell(str(value))} |" for name, value in rows.items()]
-    lines += ["", "## Reports", ""] + [f"- `{path}`" for path in result["report_paths"]]
-    if result["notes"]:
-        lines += ["", "## Notes", ""] + [f"- {_cell(note)}" for note in result["notes"]]
+    lines += ["", "## Reports", ""] + [f"- `{path}`" for path in result.report_paths]
+    if result.notes:
+        lines += ["", "## Notes", ""] + [f"- {_cell(note)}" for note in result.notes]
     return "\n".join(lines) + "\n"
 
 

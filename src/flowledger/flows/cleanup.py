@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flowledger import bootstrap
 from flowledger.flows.logs import forwarded_to
-from flowledger.flows.notifications import announce_failure, tell_what_waits
+from flowledger.flows.notifications import announce_failure, send_waiting
 from flowledger.settings import AppSettings, Settings
 
 
@@ -53,7 +53,7 @@ def cleanup_storage_flow(
     with forwarded_to(logger):
         results = bootstrap.clean_storage(app, dry_run=dry_run)
         # Bad news of the night need not wait for the next day's run.
-        tell_what_waits()
+        send_waiting()
         archived = _archived(app, dry_run=dry_run)
     for result in results:
         logger.info(

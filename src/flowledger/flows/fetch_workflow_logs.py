@@ -6,8 +6,9 @@ where it stopped, and tasks may run on other machines against the same ledger.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,23 +17,23 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flowledger import bootstrap
-from flowledger.domain.messages import occasion_of
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError
 from flowledger.flows.artifacts import publish
 from flowledger.flows.backfill_runs import catch_up_after_run
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
-from flowledger.flows.notifications import announce_failure, tell_result
-from flowledger.flows.task_runners import stages_on
-from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
+from flowledger.flows.notifications import announce_failure, notify_result
+from flowledger.flows.task_runners import THREADS, stages_on
+from flowledger.ports import Progress
+from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
 from flowledger.services.report import Report
-from flowledger.services.report_requests import ReportRequest, RunOrder
+from flowledger.services.report_requests import ReportRequest, RunOrder, order_from
 
 Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class ReportJob:
     """What every task of one flow run works on: the order, and the instant its period is seen from."""
 
     order: RunOrder
@@ -40,24 +41,51 @@ class Errand:
     run_id: str
 
 
+_open_pipeline: ContextVar[tuple[Pipeline, ReportRequest] | None] = ContextVar("open_pipeline", default=None)
+"""The pipeline that the tasks of a flow run share; None in another process than the flow's."""
+
+
 @contextmanager
-def opened(errand: Errand, logger: RunLog) -> Iterator[tuple[Pipeline, ReportRequest]]:
-    """Open the parts of a stage, with their log in the task's own."""
-    progress = LogProgress(logger)
-    with (
-        forwarded_to(logger),
-        bootstrap.open_pipeline(errand.order, errand.instant, progress) as parts,
-    ):
+def shared_pipeline(job: ReportJob) -> Iterator[None]:
+    """Keep one pipeline open for all tasks inside: settings are read, and servers logged in to, once.
+
+    The tasks must be called in this thread, as Prefect does without a task runner.  Whichever of them fails,
+    the pipeline is closed here.
+    """
+    with _opened(job, LogProgress(get_run_logger())) as parts:
+        token = _open_pipeline.set(parts)
+        try:
+            yield
+        finally:
+            _open_pipeline.reset(token)
+
+
+@contextmanager
+def _opened(job: ReportJob, progress: Progress) -> Iterator[tuple[Pipeline, ReportRequest]]:
+    with bootstrap.open_pipeline(job.order, job.instant, progress) as parts:
         # In a process of Dask's nothing was noted yet.
         note_app(runtime.flow_run.id, parts[0].app_name)
         yield parts
 
 
+@contextmanager
+def stage_pipeline(job: ReportJob, logger: RunLog) -> Iterator[tuple[Pipeline, ReportRequest]]:
+    """Give a task its pipeline, the flow run's or one of its own, with what it logs in the task's log."""
+    progress = LogProgress(logger)
+    with forwarded_to(logger):
+        if shared := _open_pipeline.get():
+            pipeline, request = shared
+            yield replace(pipeline, progress=progress), request
+            return
+        with _opened(job, progress) as parts:
+            yield parts
+
+
 @task(name="fetch-logs", cache_policy=NO_CACHE)
-def fetch_logs_task(errand: Errand) -> Collected:
+def fetch_logs_task(job: ReportJob) -> Collected:
     """Collect the window's runs into the ledger and prove it complete, or say why not."""
     logger = get_run_logger()
-    with opened(errand, logger) as (pipeline, request):
+    with stage_pipeline(job, logger) as (pipeline, request):
         collected = pipeline.collect(request)
     if not collected.certificate.certified:
         logger.warning("NOT certified: %s", collected.certificate.reason)
@@ -65,29 +93,28 @@ def fetch_logs_task(errand: Errand) -> Collected:
 
 
 @task(name="enrich-logs", cache_policy=NO_CACHE)
-def enrich_logs_task(errand: Errand, collected: Collected) -> Enriched:
+def enrich_logs_task(job: ReportJob, collected: Collected) -> Enriched:
     """Read the details that the ledger lacks: inputs, outputs and node executions."""
-    logger = get_run_logger()
-    with opened(errand, logger) as (pipeline, request):
+    with stage_pipeline(job, get_run_logger()) as (pipeline, request):
         return pipeline.enrich(collected, request)
 
 
 @task(name="generate-reports", cache_policy=NO_CACHE)
-def generate_reports_task(errand: Errand, collected: Collected, enriched: Enriched) -> Report:
+def generate_reports_task(job: ReportJob, collected: Collected, enriched: Enriched) -> Report:
     """Write the reports from the ledger through the storage service."""
     logger = get_run_logger()
-    with opened(errand, logger) as (pipeline, request):
-        report = pipeline.report(collected, request, level=enriched.level, run_id=errand.run_id)
+    with stage_pipeline(job, logger) as (pipeline, request):
+        report = pipeline.report(collected, request, level=enriched.level, run_id=job.run_id)
     for path in report.all_paths:
         logger.info("written: %s", path)
     return report
 
 
 @task(name="notify-completion", cache_policy=NO_CACHE)
-def notify_completion_task(errand: Errand, result: dict[str, Any], report: Report) -> bool:
-    """Announce the outcome: artifacts in the Prefect UI, and a message through each channel of the app.
+def notify_completion_task(job: ReportJob, result: RunResult, report: Report) -> bool:
+    """Announce the result: artifacts in the Prefect UI, and a message through each channel of the app.
 
-    Whether everyone who is told has it now; what cannot be sent waits and never fails the run.
+    Return whether everyone has the message now; what cannot be sent waits and never fails the run.
     """
     logger = get_run_logger()
     try:
@@ -96,13 +123,13 @@ def notify_completion_task(errand: Errand, result: dict[str, Any], report: Repor
         logger.warning("the UI goes without the figures of this run: %s", type(error).__name__)
     logger.info(
         "%s: %d runs, %d detailed, %d missing",
-        result["app"],
-        result["logs_count"],
-        result["detailed"],
-        result["missing"],
+        result.app,
+        result.logs_count,
+        result.detailed,
+        result.missing,
     )
     with forwarded_to(logger):
-        return tell_result(errand.order, result)
+        return notify_result(job.order, result)
 
 
 def name_flow_run() -> str:
@@ -170,38 +197,27 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
 
     The period is seen from the scheduled time, so a late run reports the day it was meant for.
     """
+    order = order_from(locals())
     started = time.monotonic()
-    order = RunOrder(
-        app=app,
-        # The form's default must not stand against bounds; a period that was chosen does, and is refused.
-        period=None if period == "yesterday" else period,
-        after=created_at_after,
-        before=created_at_before,
-        timezone=timezone,
-        formats=output_format,
-        output_dir=output_dir,
-        status=status,
-        keyword=keyword,
-        with_details=with_details,
-        with_node_executions=with_node_executions,
-        save_data=save_data,
-    )
-    errand = Errand(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
+    job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
     with forwarded_to(get_run_logger()):
-        return _run_stages(errand, started, notify_on_complete)
+        return _run_stages(job, started, notify_on_complete).to_json()
 
 
-def _run_stages(errand: Errand, started: float, notify_on_complete: bool) -> dict[str, Any]:
-    with stages_on(bootstrap.load_settings().task_runner) as run_stage:
-        collected = run_stage(fetch_logs_task, errand=errand)
-        enriched = run_stage(enrich_logs_task, errand=errand, collected=collected)
-        report = run_stage(generate_reports_task, errand=errand, collected=collected, enriched=enriched)
-    with bootstrap.open_pipeline(errand.order, errand.instant) as (pipeline, request):
-        duration_s = time.monotonic() - started
-        result = outcome(pipeline, request, collected, enriched, report, duration_s)
-    # Left out are good news only: that something is not proved is always told.
-    if notify_on_complete or occasion_of(result).is_trouble:
-        notify_completion_task(errand, result, report)
+def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> RunResult:
+    task_runner = bootstrap.load_settings().task_runner
+    with ExitStack() as stack:
+        run_stage = stack.enter_context(stages_on(task_runner))
+        if task_runner == THREADS:
+            stack.enter_context(shared_pipeline(job))
+        collected = run_stage(fetch_logs_task, job=job)
+        enriched = run_stage(enrich_logs_task, job=job, collected=collected)
+        report = run_stage(generate_reports_task, job=job, collected=collected, enriched=enriched)
+        with stage_pipeline(job, get_run_logger()) as (pipeline, request):
+            result = pipeline.result(request, collected, enriched, report, started=started)
+    # Left out are good news only: that something is not proved is always announced.
+    if notify_on_complete or not result.certificate.certified:
+        notify_completion_task(job, result, report)
     catch_up_after_run(get_run_logger())
     return result
 

@@ -1,6 +1,7 @@
 """From a flow run to the people who are notified, and the hooks of a run that did not end well."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,92 +15,87 @@ from prefect.utilities.urls import url_for
 from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.domain.messages import Occasion
-from flowledger.domain.runs import Json
 from flowledger.errors import FlowledgerError
 from flowledger.flows.logs import forwarded_to, note_app
-from flowledger.services.report_requests import ReportRequest, RunOrder, Try, words_of
+from flowledger.services.pipeline import RunResult
+from flowledger.services.report_requests import (
+    ReportRequest,
+    RunAttempt,
+    RunOrder,
+    order_from,
+    partial_result,
+)
 from flowledger.settings import Settings
 
 TASK = "fetch-workflow-logs"
 
 
-def tell_result(order: RunOrder, result: Mapping[str, Json]) -> bool:
-    """Tell the result of the flow run under way, and send what still waits."""
+def notify_result(order: RunOrder, result: RunResult) -> bool:
+    """Notify people of the result of the flow run under way, and send the messages that still wait."""
 
-    def tell() -> bool:
+    def notify() -> bool:
         settings = bootstrap.rescued_settings()  # they may have broken since the run began
-        about = _try(settings, str(runtime.flow_run.id or ""), int(runtime.flow_run.run_count or 0))
+        about = _attempt(settings, str(runtime.flow_run.id or ""), int(runtime.flow_run.run_count or 0))
         with notifications.open_notifications(settings, order, about) as service:
-            return service.notify_success(TASK, result)
+            return service.notify_success(TASK, result.to_json())
 
-    return _guarded(tell, str(result.get("app")))
+    return _guarded(notify, result.app)
 
 
-def tell_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error: str) -> bool:
-    """Tell that a flow run did not finish, with its app and window as far as its parameters say.
+def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error: str) -> bool:
+    """Notify people that a flow run did not finish, with its app and window as far as its parameters say.
 
     Only a report has a period and a window; ``flow_name`` tells which kind of run it is.
     """
 
-    def tell() -> bool:
+    def notify() -> bool:
         settings = bootstrap.rescued_settings()  # broken ones may be why the run failed
-        order = order_of(flow_run.parameters)
+        order = order_from(flow_run.parameters)
         instant = flow_run.expected_start_time or datetime.now(UTC)
-        known = words_of(order, _request(order, instant)) if flow_name == TASK else {}
-        about = _try(settings, str(flow_run.id), flow_run.run_count)
+        known = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
+        about = _attempt(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:
             return service.notify_problem(occasion, flow_run.name or TASK, error, known)
 
-    return _guarded(tell, flow_run.name or str(flow_run.id))
+    return _guarded(notify, flow_run.name or str(flow_run.id))
 
 
-def tell_what_waits() -> bool:
+def send_waiting() -> bool:
     """Send the messages that could not be sent before; whether this could be tried."""
 
-    def tell() -> bool:
-        with notifications.open_notifications(bootstrap.rescued_settings(), RunOrder(), Try()) as service:
+    def notify() -> bool:
+        with notifications.open_notifications(
+            bootstrap.rescued_settings(), RunOrder(), RunAttempt()
+        ) as service:
             service.send_waiting()
         return True
 
-    return _guarded(tell, "what waits")
-
-
-def order_of(parameters: Mapping[str, Any]) -> RunOrder:
-    """Read what a flow run was asked to do, whatever its parameters are: they may be why it failed."""
-    words = {name: str(value) for name, value in parameters.items() if value}
-    bounded = "created_at_after" in words or "created_at_before" in words
-    period = words.get("period", "yesterday")
-    return RunOrder(
-        app=words.get("app"),
-        period=None if bounded and period == "yesterday" else period,
-        after=words.get("created_at_after"),
-        before=words.get("created_at_before"),
-        timezone=words.get("timezone"),
-        output_dir=words.get("output_dir"),
-    )
+    return _guarded(notify, "what waits")
 
 
 def _request(order: RunOrder, instant: datetime) -> ReportRequest | None:
+    # Only what decides the window is read: a wrong status or format may be why the run failed.
+    bounds = replace(order, status=None, keyword=None, formats=None)
     try:
-        return bootstrap.check(order, instant)
+        return bootstrap.check(bounds, instant)
     except FlowledgerError:
         return None  # what is wrong with it is the error that is told
 
 
-def _try(settings: Settings, flow_run_id: str, run_count: int) -> Try:
+def _attempt(settings: Settings, flow_run_id: str, run_count: int) -> RunAttempt:
     """Name a try of a flow run, and where people see it."""
     if not flow_run_id:
-        return Try()
+        return RunAttempt()
     base = settings.prefect_ui_url
     page = f"{str(base).rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
-    return Try(
+    return RunAttempt(
         run_id=f"{flow_run_id}-{max(run_count, 1)}", url=page or url_for("flow-run", obj_id=flow_run_id) or ""
     )
 
 
-def _guarded(tell: Callable[[], bool], what: str) -> bool:
+def _guarded(notify: Callable[[], bool], what: str) -> bool:
     try:
-        return tell()
+        return notify()
     except FlowledgerError as error:
         logger.error("{} cannot be told: {}", what, error)
     except Exception as error:  # noqa: BLE001  # named boundary: telling never fails a run
@@ -112,9 +108,9 @@ NO_REASON = "no reason is known"
 
 def announce_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell that a flow run failed, crashed or was cancelled."""
-    note_app(str(flow_run.id), order_of(flow_run.parameters).app)
+    note_app(str(flow_run.id), order_from(flow_run.parameters).app)
     with forwarded_to(flow_run_logger(flow_run, flow)):
-        tell_trouble(occasion_of(state), flow.name, current(flow_run), reason_of(state))
+        notify_trouble(occasion_of(state), flow.name, current(flow_run), reason_of(state))
 
 
 def occasion_of(state: State[Any]) -> Occasion:

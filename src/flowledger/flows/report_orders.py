@@ -10,7 +10,7 @@ from flowledger.domain.runs import AppKey
 from flowledger.errors import SchedulerError
 from flowledger.flows.backfill_runs import deployment_of, prefect_api
 from flowledger.services.catch_up import Cadence
-from flowledger.services.report_requests import RunOrder
+from flowledger.services.report_requests import RunOrder, parameters_of
 
 CUSTOM = Cadence("custom_report", "custom")
 TAG = "ordered"
@@ -36,23 +36,6 @@ def place_order(app: AppKey, order: RunOrder, key: str) -> str:
             deployment.id, parameters=parameters_of(order), idempotency_key=key, tags=[TAG]
         )
     return str(run.id)
-
-
-def parameters_of(order: RunOrder) -> dict[str, Any]:
-    """Give what is ordered by the names of the flow's parameters; what is not said is left to it."""
-    said = {
-        "app": order.app,
-        "period": order.period,
-        "timezone": order.timezone,
-        "keyword": order.keyword,
-        "status": order.status,
-        "created_at_after": order.after,
-        "created_at_before": order.before,
-        "output_format": order.formats,
-        "with_details": order.with_details,
-        "with_node_executions": order.with_node_executions,
-    }
-    return {name: value for name, value in said.items() if value is not None}
 
 
 def state_of_order(flow_run_id: str) -> dict[str, Any]:

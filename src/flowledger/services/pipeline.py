@@ -1,8 +1,13 @@
-"""The stages of one report on one app, in order: collect, enrich, report.  Tasks hand on references only."""
+"""The stages of one report on one app, in order: collect, enrich, report; and the result of all three.
 
-from dataclasses import dataclass, replace
+A stage hands on references (a scope and its certificate), never runs: the data is in the ledger.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from loguru import logger
 
@@ -11,13 +16,13 @@ from flowledger.domain.messages import comparable, kept_reason, told_failures
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit
-from flowledger.domain.runs import OPEN_FOR, Level
+from flowledger.domain.runs import OPEN_FOR, Json, Level
 from flowledger.domain.windows import Window, settle
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
 from flowledger.services.report import Report, ReportGenerator
-from flowledger.services.report_requests import ReportRequest
+from flowledger.services.report_requests import ReportRequest, window_of
 
 NEAR_NOW = timedelta(hours=2)
 """Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""
@@ -42,6 +47,75 @@ class Enriched:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultWindow:
+    """The first and the last second of a result's window, ISO 8601 with the offset of the app's zone."""
+
+    after: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCertificate:
+    """A certificate as a result shows it; ``expected`` is None where the source gives no total."""
+
+    certified: bool
+    reason: str
+    expected: int | None
+    distinct: int
+    retained: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run of all stages came to, in plain values.
+
+    The names and the order of the fields are those of the JSON that callers, ``--json`` and messages have.
+    Money is an exact decimal text for each currency; durations are seconds, None where no run has ended.
+    """
+
+    app: str
+    app_id: str
+    period: str
+    window: ResultWindow
+    logs_count: int
+    report_paths: Sequence[str]
+    certificate: ResultCertificate
+    detailed: int
+    missing: int
+    missing_reasons: Mapping[str, int]
+    by_status: Mapping[str, int]
+    open: int
+    stuck: int
+    users: int
+    total_tokens: int
+    cost: Mapping[str, str]
+    duration_p50_s: float | None
+    duration_p95_s: float | None
+    failures: Sequence[Mapping[str, Json]]
+    filtered: bool
+    kept_locally: bool
+    notes: Sequence[str]
+    requests: int
+    duration: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values, in the order of the fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the result that ``to_json`` made these values of."""
+        return cls(
+            **{
+                **values,
+                "window": ResultWindow(**values["window"]),
+                "certificate": ResultCertificate(**values["certificate"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """The parts that one app's report needs, and its stages."""
 
@@ -56,6 +130,16 @@ class Pipeline:
     open_for: timedelta = OPEN_FOR
     workers: int = 32
     user: str = "flowledger"
+
+    def run(self, request: ReportRequest, *, run_id: str, started: float) -> RunResult:
+        """Run all stages one after another, in this thread.
+
+        ``run_id`` goes into the names of the files; ``started`` is the monotonic second the run began at.
+        """
+        collected = self.collect(request)
+        enriched = self.enrich(collected, request)
+        report = self.report(collected, request, level=enriched.level, run_id=run_id)
+        return self.result(request, collected, enriched, report, started=started)
 
     def collect(self, request: ReportRequest) -> Collected:
         """Bring the runs of the request's window into the ledger, with a certificate.
@@ -111,6 +195,53 @@ class Pipeline:
         logger.info("{}: {} runs reported in {} files", scope, report.figures.runs, len(report.all_paths))
         return report
 
+    def result(
+        self,
+        request: ReportRequest,
+        collected: Collected,
+        enriched: Enriched,
+        report: Report,
+        *,
+        started: float,
+    ) -> RunResult:
+        """Return what the three stages came to; ``started`` is the monotonic second the run began at."""
+        certificate, figures = self.with_retained(collected.certificate), report.figures
+        scope = certificate.scope
+        return RunResult(
+            app=self.app_name,
+            app_id=scope.app.app_id,
+            period=request.period,
+            window=ResultWindow(**window_of(scope.window, request.tz)),
+            logs_count=figures.runs,
+            report_paths=report.all_paths,
+            certificate=ResultCertificate(
+                certified=certificate.certified,
+                reason=certificate.reason,
+                expected=certificate.expected,
+                distinct=certificate.distinct,
+                retained=certificate.retained,
+                at=certificate.at.isoformat(),
+            ),
+            detailed=figures.detailed,
+            missing=figures.missing,
+            missing_reasons=dict(figures.missing_reasons),
+            by_status={str(status): count for status, count in figures.by_status.items()},
+            open=figures.open,
+            stuck=figures.stuck,
+            users=len(figures.users),
+            total_tokens=figures.total_tokens,
+            # An exponent, which str() may write, is no amount of money to a reader.
+            cost={currency: f"{price:f}" for currency, price in figures.cost.items()},
+            duration_p50_s=figures.duration_p50_s,
+            duration_p95_s=figures.duration_p95_s,
+            failures=list(told_failures(figures)),
+            filtered=bool(request.wanted),
+            kept_locally=kept_reason(report.notes) is not None,
+            notes=[*notes_of(request, collected), *report.notes],
+            requests=collected.requests + enriched.requests,
+            duration=round(time.monotonic() - started, 3),
+        )
+
     def with_retained(self, certificate: Certificate) -> Certificate:
         """Add how many runs the ledger keeps that the source no longer lists, where that is proved."""
         if not certificate.certified:
@@ -152,51 +283,3 @@ def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
     window = collected.certificate.scope.window
     cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)
     return (*wanted, *collected.split.notes, *(cut if window != request.window else ()))
-
-
-def outcome(
-    pipeline: Pipeline,
-    request: ReportRequest,
-    collected: Collected,
-    enriched: Enriched,
-    report: Report,
-    duration_s: float,
-) -> dict[str, Any]:
-    """Give the result of a run as plain JSON values: what a caller, a notice and ``--json`` show."""
-    certificate, figures = pipeline.with_retained(collected.certificate), report.figures
-    return {
-        "app": pipeline.app_name,
-        "app_id": certificate.scope.app.app_id,
-        "period": request.period,
-        "window": {
-            "after": certificate.scope.window.after_at.astimezone(request.tz).isoformat(),
-            "before": certificate.scope.window.before_at.astimezone(request.tz).isoformat(),
-        },
-        "logs_count": figures.runs,
-        "report_paths": report.all_paths,
-        "certificate": {
-            "certified": certificate.certified,
-            "reason": certificate.reason,
-            "expected": certificate.expected,
-            "distinct": certificate.distinct,
-            "retained": certificate.retained,
-            "at": certificate.at.isoformat(),
-        },
-        "detailed": figures.detailed,
-        "missing": figures.missing,
-        "missing_reasons": dict(figures.missing_reasons),
-        "by_status": {str(status): count for status, count in figures.by_status.items()},
-        "open": figures.open,
-        "stuck": figures.stuck,
-        "users": len(figures.users),
-        "total_tokens": figures.total_tokens,
-        "cost": {currency: f"{price:f}" for currency, price in figures.cost.items()},
-        "duration_p50_s": figures.duration_p50_s,
-        "duration_p95_s": figures.duration_p95_s,
-        "failures": list(told_failures(figures)),
-        "filtered": bool(request.wanted),
-        "kept_locally": kept_reason(report.notes) is not None,
-        "notes": [*notes_of(request, collected), *report.notes],
-        "requests": collected.requests + enriched.requests,
-        "duration": round(duration_s, 3),
-    }

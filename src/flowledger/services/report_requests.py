@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flowledger.domain.history import OperationQuery
@@ -44,6 +45,54 @@ class RunOrder:
     with_details: bool = True
     with_node_executions: bool = True
     save_data: bool = False
+
+
+_PARAMETERS: Mapping[str, str] = {
+    "app": "app",
+    "period": "period",
+    "timezone": "timezone",
+    "keyword": "keyword",
+    "status": "status",
+    "before": "created_at_before",
+    "after": "created_at_after",
+    "formats": "output_format",
+    "output_dir": "output_dir",
+    "with_details": "with_details",
+    "with_node_executions": "with_node_executions",
+    "save_data": "save_data",
+}
+"""Field of an order → parameter of the flow ``fetch-workflow-logs``, which deployments and schedules name."""
+_FLAGS = {"with_details": True, "with_node_executions": True, "save_data": False}
+
+
+def parameters_of(order: RunOrder) -> dict[str, Any]:
+    """Return an order by the names of the flow's parameters; what it leaves open is left to the flow.
+
+    ``save_data`` is left out where it is off: a deployment's own choice must not be overruled.
+    """
+    values = {parameter: getattr(order, name) for name, parameter in _PARAMETERS.items()}
+    return {
+        parameter: value
+        for parameter, value in values.items()
+        if value is not None and (parameter, value) != ("save_data", False)
+    }
+
+
+def order_from(parameters: Mapping[str, Any]) -> RunOrder:
+    """Return the order that a flow's parameters hold.
+
+    It never raises: parameters that nobody can use may be why a run failed, and its failure is told with
+    what can be read of them.  The period ``yesterday`` beside bounds is the form's default, not a choice.
+    """
+    values: dict[str, Any] = {
+        name: str(parameters[parameter])
+        for name, parameter in _PARAMETERS.items()
+        if name not in _FLAGS and parameters.get(parameter)
+    }
+    if values.setdefault("period", "yesterday") == "yesterday" and values.keys() & {"after", "before"}:
+        del values["period"]
+    values |= {name: bool(parameters.get(name, default)) for name, default in _FLAGS.items()}
+    return RunOrder(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +188,25 @@ LOOKED_BACK = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One try of a run: its id, the same in every process that tells of it, and its page for people."""
+class RunAttempt:
+    """One attempt at a run: its id, the same in every process that announces it, and its page for people."""
 
     run_id: str = ""
     url: str = ""
 
 
-def words_of(order: RunOrder, request: ReportRequest | None) -> Mapping[str, Json]:
-    """Give period and window as a result holds them; without a window where the order cannot be read."""
+def partial_result(order: RunOrder, request: ReportRequest | None) -> Mapping[str, Json]:
+    """Return period and window as a result has them; without a window where the order cannot be read."""
     if request is None:
-        return {"period": order.period or ("custom" if order.after or order.before else "")}
-    window = request.window
+        return {"period": order.period or (CUSTOM if order.after or order.before else "")}
+    return {"period": request.period, "window": window_of(request.window, request.tz)}
+
+
+def window_of(window: Window, tz: tzinfo) -> dict[str, str]:
+    """Return the first and the last second of a window as a result has them: ISO 8601 in a zone."""
     return {
-        "period": request.period,
-        "window": {
-            "after": window.after_at.astimezone(request.tz).isoformat(),
-            "before": window.before_at.astimezone(request.tz).isoformat(),
-        },
+        "after": window.after_at.astimezone(tz).isoformat(),
+        "before": window.before_at.astimezone(tz).isoformat(),
     }
 
 

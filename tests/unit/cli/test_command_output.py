@@ -1,7 +1,7 @@
 """What the command line shows: the table at the end, progress on the way."""
 
+from dataclasses import replace
 from io import StringIO
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -9,27 +9,37 @@ from rich.progress import Progress
 
 from flowledger.cli.progress import PLAIN_STEP, LineProgress, shown_progress
 from flowledger.cli.terminal import TerminalProgress, show_summary, summary_rows
+from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
-RESULT: dict[str, Any] = {
-    "app": "support",
-    "period": "yesterday",
-    "window": {"after": "2026-11-21T00:00:00+08:00", "before": "2026-11-21T23:59:59+08:00"},
-    "certificate": {"certified": True, "reason": "complete", "expected": 3, "distinct": 3, "retained": 0},
-    "logs_count": 3,
-    "by_status": {"success": 2, "failed": 1},
-    "open": 1,
-    "stuck": 0,
-    "detailed": 2,
-    "missing": 1,
-    "missing_reasons": {"no console access": 1},
-    "users": 2,
-    "total_tokens": 10,
-    "cost": {"USD": "0.0024"},
-    "requests": 5,
-    "duration": 1.25,
-    "report_paths": ["/reports/[a].csv"],
-    "notes": ["keyword filtered on our side"],
-}
+PROOF = ResultCertificate(
+    certified=True, reason="complete", expected=3, distinct=3, retained=0, at="2026-11-22T00:00:09+00:00"
+)
+RESULT = RunResult(
+    app="support",
+    app_id="a-1",
+    period="yesterday",
+    window=ResultWindow("2026-11-21T00:00:00+08:00", "2026-11-21T23:59:59+08:00"),
+    logs_count=3,
+    report_paths=["/reports/[a].csv"],
+    certificate=PROOF,
+    detailed=2,
+    missing=1,
+    missing_reasons={"no console access": 1},
+    by_status={"success": 2, "failed": 1},
+    open=1,
+    stuck=0,
+    users=2,
+    total_tokens=10,
+    cost={"USD": "0.0024"},
+    duration_p50_s=None,
+    duration_p95_s=None,
+    failures=[],
+    filtered=True,
+    kept_locally=False,
+    notes=["keyword filtered on our side"],
+    requests=5,
+    duration=1.25,
+)
 
 
 def test_the_table_has_a_row_for_each_figure() -> None:
@@ -52,10 +62,8 @@ def test_the_table_has_a_row_for_each_figure() -> None:
 
 def test_an_unproved_window_stands_out() -> None:
     """So does a source that gives no total, and a day without runs."""
-    certificate = {"certified": False, "reason": "rows moved", "expected": None, "distinct": 0, "retained": 0}
-    rows = dict(
-        summary_rows({**RESULT, "certificate": certificate, "logs_count": 0, "by_status": {}, "cost": {}})
-    )
+    certificate = replace(PROOF, certified=False, reason="rows moved", expected=None, distinct=0)
+    rows = dict(summary_rows(replace(RESULT, certificate=certificate, logs_count=0, by_status={}, cost={})))
     assert (rows["certified"], rows["source counts, seen"]) == ("NO: rows moved", "no total, 0")
     assert (rows["runs"], rows["cost"]) == ("0 (none)", "none")
 
@@ -63,7 +71,7 @@ def test_an_unproved_window_stands_out() -> None:
 def test_paths_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """Long ones are not wrapped, brackets are no markup."""
     path = "/reports/" + "long/" * 60 + "[bold]a.csv"
-    show_summary({**RESULT, "report_paths": [path]})
+    show_summary(replace(RESULT, report_paths=[path]))
     assert f"\n  {path}\n" in capsys.readouterr().out
 
 

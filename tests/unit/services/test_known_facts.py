@@ -10,7 +10,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window, zone
 from flowledger.ledger.memory import MemoryLedger
-from flowledger.services.report_requests import RunOrder, figures_before, request_of, words_of
+from flowledger.services.report_requests import RunOrder, figures_before, partial_result, request_of
 
 APP = AppKey("dify", "app-1")
 AT = datetime(2026, 1, 6, 2, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_what_is_no_whole_period_is_not_compared(result: dict[str, Any]) -> None
 def test_an_order_becomes_period_and_window() -> None:
     """As the result would show them, in the app's zone."""
     order = RunOrder(app="sales")
-    known = words_of(order, request_of(order, instant=AT, tz=SHANGHAI, formats=("csv",)))
+    known = partial_result(order, request_of(order, instant=AT, tz=SHANGHAI, formats=("csv",)))
     assert known == RESULT
 
 
@@ -100,4 +100,4 @@ def test_an_order_becomes_period_and_window() -> None:
 )
 def test_an_order_that_cannot_be_read_has_no_window(order: RunOrder, period: str) -> None:
     """Its words are told as they are."""
-    assert words_of(order, None) == {"period": period}
+    assert partial_result(order, None) == {"period": period}

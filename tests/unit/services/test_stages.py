@@ -1,5 +1,6 @@
 """Collecting and enriching, over a source and a ledger in memory."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from flowledger.ports import LogPage
 from flowledger.reports.json_file import JsonFormat
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
-from flowledger.services.pipeline import Collected, Enriched, Pipeline, outcome
+from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
 from flowledger.services.progress import SilentProgress
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportRequest
@@ -322,8 +323,36 @@ def test_a_result_says_whether_its_files_wait_here(
     done = Collected(certificate, EVERYTHING, 0)
     request = ReportRequest("custom", NOW, ZoneInfo("UTC"), (), WINDOW.after_at, WINDOW.before_at)
     report = Report({}, Figures(), notes)
-    result = outcome(pipeline, request, done, Enriched(Level.NONE, 0, 0), report, 1.0)
-    assert (result["kept_locally"], result["notes"]) == (waits, list(notes))
+    result = pipeline.result(request, done, Enriched(Level.NONE, 0, 0), report, started=0.0)
+    assert (result.kept_locally, result.notes) == (waits, list(notes))
+
+
+KEYS = (
+    "app app_id period window logs_count report_paths certificate detailed missing missing_reasons by_status"
+    " open stuck users total_tokens cost duration_p50_s duration_p95_s failures filtered kept_locally notes"
+    " requests duration"
+)
+"""What programs read of ``--json`` and of a flow run's result, in this order."""
+
+
+def test_a_result_is_the_same_json_for_every_reader(tmp_path: Path) -> None:
+    """Its keys and their order are a contract; what was written is read back as it was."""
+    runs = [make_run(0), make_run(1, status=RunStatus.FAILED)]
+    store = StorageService(LocalStorage(tmp_path), lambda: NOW)
+    source, ledger = FakeSource(runs), new_ledger()
+    pipeline = Pipeline("app", "en", source, ledger, store, (JsonFormat(),), lambda: NOW, SilentProgress())
+    zone = ZoneInfo("Asia/Shanghai")
+    request = ReportRequest("custom", NOW, zone, ("json",), WINDOW.after_at, WINDOW.before_at)
+    result = pipeline.run(request, run_id="r-1", started=0.0)
+    values = result.to_json()
+    assert list(values) == KEYS.split()
+    assert list(values["window"]) == ["after", "before"]
+    assert values["window"]["after"] == WINDOW.after_at.astimezone(zone).isoformat()
+    assert list(values["certificate"]) == ["certified", "reason", "expected", "distinct", "retained", "at"]
+    assert (values["logs_count"], values["by_status"]) == (2, {"success": 1, "failed": 1})
+    assert [Path(path).suffix for path in values["report_paths"]] == [".json"]
+    assert values == json.loads(json.dumps(values))
+    assert RunResult.from_json(json.loads(json.dumps(values))) == result
 
 
 def test_runs_whose_texts_are_missing_are_counted_where_a_keyword_is_looked_for(tmp_path: Path) -> None:
