@@ -24,7 +24,7 @@ from results import at_least_one
 from simulated import simulated_dify
 
 from flowledger import bootstrap
-from flowledger.cli.main import spare_collector
+from flowledger.cli.main import tune_garbage_collector
 from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
@@ -46,7 +46,7 @@ Question = tuple[str, Mapping[str, str]]
 def main() -> None:
     """Measure and print."""
     options = parse()
-    spare_collector()
+    tune_garbage_collector()
     logger.remove()
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
     arguments = [

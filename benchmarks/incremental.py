@@ -27,7 +27,7 @@ from results import add_json, at_least_one, tell
 
 import flowledger_simulator as simulator
 from flowledger import bootstrap
-from flowledger.cli.main import spare_collector
+from flowledger.cli.main import tune_garbage_collector
 from flowledger.cli.simulate import settings_for
 from flowledger.domain.runs import Level
 from flowledger.services.report_requests import RunOrder
@@ -67,7 +67,7 @@ def main() -> None:
     add_json(parser)
     options = parser.parse_args()
     logger.remove()
-    spare_collector()
+    tune_garbage_collector()
     found = list(steps(options))
     tell("incremental", [asdict(each) for each in found], table(found), options.json)
 

@@ -36,7 +36,7 @@ from ledger_runs import (
 )
 from results import add_json, at_least_one, tell
 
-from flowledger.cli.main import spare_collector
+from flowledger.cli.main import tune_garbage_collector
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.ledger import compression, open_ledger
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--postgresql", metavar="URL")
     add_json(parser)
     options = parser.parse_args()
-    spare_collector()
+    tune_garbage_collector()
     lines = list(measure(options))
     tell("ledger", lines, "\n".join(lines), options.json)
 

@@ -8,7 +8,7 @@ from contender import Result, Task, compete
 from loguru import logger
 
 from flowledger import bootstrap
-from flowledger.cli.main import spare_collector
+from flowledger.cli.main import tune_garbage_collector
 from flowledger.domain.runs import Detailed, Missing
 from flowledger.domain.windows import parse_instant, zone
 from flowledger.services.report_requests import RunOrder
@@ -60,5 +60,5 @@ if __name__ == "__main__":
     logger.remove()
     for module in LOADED_WHEN_NEEDED:
         importlib.import_module(module)
-    spare_collector()
+    tune_garbage_collector()
     compete(fetch)

@@ -73,13 +73,6 @@ def test_the_readme_table_names_all_options_of_run(program: click.Group) -> None
     assert named == known
 
 
-def test_the_list_of_commands_has_their_own_summaries(program: click.Group) -> None:
-    """--help lists what each command says of itself, without importing any."""
-    from flowledger.cli.main import SUMMARIES
-
-    assert {name: each.get_short_help_str(100) for name, each in program.commands.items()} == SUMMARIES
-
-
 def test_every_command_explains_itself(program: click.Group) -> None:
     """--help says something about each command."""
     assert [name for name, command in program.commands.items() if not command.help] == []

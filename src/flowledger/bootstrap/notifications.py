@@ -27,7 +27,9 @@ from flowledger.settings import AppSettings, Settings
 
 
 @contextmanager
-def open_notifications(settings: Settings, order: RunOrder, about: RunAttempt) -> Iterator[NotificationService]:
+def open_notifications(
+    settings: Settings, order: RunOrder, about: RunAttempt
+) -> Iterator[NotificationService]:
     """Open the service that notifies how an order ended; of an unknown app, the channels of all apps are.
 
     Where the ledger cannot be opened, messages are sent but cannot wait.

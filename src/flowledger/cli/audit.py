@@ -20,7 +20,7 @@ PAGE = 500
 LONGEST_DATA = 100
 
 
-@click.command(short_help="Show who did what: the audit trail.")
+@click.command()
 @click.option(
     "--type", "types", multiple=True, metavar="TYPE", help="Only this type, such as DEPLOY; can be repeated."
 )

@@ -138,7 +138,7 @@ MANY_DAYS = 100
 """More at once are a slip of the finger more often than a wish."""
 
 
-@click.command(short_help="Report past days, weeks or months, each once.")
+@click.command()
 @click.option("--from", "first", required=True, metavar="DATE", help="First day, such as 2026-11-01.")
 @click.option("--to", "last", required=True, metavar="DATE", help="Last day, inclusive; yesterday at most.")
 @click.option("--app", help="Name or id of an app in the settings; needed only where there are several.")
@@ -225,7 +225,7 @@ def _filler(settings: Settings, *, direct: bool, again: bool, dry_run: bool) -> 
     return on_prefect
 
 
-@click.command(name="catch-up", short_help="Fill what the schedules owe and the ledger cannot prove.")
+@click.command(name="catch-up")
 @click.option("--app", help="Name or id of one app in the settings; default: every one.")
 @click.option(
     "--periods",

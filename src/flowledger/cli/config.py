@@ -16,7 +16,7 @@ from flowledger.settings.schema import SCHEMAS, schema_text, write_schemas
 LONGEST_COLUMN = 48
 
 
-@click.group(short_help="Show and check the settings.")
+@click.group()
 def config() -> None:
     """Show and check the settings."""
 

@@ -17,7 +17,7 @@ from flowledger.settings import ConfigManager
 FORMATS = "csv,markdown,json"
 
 
-@click.command(short_help="Do the whole job against a simulated Dify; nothing is configured.")
+@click.command()
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(min=1), help="How many runs.")
 @click.option("--version", default="1.12.1", show_default=True, help="The Dify release to behave as.")
 @click.option("--direct", is_flag=True, help="Without Prefect.")

@@ -45,7 +45,7 @@ class Wish:
     offline: bool = False
 
 
-@click.command(short_help="Register deployments on the Prefect server.")
+@click.command()
 @click.option("--app", help="Only this app's; name or id.")
 @click.option(
     "--only", metavar="KEY", multiple=True, help="Only this entry, such as daily_report; can be repeated."

@@ -38,7 +38,7 @@ class Check:
     decisive: bool = False
 
 
-@click.command(short_help="Check the installation; say what to mend.")
+@click.command()
 @click.option("--app", help="Only this app.")
 def doctor(app: str | None) -> int:
     """Check settings, servers, log-ins, clocks, ledger, disk, Prefect and mail.

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from flowledger import bootstrap
-from flowledger.cli.warnings_shown import show_defect, shown_warnings
+from flowledger.cli.main import show_defect, warnings_on_stderr
 from flowledger.dify.credentials import ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.domain.certificates import Scope
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.excepthook = show_defect
     try:
         check(options)
-        with shown_warnings():
+        with warnings_on_stderr():
             fetch(options)
     except OptionError as error:
         print(redacted(f"错误: {error}"))

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flowledger.cli.history_options import Desk, asked_of, filters, opened_desk
+from flowledger.cli.history import OpenHistory, filters, open_history, run_filter_of
 from flowledger.domain.run_rows import entry_row, run_row
 from flowledger.domain.runs import Run, missing_reason
 from flowledger.domain.texts import show_controls
@@ -34,12 +34,12 @@ _PIPED_WIDTH = 250
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="At most so many."
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-def list_runs(limit: int, form: str, **given: Any) -> None:
+def list_runs(limit: int, form: str, **options: Any) -> None:
     """List runs, newest first."""
-    with opened_desk() as desk:
-        entries = islice(runs_of(desk.ledger, desk.query(asked_of(given))), limit)
+    with open_history() as history:
+        entries = islice(runs_of(history.ledger, history.query(run_filter_of(options))), limit)
         if form == "table":
-            _show_table(desk, [entry.run for entry in entries])
+            _show_table(history, [entry.run for entry in entries])
         else:
             writer_of(form, Depth.ROW)(rows_of(entries, Depth.ROW), sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -52,11 +52,11 @@ def list_runs(limit: int, form: str, **given: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def show(key: str, app: str | None, nodes: bool, as_json: bool) -> None:
     """Show one run whole; KEY is its id, or source:app:run."""
-    with opened_desk() as desk:
-        found = key_of(desk.ledger, key, desk.sources, desk.apps.key(app) if app else None)
-        entry = desk.ledger.entry(found)
+    with open_history() as history:
+        run_key = key_of(history.ledger, key, history.sources, history.apps.key(app) if app else None)
+        entry = history.ledger.entry(run_key)
         if entry is None:
-            raise click.ClickException(f"the run {found} was deleted just now")
+            raise click.ClickException(f"the run {run_key} was deleted just now")
         row = entry_row(entry)
     if not nodes:
         del row["nodes"]
@@ -76,39 +76,39 @@ def show(key: str, app: str | None, nodes: bool, as_json: bool) -> None:
 )
 @click.option("--every", type=click.FloatRange(0.05, 3600), default=2.0, show_default=True, metavar="SECONDS")
 @click.option("--json", "as_json", is_flag=True, help="An object on each line.")
-def tail(count: int, follows: bool, every: float, as_json: bool, **given: Any) -> None:
+def tail(count: int, follows: bool, every: float, as_json: bool, **options: Any) -> None:
     """Show the newest runs, newest last; --follow then shows new and changed ones as they come."""
-    with opened_desk() as desk:
-        follower = Follower(desk.ledger, desk.query(asked_of(given)))
-        _print((entry.run for entry in follower.begin(count)), desk, as_json)
+    with open_history() as history:
+        follower = Follower(history.ledger, history.query(run_filter_of(options)))
+        _print((entry.run for entry in follower.begin(count)), history, as_json)
         if not follows:
             return
         try:
             for entries in follow(follower, lambda: time.sleep(every)):
-                _print((entry.run for entry in entries), desk, as_json)
+                _print((entry.run for entry in entries), history, as_json)
         except KeyboardInterrupt:
             return
 
 
-def _print(runs: Iterable[Run], desk: Desk, as_json: bool) -> None:
-    names = _names(desk)
+def _print(runs: Iterable[Run], history: OpenHistory, as_json: bool) -> None:
+    names = _names(history)
     for run in runs:
         if as_json:
             click.echo(orjson.dumps(run_row(run)).decode())
         else:
-            cells = _cells(run, names, desk.settings.timezone)
+            cells = _cells(run, names, history.settings.timezone)
             click.echo("  ".join(cells).rstrip())
 
 
-def _show_table(desk: Desk, runs: Sequence[Run]) -> None:
+def _show_table(history: OpenHistory, runs: Sequence[Run]) -> None:
     if not runs:
         click.echo("no runs match", err=True)
         return
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     table = Table(*HEADINGS)
-    names = _names(desk)
+    names = _names(history)
     for run in runs:
-        table.add_row(*map(Text, _cells(run, names, desk.settings.timezone)))
+        table.add_row(*map(Text, _cells(run, names, history.settings.timezone)))
     console.print(table)
 
 
@@ -130,12 +130,12 @@ def _cells(run: Run, names: dict[Any, str], tz: str) -> tuple[str, ...]:
 
 
 def _one_line(text: str, longest: int = 80) -> str:
-    shown = show_controls(text).replace("\n", "␊").replace("\r", "␍").replace("\t", "␉")
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    line = show_controls(text).replace("\n", "␊").replace("\r", "␍").replace("\t", "␉")
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def _names(desk: Desk) -> dict[Any, str]:
-    return {app.key: app.name for app in desk.settings.apps}
+def _names(history: OpenHistory) -> dict[Any, str]:
+    return {app.key: app.name for app in history.settings.apps}
 
 
 def _show_run(row: dict[str, Any], missing: str | None) -> None:

@@ -8,7 +8,7 @@ import click
 
 from flowledger import bootstrap
 from flowledger.bootstrap.ledgers import size_of
-from flowledger.cli.history_options import asked_of, filters, opened_desk
+from flowledger.cli.history import filters, open_history, run_filter_of
 from flowledger.domain.archives import Manifest
 from flowledger.domain.history import RunQuery
 from flowledger.errors import UsageError
@@ -19,7 +19,7 @@ from flowledger.services.history.paging import count_of
 _as_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
-@click.command(short_help="Archive the runs that the retention no longer keeps, and delete them.")
+@click.command()
 @click.option("--app", metavar="APP", help="Only this app: name or id in the settings, or source:id.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @_as_json
@@ -28,9 +28,9 @@ def archive(app: str | None, dry_run: bool, as_json: bool) -> None:
 
     Nothing is deleted before its archive was read back and checked; runs that may still change stay.
     """
-    from flowledger.bootstrap import archives as wired  # pyarrow is an extra that help needs not
+    from flowledger.bootstrap import archives as retention  # pyarrow is an extra that help needs not
 
-    results = wired.archive_runs(app, dry_run=dry_run)
+    results = retention.archive_runs(app, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))
         return
@@ -47,31 +47,31 @@ def archive(app: str | None, dry_run: bool, as_json: bool) -> None:
         click.echo("nothing is beyond the retention")
 
 
-@click.command(short_help="List the archives of runs, or check one.")
+@click.command()
 @click.option("--app", metavar="APP", help="Only this app: name or id in the settings, or source:id.")
 @click.option("--check", "name", metavar="ARCHIVE", help="Read this one back whole and check it.")
 @_as_json
 def archives(app: str | None, name: str | None, as_json: bool) -> None:
     """List the archives of runs, oldest first; --check fails where a file is not what was kept."""
-    from flowledger.bootstrap import archives as wired  # pyarrow is an extra that help needs not
+    from flowledger.bootstrap import archives as retention  # pyarrow is an extra that help needs not
 
     if name:
-        found: Sequence[Manifest] = [wired.check_archive(name)]
+        manifests: Sequence[Manifest] = [retention.check_archive(name)]
         unfinished: Sequence[str] = ()
     else:
-        found, unfinished = wired.list_archives(app)
+        manifests, unfinished = retention.list_archives(app)
     if as_json:
-        click.echo(json.dumps([each.document() for each in found], ensure_ascii=False))
+        click.echo(json.dumps([each.document() for each in manifests], ensure_ascii=False))
     else:
-        for each in found:
+        for each in manifests:
             click.echo(_line(each) + ("  ok" if name else ""))
-        if not found:
+        if not manifests:
             click.echo("no archives", err=True)
     for folder in unfinished:
         click.echo(f"{folder} was never finished: its runs are in the ledger still; it may go", err=True)
 
 
-@click.command("restore-archive", short_help="Bring the runs of an archive back.")
+@click.command("restore-archive")
 @click.argument("name", metavar="ARCHIVE")
 @click.option("--to", metavar="URL", help="Into this ledger instead, such as sqlite:////tmp/old.db.")
 @click.option("--dry-run", is_flag=True, help="Only check the archive and say what would come back.")
@@ -82,16 +82,16 @@ def restore_archive(name: str, to: str | None, dry_run: bool, as_json: bool) -> 
     They are under the same retention as before: raise it first where they shall stay, or name another
     ledger with --to.
     """
-    from flowledger.bootstrap import archives as wired  # pyarrow is an extra that help needs not
+    from flowledger.bootstrap import archives as retention  # pyarrow is an extra that help needs not
 
-    result = wired.restore_archive(name, to=to, dry_run=dry_run)
+    result = retention.restore_archive(name, to=to, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
         return
-    click.echo(_told(result))
+    click.echo(_described(result))
 
 
-def _told(result: dict[str, Any]) -> str:
+def _described(result: dict[str, Any]) -> str:
     verb = "would be restored" if result["dry_run"] else "restored"
     counts = f"{result['restored']} of {result['runs']} runs {verb}, {result['held']} held already"
     differing = f", {result['differing']} of them changed since" if result["differing"] else ""
@@ -106,13 +106,13 @@ def _line(each: Manifest) -> str:
 @click.command()
 def compact() -> None:
     """Give the space of what was deleted back to the disk; others may read and write meanwhile."""
-    with opened_desk() as desk:
-        url = desk.settings.ledger_url.get_secret_value()
+    with open_history() as history:
+        url = history.settings.ledger_url.get_secret_value()
         before = size_of(url)
-        desk.ledger.compact()
+        history.ledger.compact()
     after = size_of(url)
-    told = "" if before is None or after is None else f": {before} bytes before, {after} bytes now"
-    click.echo(f"compacted{told}")
+    sizes = "" if before is None or after is None else f": {before} bytes before, {after} bytes now"
+    click.echo(f"compacted{sizes}")
 
 
 @click.command()
@@ -121,13 +121,13 @@ def compact() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(keys: tuple[str, ...], app: str | None, yes: bool) -> None:
     """Delete single runs; KEY is a run's id, or source:app:run."""
-    with opened_desk() as desk:
-        key = desk.apps.key(app) if app else None
-        found = [key_of(desk.ledger, each, desk.sources, key) for each in dict.fromkeys(keys)]
+    with open_history() as history:
+        key = history.apps.key(app) if app else None
+        run_keys = [key_of(history.ledger, each, history.sources, key) for each in dict.fromkeys(keys)]
         if not yes:
-            click.confirm(f"delete {len(found)} runs with all that is kept of them?", abort=True, err=True)
+            click.confirm(f"delete {len(run_keys)} runs with all that is kept of them?", abort=True, err=True)
         at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
-        count = clearing.delete(desk.ledger, found, at=at, user=user)
+        count = clearing.delete(history.ledger, run_keys, at=at, user=user)
     click.echo(f"{count} runs deleted")
 
 
@@ -136,21 +136,23 @@ def delete(keys: tuple[str, ...], app: str | None, yes: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All runs, where no filter is given.")
 @click.option("--dry-run", is_flag=True, help="Only say how many would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def clear(everything: bool, dry_run: bool, yes: bool, **given: Any) -> None:
+def clear(everything: bool, dry_run: bool, yes: bool, **options: Any) -> None:
     """Delete all runs that the filters let through; certificates and the audit trail stay."""
-    asked = asked_of(given)
-    with opened_desk() as desk:
-        query = desk.query(asked)
+    run_filter = run_filter_of(options)
+    with open_history() as history:
+        query = history.query(run_filter)
         if query == RunQuery() and not everything:
             raise UsageError("this would delete every run: give a filter such as --app, or --all")
         if query != RunQuery() and everything:
             raise UsageError("--all and a filter contradict each other: leave one out")
-        count = count_of(desk.ledger, query)
+        count = count_of(history.ledger, query)
         if dry_run or not count:
             click.echo(f"{count} runs would be deleted")
             return
         if not yes:
             click.confirm(f"delete {count} runs with all that is kept of them?", abort=True, err=True)
         at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
-        gone = clearing.clear(desk.ledger, query, at=at, user=user, told={**asked.words(), "runs": count})
+        gone = clearing.clear(
+            history.ledger, query, at=at, user=user, told={**run_filter.words(), "runs": count}
+        )
     click.echo(f"{gone} runs deleted; flowledger history compact gives their space back")

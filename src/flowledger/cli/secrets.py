@@ -12,7 +12,7 @@ from flowledger.settings.config_files import write_secret
 from flowledger.settings.encryption import encrypt, new_key, rotate
 
 
-@click.group(short_help="Make keys; encrypt the secrets of settings.")
+@click.group()
 def secrets() -> None:
     """Make keys, encrypt secrets for settings files, change the key."""
 

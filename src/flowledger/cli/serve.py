@@ -15,7 +15,7 @@ import click
 from loguru import logger
 
 from flowledger import bootstrap
-from flowledger.cli.warnings_shown import shown_warnings
+from flowledger.cli.main import warnings_on_stderr
 from flowledger.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def make_app(*, keys_wanted: bool) -> "FastAPI":
 def _living(settings: "Settings", opened: ExitStack) -> Iterator[None]:
     """Keep the log while a server lives, and close at its end what was opened for it."""
     # A process of its own shows warnings as the command line does.
-    shown = shown_warnings() if parent_process() else nullcontext()
+    shown = warnings_on_stderr() if parent_process() else nullcontext()
     with shown, bootstrap.kept_logs(settings), forwarded("uvicorn.error"), opened:
         yield
 

@@ -17,7 +17,7 @@ DAYS = 2
 """A made-up world reaches from now back so far, so that yesterday has runs in any time zone."""
 
 
-@click.command(short_help="Serve a simulated Dify until interrupted.")
+@click.command()
 @click.option("--version", default="1.12.1", show_default=True, help="The Dify release to behave as.")
 @click.option("--runs", default=200, show_default=True, type=click.IntRange(min=0))
 @click.option("--latency-ms", default=0.0, show_default=True, type=click.FloatRange(min=0.0))

@@ -11,8 +11,7 @@ import pytest
 from loguru import logger
 
 from flowledger import bootstrap
-from flowledger.cli.main import keep_error, main
-from flowledger.cli.warnings_shown import show_defect, shown_warnings
+from flowledger.cli.main import log_error, main, show_defect, warnings_on_stderr
 from flowledger.errors import FlowledgerError
 from flowledger.services.log_files import LogPlan, kept
 from flowledger.services.redaction import know
@@ -134,7 +133,7 @@ def test_wrong_words_exit_with_2(query: Query, options: tuple[str, ...], word: s
 def test_warnings_are_shown_without_secrets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A line each; not those that Prefect shows, and none where the log itself goes to standard error."""
     know([SECRET])
-    with shown_warnings():
+    with warnings_on_stderr():
         logger.info("too little")
         logger.warning("sent {}", SECRET)
         with logger.contextualize(flow_run_id="f"):
@@ -158,6 +157,6 @@ def test_why_a_command_failed_is_in_the_log(tmp_path: Path) -> None:
     know([SECRET])
     with kept(LogPlan(tmp_path)):
         pass
-    keep_error(FlowledgerError(f"refused {SECRET}"))
+    log_error(FlowledgerError(f"refused {SECRET}"))
     (errors,) = tmp_path.glob("flowledger-errors-*")
     assert json.loads(errors.read_text())["message"] == "flowledger failed: refused [redacted]"
