@@ -39,7 +39,7 @@ from results import add_json, at_least_one, tell
 from flowledger.cli.main import tune_garbage_collector
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.domain.runs import AppKey, RunStatus
-from flowledger.ledger import compression, open_ledger
+from flowledger.ledger import bodies, open_ledger
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.migration import VERSION_TABLE
 from flowledger.ledger.sql.postgresql import copy_rows
@@ -180,7 +180,7 @@ def compress(saved: Saved) -> None:
     """Compress all that is compressed."""
     for run, detail in saved:
         for body in (run.raw, *detail.raw.values()):
-            compression.compress(body)
+            bodies.compress(body)
 
 
 def insert(ledger: SqlLedger, rows: Rows) -> None:

@@ -17,7 +17,7 @@ from flowledger.domain.runs import AppKey, Creator, Detailed, NodeExecution, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.sql.bulk import execute_columns
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ledger.sql.rows import NEVER_READ, detail_row, node_columns, payload_row, run_row
+from flowledger.ledger.sql.row_mapping import NEVER_READ, detail_row, node_columns, payload_row, run_row
 from flowledger.ledger.sql.schema import node_executions, payloads, runs
 
 NODES = 6

@@ -15,8 +15,8 @@ REPORT_FORMATS: Mapping[str, str] = {
 LEDGERS: Mapping[str, str] = {
     "sqlite": "flowledger.ledger.sql.ledger:SqlLedger",
     "postgresql": "flowledger.ledger.sql.ledger:SqlLedger",
-    "memory": "flowledger.ledger.memory:MemoryLedger",
-    "file": "flowledger.ledger.files.ledger:FileLedger",
+    "memory": "flowledger.ledger.sql.ledger:SqlLedger",
+    "file": "flowledger.ledger.folder_ledger:FolderLedger",
 }
 STORAGES: Mapping[str, str] = {
     "local": "flowledger.storage.local:LocalStorage",

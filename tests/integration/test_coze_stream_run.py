@@ -18,7 +18,7 @@ from flowledger.domain.history import OperationQuery, RunQuery
 from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import LedgerError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import Ledger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger_simulator.coze_server import (
@@ -52,7 +52,7 @@ def coze() -> Iterator[SimulatedCoze]:
 def ledger() -> Iterator[Ledger]:
     """Keep everything in memory."""
     with ExitStack() as stack:
-        memory = MemoryLedger.open("memory://", decoders())
+        memory = SqlLedger.open("memory://", decoders())
         stack.callback(memory.close)
         yield memory
 

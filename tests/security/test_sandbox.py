@@ -12,7 +12,7 @@ import pytest
 
 from flowledger.domain.messages import Occasion
 from flowledger.errors import FlowledgerError, SettingsError, StorageError, UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify import templates
 from flowledger.notify.notices import sample_notice, sample_notices
 from flowledger.notify.templates import Templates, check_templates
@@ -172,7 +172,7 @@ def test_a_backup_is_never_unpacked(tmp_path: Path) -> None:
     hostile = {"../above": b"x", "/tmp/flowledger-absolute": b"x", "..\\above": b"x", "runs/../../up": b"x"}
     (tmp_path / "deep").mkdir()
     path = backup(tmp_path / "deep/b.zip", **hostile)
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     restore(path, ledger, {})
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
     assert not Path("/tmp/flowledger-absolute").exists()
@@ -192,7 +192,7 @@ def test_a_backup_is_never_unpacked(tmp_path: Path) -> None:
 def test_a_hostile_backup_is_damaged(tmp_path: Path, members: dict[str, bytes]) -> None:
     """It is refused before anything is written, in little memory."""
     path = backup(tmp_path / "b.zip", **members)
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     tracemalloc.start()
     with pytest.raises((StorageError, UsageError), match=r"b\.zip"):
         check_backup(path, {})

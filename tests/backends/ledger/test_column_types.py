@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.ledger.sql.types import UtcDateTime, money_from, money_text
+from flowledger.ledger.sql.column_types import UtcDateTime, money_from, money_text
 
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-9, minutes=-30))])
 # Within a day of either end an instant may have no UTC.

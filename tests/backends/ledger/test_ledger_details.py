@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from uuid import uuid4
 
@@ -27,11 +27,20 @@ from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Detail, Entry, Level, Missing, Run, RunStatus, missing_reason
 from flowledger.errors import LedgerError
 from flowledger.ledger import open_ledger
-from flowledger.ledger.details import LEFT_OUT, NOT_READ, HeldDetail, is_pending
+from flowledger.ledger.rules import LEFT_OUT, NOT_READ, StoredDetail
 from flowledger.ports import Ledger
 
 LONG_AGO = START - timedelta(days=1)
 LATER = START + timedelta(days=1)
+
+
+def is_pending(run: Run, stored: StoredDetail | None, level: Level, open_since: datetime) -> bool:
+    """Whether a run needs enrichment (``ports.Ledger.pending``, in Python)."""
+    if stored is None:
+        return level > Level.NONE
+    if stored.level < level and not stored.permanent:
+        return True
+    return stored.may_change and (not run.status.is_open or run.listed_at >= open_since)
 
 
 def entries(ledger: Ledger, scope: Scope = SCOPE) -> Sequence[Entry]:
@@ -256,7 +265,7 @@ def test_fresh_means_listed_at_the_instant_or_later(ledger: Ledger) -> None:
 def test_a_settled_detail_is_never_pending(depth: Level) -> None:
     """What is left out of the index of unsettled runs is never wanted, and only that is left out."""
     for permanent, read_open in product([True, False], repeat=2):
-        held = HeldDetail(depth, "", permanent, read_open)
+        held = StoredDetail(depth, "", permanent, read_open)
         wishes = product([run(), open_run()], Level)
         ever = any(is_pending(now, held, level, LONG_AGO) for now, level in wishes)
         assert held.settled is not ever

@@ -14,7 +14,7 @@ from ledger_samples import APP, AT, OTHER_APP, SCOPE, SECOND, START, detailed, g
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import Place, RunFacts, RunKey, RunQuery
 from flowledger.domain.runs import AppKey, Creator, Detail, Missing, Run, RunStatus
-from flowledger.ledger.details import LEFT_OUT, NOT_READ
+from flowledger.ledger.rules import LEFT_OUT, NOT_READ
 from flowledger.ports import Change, Ledger
 
 ELSEWHERE = AppKey("else", "app-1")

@@ -24,12 +24,12 @@ from flowledger.domain.history import RunQuery
 from flowledger.domain.messages import Letter, Message
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, LedgerVersionError
-from flowledger.ledger.details import NOT_READ
+from flowledger.ledger.rules import NOT_READ
 from flowledger.ledger.sql import migration
 from flowledger.ledger.sql.bulk import execute_columns
 from flowledger.ledger.sql.database import database_at
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ledger.sql.rows import node_columns
+from flowledger.ledger.sql.row_mapping import node_columns
 from flowledger.ledger.sql.schema import metadata, node_executions
 
 DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})

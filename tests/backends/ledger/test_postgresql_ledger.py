@@ -21,8 +21,7 @@ from flowledger.domain.runs import Level
 from flowledger.errors import LedgerError, UsageError
 from flowledger.ledger.sql import postgresql
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ledger.sql.postgresql import PostgresqlDatabase
-from flowledger.ledger.sql.postgresql_faults import WAYS_OUT, way_out
+from flowledger.ledger.sql.postgresql import WAYS_OUT, PostgresqlDatabase, way_out
 from flowledger.ledger.sql.schema import node_executions, runs
 
 LETTER = Letter(

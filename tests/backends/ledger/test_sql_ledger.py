@@ -31,8 +31,7 @@ from flowledger.domain.certificates import Scope
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.domain.runs import Level
 from flowledger.errors import LedgerError
-from flowledger.ledger.compression import compress
-from flowledger.ledger.sql.bodies import LARGE
+from flowledger.ledger.bodies import LARGE, compress
 from flowledger.ledger.sql.history import read_page
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.schema import metadata, node_executions

@@ -24,7 +24,7 @@ from flowledger.domain.retention import ReportSubject
 from flowledger.domain.runs import AppKey, Creator, Detailed, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window, zone
 from flowledger.errors import UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.records.log_service import LogService
 from flowledger.records.storage import LedgerLogStorage
@@ -115,7 +115,7 @@ class World:
     """A client without a key, the parts behind it, and the header of each role."""
 
     client: TestClient
-    ledger: MemoryLedger
+    ledger: SqlLedger
     store: StorageService
     clock: Clock
     desk: Desk
@@ -130,9 +130,9 @@ class World:
         return self.client.post(path, json=body, headers=self.headers[role] | more.pop("headers", {}), **more)
 
 
-def filled_ledger() -> MemoryLedger:
+def filled_ledger() -> SqlLedger:
     """Make a ledger with 120 runs of one Dify app, one of another, a logged execution and one of Coze."""
-    ledger = MemoryLedger({"dify": decode, "log": logged_detail, "coze": coze_detail})
+    ledger = SqlLedger.open("memory://", {"dify": decode, "log": logged_detail, "coze": coze_detail})
     window = Window.between(START, START + timedelta(days=1))
     scope = Scope(SALES, window)
     runs = [dify_run(number) for number in range(118)]

@@ -269,13 +269,15 @@ def test_cursors_do_not_pass_from_key_to_key(shared: World) -> None:
 def test_a_ledger_that_is_away_lets_nobody_in(tmp_path: Path) -> None:
     """Where keys cannot be read the answer is 503, without the ledger's name."""
     from flowledger.errors import LedgerError
-    from flowledger.ledger.memory import MemoryLedger
+    from flowledger.ledger.sql.ledger import SqlLedger
 
-    class Away(MemoryLedger):
+    class Away(SqlLedger):
         def access_keys(self) -> Any:
             raise LedgerError("the ledger /srv/ledger.db cannot be read: mend the disk")
 
-    with opened_world(tmp_path, change=lambda backend: replace(backend, ledger=Away({}))) as world:
+    with opened_world(
+        tmp_path, change=lambda backend: replace(backend, ledger=Away.open("memory://", {}))
+    ) as world:
         answer = world.get("/runs")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert "srv" not in answer.text

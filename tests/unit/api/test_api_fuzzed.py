@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flowledger.api.app import create_app
 from flowledger.api.backend import ApiOptions, Backend
 from flowledger.domain.windows import zone
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 
 CHECKS = [
     not_a_server_error,
@@ -35,7 +35,7 @@ EXAMPLES = 5 if settings().max_examples <= USUAL else 200
 """Of each operation; many with ``--hypothesis-profile thorough``."""
 
 schema = schemathesis.openapi.from_dict(
-    create_app(Backend(ledger=MemoryLedger({}), clock=Clock(), tz=zone("UTC"))).openapi()
+    create_app(Backend(ledger=SqlLedger.open("memory://", {}), clock=Clock(), tz=zone("UTC"))).openapi()
 )
 
 

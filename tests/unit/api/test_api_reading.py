@@ -322,7 +322,7 @@ def test_a_defect_is_a_problem_that_tells_nothing(tmp_path: Path) -> None:
         class Some(type(ledger)):  # type: ignore[misc]
             history = Broken.history
 
-        return Some({})
+        return Some.open("memory://", {})
 
     with opened_world(tmp_path, change=lambda same: replace(same, ledger=broken(same.ledger))) as world:
         for key in world.ledger.access_keys():

@@ -164,7 +164,10 @@ def test_a_request_in_progress_is_not_begun_again(world: World) -> None:
     begun, answered = (
         world.ledger.operations(OperationQuery(types=(kind,)))[0] for kind in ("REQUEST", "ANSWER")
     )
-    del world.ledger._operations[answered.operation_id]
+    forget = "DELETE FROM operations WHERE operation_id = ?"
+    world.ledger.transactions.write(
+        (), lambda connection: connection.exec_driver_sql(forget, (answered.operation_id,))
+    )
     assert begun.user == "operator-key"
     assert world.post("/logs/operations", body, headers=header).status_code == 409
     world.clock.now += timedelta(minutes=11)

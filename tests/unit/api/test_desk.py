@@ -8,14 +8,14 @@ from typing import Any
 from flowledger.api.report_queue import DirectDesk
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.services.report_requests import RunOrder
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class ForgetfulLedger(MemoryLedger):
+class ForgetfulLedger(SqlLedger):
     """Refuses to record for each of its reasons once, and says of every operation that it came."""
 
     reasons: list[str] = field(default_factory=list)
@@ -39,7 +39,8 @@ def run(order: RunOrder, order_id: str) -> dict[str, Any]:
 
 
 def test_orders_that_wait_are_made_although_the_ledger_does_not_take_how_the_first_ended() -> None:
-    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"])
+    ledger = ForgetfulLedger.open("memory://", {})
+    ledger.reasons.append("the disk is full")
     desk = DirectDesk(ledger, lambda: NOW, "server", run)
     desk.place(RunOrder(), "first")
     desk.place(RunOrder(), "second")
@@ -51,7 +52,8 @@ def test_orders_that_wait_are_made_although_the_ledger_does_not_take_how_the_fir
 
 
 def test_what_the_ledger_did_not_take_is_said_to_it_once_more_at_the_end() -> None:
-    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"])
+    ledger = ForgetfulLedger.open("memory://", {})
+    ledger.reasons.append("the disk is full")
     desk = DirectDesk(ledger, lambda: NOW, "server", run)
     desk.place(RunOrder(), "bad")
     desk.place(RunOrder(), "good")
@@ -64,7 +66,8 @@ def test_what_the_ledger_did_not_take_is_said_to_it_once_more_at_the_end() -> No
 
 
 def test_an_end_that_cannot_be_recorded_does_not_keep_the_others_from_it() -> None:
-    ledger = ForgetfulLedger(decoders={}, reasons=["the disk is full"] * 3)
+    ledger = ForgetfulLedger.open("memory://", {})
+    ledger.reasons.extend(["the disk is full"] * 3)
     desk = DirectDesk(ledger, lambda: NOW, "server", run)
     for order_id in ("first", "second"):
         desk.place(RunOrder(), order_id)

@@ -14,7 +14,7 @@ from flowledger.bootstrap import notifications
 from flowledger.cli.main import cli
 from flowledger.domain.messages import Letter, Message
 from flowledger.errors import MessageRefusedError, UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify.service import Addressee
 from flowledger.settings.model import VARIABLES
 
@@ -55,7 +55,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> Call:
         "addressees",
         lambda settings: known if settings.notification_enabled else real(settings),
     )
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     for place in (bootstrap, notifications):
         monkeypatch.setattr(place, "opened_ledger", lambda settings: nullcontext(ledger))
     return lambda *words: CliRunner().invoke(

@@ -10,7 +10,7 @@ from flowledger.domain.coze_executions import milliseconds
 from flowledger.domain.history import RunKey
 from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.services.stream_records import LEASE, end_abandoned
 
@@ -20,7 +20,7 @@ NOW = datetime.now(UTC)
 @pytest.fixture
 def history() -> ExecutionHistoryService:
     """Keep executions in memory."""
-    return ExecutionHistoryService(ledger=MemoryLedger.open("memory://", decoders()))
+    return ExecutionHistoryService(ledger=SqlLedger.open("memory://", decoders()))
 
 
 def begin(history: ExecutionHistoryService, execute_id: str, lease: datetime | None) -> None:

@@ -13,7 +13,7 @@ from flowledger.bootstrap.ledgers import decoders
 from flowledger.domain.coze_streams import CLIENT_GONE, CozeEvent, Ending, WorkflowOrder
 from flowledger.domain.record_kinds import COZE
 from flowledger.errors import AuthenticationError, RecordConflictError, SourceRefusedError, UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.services.streaming import (
     LIMITS,
@@ -51,7 +51,7 @@ class FakeRun:
 
 def streams_of(upstream: FakeRun, **limits: Any) -> Streams:
     """Make streams over a ledger in memory."""
-    ledger = MemoryLedger.open("memory://", decoders())
+    ledger = SqlLedger.open("memory://", decoders())
     return Streams(
         lambda _order: upstream,
         ExecutionHistoryService(ledger=ledger),

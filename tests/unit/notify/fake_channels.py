@@ -8,7 +8,7 @@ from typing import Any
 from flowledger.domain.messages import Message
 from flowledger.domain.runs import AppKey
 from flowledger.errors import ChannelBusyError, LedgerError, MessageRefusedError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify.notices import Subject
 from flowledger.notify.service import Addressee, NotificationService
 
@@ -110,5 +110,10 @@ def service(
     addressees = {name: Addressee(name.partition("-")[0], channel) for name, channel in channels.items()}
     names = tuple(channels) if notified is None else notified
     subject = Subject(app=APP, app_name="sales", language="en", period="yesterday", run_id="run-1")
-    defaults: dict[str, Any] = {"clock": Clock(), "outbox": MemoryLedger({}), "subject": subject, **parts}
+    defaults: dict[str, Any] = {
+        "clock": Clock(),
+        "outbox": SqlLedger.open("memory://", {}),
+        "subject": subject,
+        **parts,
+    }
     return NotificationService(addressees=addressees, notified=names, **defaults)

@@ -25,7 +25,7 @@ from loguru import logger
 
 from flowledger.domain.messages import Attachment, Notice, Occasion
 from flowledger.errors import LedgerError, StorageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify.notices import BareLinks, Subject
 from flowledger.notify.templates import Templates
 
@@ -183,7 +183,7 @@ def test_whatever_channels_fail_the_others_get_exactly_one(
 ) -> None:
     """No channel keeps another from its message, with or without a ledger that works."""
     channels = {f"email-{number}": channel_that(each) for number, each in enumerate(behaviours)}
-    outbox = MemoryLedger({}) if with_ledger else BrokenOutbox()
+    outbox = SqlLedger.open("memory://", {}) if with_ledger else BrokenOutbox()
     notifier = service(channels, outbox=outbox)
     answers = [notifier.notify_success("flow", RESULT) for _ in range(times if with_ledger else 1)]
     assert answers == [set(behaviours) <= {"accepts"}] * len(answers)
@@ -212,7 +212,7 @@ def test_what_cannot_be_sent_waits_and_goes_with_the_next_run(log: list[str]) ->
 
 def test_the_wait_grows_and_has_an_end() -> None:
     """After a week the letter is given up, visibly, with the last problem."""
-    channel, clock, ledger = busy(), Clock(), MemoryLedger({})
+    channel, clock, ledger = busy(), Clock(), SqlLedger.open("memory://", {})
     notifier = service({"email": channel}, clock=clock, outbox=ledger)
     notifier.notify_success("flow", RESULT)
     waits = []
@@ -231,14 +231,14 @@ def test_the_wait_grows_and_has_an_end() -> None:
 def test_a_channel_says_how_long_to_wait() -> None:
     """Its wait is kept where it is longer than ours, but an absurd one is cut to a day."""
     for asked, kept in ((600, 600), (1e12, 86_400), (-5, 60)):
-        ledger = MemoryLedger({})
+        ledger = SqlLedger.open("memory://", {})
         service({"email": busy(asked)}, outbox=ledger).notify_success("flow", RESULT)
         assert ledger.letters(waiting=True)[0].not_before == NOON + timedelta(seconds=kept)
 
 
 def test_a_refused_message_is_given_up_at_once(log: list[str]) -> None:
     """It is not tried again; the reason stays in the ledger and is in the log once."""
-    channel, clock, ledger = refusing(), Clock(), MemoryLedger({})
+    channel, clock, ledger = refusing(), Clock(), SqlLedger.open("memory://", {})
     notifier = service({"email": channel}, clock=clock, outbox=ledger)
     assert notifier.notify_success("flow", RESULT) is False
     clock.wind(days=1)
@@ -252,7 +252,7 @@ def test_a_refused_message_is_given_up_at_once(log: list[str]) -> None:
 
 def test_a_channel_that_has_failed_is_left_alone_for_the_round() -> None:
     """Ten waiting letters for a dead mail server cost one timeout, and none of them its life."""
-    channel, clock, ledger = busy(), Clock(), MemoryLedger({})
+    channel, clock, ledger = busy(), Clock(), SqlLedger.open("memory://", {})
     for number in range(10):
         notifier = service(
             {"email": channel}, clock=clock, outbox=ledger, subject=Subject(run_id=str(number))
@@ -267,7 +267,7 @@ def test_a_channel_that_has_failed_is_left_alone_for_the_round() -> None:
 
 def test_letters_of_other_apps_are_carried_as_well() -> None:
     """A message that waits for a channel this app does not use goes with this app's run."""
-    mail, robot, clock, ledger = busy(), Remembering(), Clock(), MemoryLedger({})
+    mail, robot, clock, ledger = busy(), Remembering(), Clock(), SqlLedger.open("memory://", {})
     channels = {"email": mail, "dingtalk": robot}
     service(channels, notified=["email"], clock=clock, outbox=ledger).notify_success("flow", RESULT)
     mail.error = None
@@ -280,7 +280,7 @@ def test_letters_of_other_apps_are_carried_as_well() -> None:
 
 def test_a_letter_for_a_channel_that_is_gone_waits(log: list[str]) -> None:
     """Another machine's settings may know it; the problem says what is missing here."""
-    clock, ledger = Clock(), MemoryLedger({})
+    clock, ledger = Clock(), SqlLedger.open("memory://", {})
     service({"email": busy()}, clock=clock, outbox=ledger).notify_success("flow", RESULT)
     clock.wind(hours=1)
     assert service({}, clock=clock, outbox=ledger).send_waiting() == 0
@@ -302,7 +302,7 @@ def test_nobody_to_tell_is_no_problem() -> None:
 
 def test_an_unexpected_error_says_nothing_secret(log: list[str]) -> None:
     """Its text may hold an address with a key: class and place must do."""
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     service({"email": channel_that("breaks")}, outbox=ledger).notify_success("flow", RESULT)
     problem = ledger.letters(waiting=True)[0].problem
     assert "unexpected RuntimeError in" in problem
@@ -348,7 +348,7 @@ def test_a_ledger_that_fails_costs_no_message(log: list[str]) -> None:
     assert any("disk full" in line for line in log)
 
 
-class FailsToSettle(MemoryLedger):
+class FailsToSettle(SqlLedger):
     """A ledger that breaks between sending and noting it."""
 
     def settle(self, letter: object) -> None:
@@ -359,7 +359,7 @@ class FailsToSettle(MemoryLedger):
 def test_a_ledger_that_fails_half_way_does_not_make_two_of_one() -> None:
     """What was sent before it broke is not sent again in this round; the others are."""
     first, second = Remembering(), Remembering()
-    notifier = service({"email": first, "wechat": second}, outbox=FailsToSettle({}))
+    notifier = service({"email": first, "wechat": second}, outbox=FailsToSettle.open("memory://", {}))
     assert notifier.notify_success("flow", RESULT) is True
     assert (len(first.sent), len(second.sent)) == (1, 1)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flowledger.domain.access_keys import AccessKey, Caller, Role
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.services import api_keys
 from flowledger.services.api_keys import (
     KeyRing,
@@ -28,7 +28,7 @@ SECOND = timedelta(seconds=1)
 
 def test_a_key_is_found_by_its_secret_alone() -> None:
     """The right one opens, and no other text does."""
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     key, secret = create_key(ledger, "x", Role.VIEWER, user="root", at=NOW)
     ring = KeyRing()
     assert ring.is_stale(NOW)
@@ -50,7 +50,7 @@ def test_no_text_opens(text: str) -> None:
 
 def test_secrets_differ_and_are_long() -> None:
     """32 random bytes each."""
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     made = {create_key(ledger, "x", Role.VIEWER, user="root", at=NOW)[1] for _ in range(20)}
     assert len(made) == 20
     assert all(len(secret.split("_", 2)[2]) == 43 for secret in made)
@@ -58,7 +58,7 @@ def test_secrets_differ_and_are_long() -> None:
 
 def test_a_name_that_several_keys_have_revokes_none() -> None:
     """The message names their ids; of one that is revoked, the name is free again."""
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     first, _ = create_key(ledger, "x", Role.VIEWER, user="root", at=NOW)
     second, _ = create_key(ledger, "x", Role.VIEWER, user="root", at=NOW)
     with pytest.raises(UsageError, match=f"{first.key_id}|{second.key_id}"):

@@ -18,7 +18,7 @@ from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import Ledger
 from flowledger.services.catch_up import Cadence, Due, due_between, is_held, missing, over_by
 
@@ -181,7 +181,7 @@ def test_a_filtered_report_is_never_missing(ledger: Ledger, parameters: dict[str
 def test_missing_costs_few_queries() -> None:
     """A run that has missed nothing hardly notices: certificates once, the newest reports once."""
 
-    class Counting(MemoryLedger):
+    class Counting(SqlLedger):
         def certificates(self, app: AppKey, within: Window, query: str | None = "") -> list[Certificate]:
             asked.append("certificates")
             return list(super().certificates(app, within, query))
@@ -193,7 +193,7 @@ def test_missing_costs_few_queries() -> None:
             return list(super().operations(query, after=after, limit=limit))
 
     asked: list[str] = []
-    ledger = Counting({"dify": decode})
+    ledger = Counting.open("memory://", {"dify": decode})
     certify(ledger, window("2026-11-21"))
     assert still_missing(ledger) == []
     assert asked == ["certificates", "operations"]

@@ -10,7 +10,7 @@ from flowledger.domain.history import OperationQuery
 from flowledger.domain.retention import Retention, StoredReport
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageUnavailableError
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.services.cleanup import Cleaner, Shelf
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
@@ -48,14 +48,14 @@ class FakeArchive:
         self.gone += [report.stem for report in reports]
 
 
-def cleaner(ledger: MemoryLedger) -> Cleaner:
+def cleaner(ledger: SqlLedger) -> Cleaner:
     """A cleaner at a fixed time."""
     return Cleaner(ledger, lambda: NOW, "operator")
 
 
 def test_what_goes_is_on_record() -> None:
     """A cleaning removes what the limits say and leaves user, app, reports and reasons in the ledger."""
-    ledger, archive = MemoryLedger({}), FakeArchive()
+    ledger, archive = SqlLedger.open("memory://", {}), FakeArchive()
     (result,) = cleaner(ledger).clean([Shelf(KEY, "shop", archive, Retention(count=1))])
     assert archive.gone == ["day3", "day1"]
     assert (result["app"], result["removed"], result["bytes"]) == ("shop", 2, 20)
@@ -66,14 +66,16 @@ def test_what_goes_is_on_record() -> None:
 
 def test_a_dry_run_changes_nothing() -> None:
     """A dry run says the same and removes and records nothing."""
-    ledger, archive = MemoryLedger({}), FakeArchive()
+    ledger, archive = SqlLedger.open("memory://", {}), FakeArchive()
     (result,) = cleaner(ledger).clean([Shelf(KEY, "shop", archive, Retention(count=1))], dry_run=True)
     assert (result["removed"], archive.gone, list(ledger.operations())) == (2, [], [])
 
 
 def test_without_limits_nothing_is_asked() -> None:
     """An app without limits costs no request to its storage."""
-    (result,) = cleaner(MemoryLedger({})).clean([Shelf(KEY, "shop", FakeArchive(is_away=True), Retention())])
+    (result,) = cleaner(SqlLedger.open("memory://", {})).clean(
+        [Shelf(KEY, "shop", FakeArchive(is_away=True), Retention())]
+    )
     assert result["removed"] == 0
 
 
@@ -85,5 +87,5 @@ def test_one_storage_that_is_away_stops_no_other() -> None:
         Shelf(AppKey("dify", "app-2"), "shop", archive, Retention(count=1)),
     ]
     with pytest.raises(StorageUnavailableError, match="away for now"):
-        cleaner(MemoryLedger({})).clean(shelves)
+        cleaner(SqlLedger.open("memory://", {})).clean(shelves)
     assert archive.gone == ["day3", "day1"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flowledger.domain.history import RunQuery
 from flowledger.domain.record_kinds import KINDS, LOG
 from flowledger.domain.runs import Detail, Run
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.services.history import follow
 from flowledger.services.history.follow import Follower
 
@@ -28,7 +28,7 @@ def run(number: int, status: str = "running") -> tuple[Run, Detail]:
 @given(st.lists(st.integers(0, 6), max_size=8), st.integers(0, 9))
 def test_tells_each_new_run_once(steps: list[int], count: int) -> None:
     """However many come between two looks, each is told once, oldest first."""
-    ledger = MemoryLedger({LOG: KINDS[LOG].to_detail})
+    ledger = SqlLedger.open("memory://", {LOG: KINDS[LOG].to_detail})
     ledger.save_details([run(number) for number in range(7)])
     follower = Follower(ledger, RunQuery())
     assert [entry.run.run_id for entry in follower.begin(count)] == [
@@ -45,7 +45,7 @@ def test_tells_each_new_run_once(steps: list[int], count: int) -> None:
 def test_tells_changes_and_forgets_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watched run that ends is told again; so many are watched and no more."""
     monkeypatch.setattr(follow, "WATCHED", 10)
-    ledger = MemoryLedger({LOG: KINDS[LOG].to_detail})
+    ledger = SqlLedger.open("memory://", {LOG: KINDS[LOG].to_detail})
     ledger.save_details([run(number) for number in range(60)])
     follower = Follower(ledger, replace(RunQuery(), sources=(LOG,)))
     follower.begin(3)

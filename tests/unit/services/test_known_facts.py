@@ -9,7 +9,7 @@ import pytest
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window, zone
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.services.report_requests import RunOrder, figures_before, partial_result, request_of
 
 APP = AppKey("dify", "app-1")
@@ -40,7 +40,7 @@ def report(day: int, runs: int, **changed: Any) -> Operation:
 
 def before(*operations: Operation, result: dict[str, Any] = RESULT) -> dict[str, Any]:
     """Find what a result is compared with."""
-    ledger = MemoryLedger({})
+    ledger = SqlLedger.open("memory://", {})
     for operation in operations:
         ledger.record(operation)
     return dict(figures_before(ledger, APP, result))

@@ -23,7 +23,7 @@ from flowledger.errors import (
     SourceGarbledError,
     SourceRefusedError,
 )
-from flowledger.ledger.memory import MemoryLedger
+from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import LogPage
 from flowledger.reports.json_file import JsonFormat
 from flowledger.services.collect import Collector
@@ -40,17 +40,17 @@ SCOPE = Scope(APP, WINDOW)
 EVERYTHING = FilterSplit()
 
 
-def new_ledger() -> MemoryLedger:
+def new_ledger() -> SqlLedger:
     """Make an empty ledger that can read the fake source's details."""
-    return MemoryLedger({"dify": decode})
+    return SqlLedger.open("memory://", {"dify": decode})
 
 
-def collector(source: FakeSource, ledger: MemoryLedger) -> Collector:
+def collector(source: FakeSource, ledger: SqlLedger) -> Collector:
     """Make a collector with a still clock."""
     return Collector(source, ledger, lambda: NOW, SilentProgress())
 
 
-def enricher(source: FakeSource, ledger: MemoryLedger) -> Enricher:
+def enricher(source: FakeSource, ledger: SqlLedger) -> Enricher:
     """Make an enricher of a few threads with a still clock."""
     return Enricher(source, ledger, lambda: NOW, SilentProgress(), workers=4)
 
@@ -140,7 +140,7 @@ def test_a_chatflow_is_followed_by_the_cursor_and_proved_by_counts() -> None:
     assert ledger.count(Scope(APP, window)) == 8
 
 
-def collected(source: FakeSource) -> MemoryLedger:
+def collected(source: FakeSource) -> SqlLedger:
     """Give a ledger that holds the source's runs, undetailed."""
     ledger = new_ledger()
     collector(source, ledger).collect(WINDOW, EVERYTHING)

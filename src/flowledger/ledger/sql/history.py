@@ -12,11 +12,18 @@ from sqlalchemy import ColumnElement, Connection, Row, Select
 from flowledger.domain.history import AppSummary, Place, RunFacts, RunKey, RunQuery, RunSize
 from flowledger.domain.runs import AppKey, Run, RunStatus
 from flowledger.errors import UsageError
-from flowledger.ledger.sql.admitting import admitted, in_app, of_apps
-from flowledger.ledger.sql.database import Database
-from flowledger.ledger.sql.listing import Values, counted, counted_facts, fetch, instant, listed, listed_runs
+from flowledger.ledger.sql.database import Database, Transactions
+from flowledger.ledger.sql.fast_reads import (
+    Values,
+    counted,
+    counted_facts,
+    fetch,
+    instant,
+    listed,
+    listed_runs,
+)
+from flowledger.ledger.sql.query_filters import admitted, in_app, of_apps
 from flowledger.ledger.sql.schema import large_raws, payloads, runs
-from flowledger.ledger.sql.transactions import Transactions
 from flowledger.ledger.texts import clean
 
 MERGED = 50
@@ -49,7 +56,7 @@ _this = _whole.where(
     runs.c.run_id == sa.bindparam("run_id"),
 )
 _summaries = sa.select(
-    *(runs.c.source, runs.c.app_id, runs.c.status, sa.func.count().label("held")),
+    *(runs.c.source, runs.c.app_id, runs.c.status, sa.func.count().label("stored")),
     sa.func.min(runs.c.listed_at, type_=runs.c.listed_at.type).label("first_at"),
     sa.func.max(runs.c.listed_at, type_=runs.c.listed_at.type).label("last_at"),
 ).group_by(runs.c.source, runs.c.app_id, runs.c.status)
@@ -70,7 +77,7 @@ WITH RECURSIVE sources(source) AS (
   FROM apps WHERE apps.app_id IS NOT NULL
 )
 """
-_known_apps = sa.text(f"{_steps} SELECT source, app_id FROM apps WHERE app_id IS NOT NULL")  # noqa: S608  constants
+_all_apps = sa.text(f"{_steps} SELECT source, app_id FROM apps WHERE app_id IS NOT NULL")  # noqa: S608  constants
 _located = sa.text(
     f"{_steps} SELECT runs.source, runs.app_id FROM apps JOIN runs"  # noqa: S608  constants
     " ON runs.source = apps.source AND runs.app_id = apps.app_id AND runs.run_id = :run_id"
@@ -88,9 +95,9 @@ def read_page(
         for row in fetch(connection, _next(listed.where(*part), query, database, after, limit + 1))
     ]
     rows.sort(key=itemgetter(4, 0), reverse=True)
-    shown = rows[:limit]
-    following = Place(instant(shown[-1][4]), str(shown[-1][0])) if len(rows) > limit else None
-    return list(listed_runs(shown)), following
+    page = rows[:limit]
+    following = Place(instant(page[-1][4]), str(page[-1][0])) if len(rows) > limit else None
+    return list(listed_runs(page)), following
 
 
 def read_whole_page(
@@ -103,9 +110,9 @@ def read_whole_page(
         for row in connection.execute(_next(_whole.where(*part), query, database, after, limit + 1))
     ]
     rows.sort(key=attrgetter("listed_at", "id"), reverse=True)
-    shown = rows[:limit]
-    following = Place(shown[-1].listed_at, str(shown[-1].id)) if len(rows) > limit else None
-    return shown, following
+    page = rows[:limit]
+    following = Place(page[-1].listed_at, str(page[-1].id)) if len(rows) > limit else None
+    return page, following
 
 
 def read_run(connection: Connection, key: RunKey) -> Row[Any] | None:
@@ -119,6 +126,11 @@ def find_app(connection: Connection, source: str, run_id: str) -> AppKey | None:
     """Find the app of a run; the one with the newest, should there be two."""
     row = connection.execute(_located, {"source": clean(source), "run_id": clean(run_id)}).first()
     return None if row is None else AppKey(*row)
+
+
+def read_app_keys(connection: Connection) -> Sequence[AppKey]:
+    """Return every app that has runs, by source and id."""
+    return [AppKey(source, app_id) for source, app_id in connection.execute(_all_apps)]
 
 
 def read_summaries(connection: Connection) -> Sequence[AppSummary]:
@@ -185,18 +197,18 @@ def _ranges(connection: Connection, query: RunQuery) -> Sequence[Sequence[Column
     """Cut the runs of a query's apps into parts, each of which an index has in the history's order."""
     if query.apps is None and not query.sources and not query.workflows:
         return [()]
-    known: Sequence[AppKey] = query.apps or ()
+    apps: Sequence[AppKey] = query.apps or ()
     if query.apps is None:
-        known = [AppKey(source, app_id) for source, app_id in connection.execute(_known_apps)]
+        apps = read_app_keys(connection)
     sources, workflows = ({clean(each) for each in named} for named in (query.sources, query.workflows))
-    wanted = dict.fromkeys(
+    selected = dict.fromkeys(
         app
-        for app in (AppKey(clean(app.source), clean(app.app_id)) for app in known)
+        for app in (AppKey(clean(app.source), clean(app.app_id)) for app in apps)
         if (not sources or app.source in sources) and (not workflows or app.app_id in workflows)
     )
-    return [in_app(app) for app in wanted] if len(wanted) <= MERGED else [tuple(of_apps(query))]
+    return [in_app(app) for app in selected] if len(selected) <= MERGED else [tuple(of_apps(query))]
 
 
 def _summary(app: AppKey, rows: Sequence[Row[Any]]) -> AppSummary:
-    by_status: Mapping[RunStatus, int] = Counter({RunStatus(row.status): row.held for row in rows})
+    by_status: Mapping[RunStatus, int] = Counter({RunStatus(row.status): row.stored for row in rows})
     return AppSummary(app, by_status, min(row.first_at for row in rows), max(row.last_at for row in rows))

@@ -1,6 +1,6 @@
 """The ``Ledger`` port over a relational database."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -24,19 +24,20 @@ from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
 from flowledger.domain.windows import Window
-from flowledger.ledger.details import LEFT_OUT
-from flowledger.ledger.sql import deleting, history, keys, scopes, trail
-from flowledger.ledger.sql.amending import amend_run, read_entry
-from flowledger.ledger.sql.database import Database, database_at
-from flowledger.ledger.sql.letters import (
+from flowledger.ledger.rules import LEFT_OUT
+from flowledger.ledger.sql import access_keys, amendments, audit_log, history, scopes
+from flowledger.ledger.sql.amendments import amend_run, read_entry
+from flowledger.ledger.sql.database import Database, Transactions, database_at
+from flowledger.ledger.sql.migration import migrate
+from flowledger.ledger.sql.outbox import (
     claim_letters,
     delete_letters,
     post_letters,
     read_letters,
     settle_letter,
 )
-from flowledger.ledger.sql.migration import migrate
-from flowledger.ledger.sql.reading import (
+from flowledger.ledger.sql.row_mapping import Parts, entry_of, read_parts, run_of
+from flowledger.ledger.sql.scopes import (
     ScopePlace,
     all_runs,
     counted,
@@ -45,9 +46,7 @@ from flowledger.ledger.sql.reading import (
     runs_still_open,
     scope_values,
 )
-from flowledger.ledger.sql.rebuilding import Parts, entry_of, read_parts, run_of
 from flowledger.ledger.sql.sqlite import BUSY_TIMEOUT_S
-from flowledger.ledger.sql.transactions import Transactions
 from flowledger.ledger.sql.writing import write_details, write_runs
 from flowledger.ledger.texts import clean
 from flowledger.ports import Change, Decoder
@@ -76,7 +75,11 @@ class SqlLedger:
         cls, url: str, decoders: Mapping[str, Decoder], *, busy_timeout_s: float = BUSY_TIMEOUT_S
     ) -> Self:
         """Open the ledger in a database, making or upgrading it where needed (``ledger.open_ledger``)."""
-        place = database_at(url, busy_timeout_s)
+        return cls.at(database_at(url, busy_timeout_s), decoders)
+
+    @classmethod
+    def at(cls, place: Database, decoders: Mapping[str, Decoder]) -> Self:
+        """Open the ledger at a place."""
         engine = place.engine()
         try:
             with place.explaining():
@@ -99,39 +102,48 @@ class SqlLedger:
                 scopes.write_certificate(connection, certificate)
 
         apps = {scope.app, *(run.app for run in runs), *([certificate.scope.app] if certificate else [])}
-        self._transactions.write(_names(apps), save)
+        self.transactions.write(_names(apps), save)
 
     def save_details(self, details: Sequence[tuple[Run, Detail]]) -> None:
         """Keep details, and the runs as they are now, in one transaction."""
         apps = {run.app for run, _ in details}
-        self._transactions.write(
+        self.transactions.write(
             _names(apps), lambda connection: write_details(connection, self.place, details)
         )
 
+    def save_all_details(self, batches: Iterable[Sequence[tuple[Run, Detail]]]) -> None:
+        """Save details, of one source, batch by batch in one transaction: all or nothing, in flat memory."""
+
+        def save(connection: Connection) -> None:
+            for batch in batches:
+                write_details(connection, self.place, batch)
+
+        self.transactions.write(("schema",), save)
+
     def certificate(self, scope: Scope) -> Certificate | None:
-        """Give the newest certificate of exactly this scope."""
-        with self._transactions.reading() as connection:
+        """Return the newest certificate of exactly this scope."""
+        with self.transactions.reading() as connection:
             return scopes.read_certificate(connection, scope)
 
     def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
-        """Give the newest certificate of each scope inside a window, oldest window first."""
-        with self._transactions.reading() as connection:
+        """Return the newest certificate of each scope inside a window, oldest window first."""
+        with self.transactions.reading() as connection:
             return scopes.read_certificates(connection, app, within, query)
 
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
         statement = counted(filtered=bool(scope.query), since=collected_since is not None)
-        with self._transactions.reading() as connection:
-            found = connection.scalar(statement, {**scope_values(scope), "since": collected_since})
-        return int(found or 0)
+        with self.transactions.reading() as connection:
+            rows = connection.scalar(statement, {**scope_values(scope), "since": collected_since})
+        return int(rows or 0)
 
     def pending(
         self, scope: Scope, level: Level, *, open_since: datetime, tried: bool | None = None
     ) -> Iterator[Run]:
         """Stream the runs that need enrichment, newest first, a page at a time."""
-        wanted = {"level": level.value, "open_since": open_since}
+        values = {"level": level.value, "open_since": open_since}
         statement = pending_runs(filtered=bool(scope.query), tried=tried)
-        return self._runs(statement, scope, wanted)
+        return self._runs(statement, scope, values)
 
     def open_runs(self, scope: Scope) -> Iterator[Run]:
         """Stream the runs that had not ended when they were last seen, newest first."""
@@ -153,43 +165,43 @@ class SqlLedger:
 
     def apps(self) -> Sequence[AppSummary]:
         """Tell of every app that has runs, by source and id."""
-        with self._transactions.reading() as connection:
+        with self.transactions.reading() as connection:
             return history.read_summaries(connection)
 
     def history(
         self, query: RunQuery, *, after: Place | None = None, limit: int = 50, with_details: bool = False
     ) -> HistoryPage:
         """Read a page of runs, newest first, those of one instant by falling key."""
-        asked = (self.place, query, after, limit)
-        with self._transactions.reading() as connection:
+        arguments = (self.place, query, after, limit)
+        with self.transactions.reading() as connection:
             if not with_details:
-                found, following = history.read_page(connection, *asked)
-                return HistoryPage([Entry(run, LEFT_OUT) for run in found], following)
-            rows, following = history.read_whole_page(connection, *asked)
+                runs, following = history.read_page(connection, *arguments)
+                return HistoryPage([Entry(run, LEFT_OUT) for run in runs], following)
+            rows, following = history.read_whole_page(connection, *arguments)
             parts = read_parts(connection, rows, with_bodies=True)
         return HistoryPage([entry_of(row, parts, self.decoders) for row in rows], following)
 
     def entry(self, key: RunKey) -> Entry | None:
-        """Give one run with its detail; None where there is none."""
-        with self._transactions.reading() as connection:
+        """Return one run with its detail; None where there is none."""
+        with self.transactions.reading() as connection:
             return read_entry(connection, key, self.decoders)
 
     def locate(self, source: str, run_id: str) -> AppKey | None:
-        """Give the app of a run that is known by its source and id alone; the newest, should there be two."""
-        with self._transactions.reading() as connection:
+        """Return the app of a run by the run's source and id alone; the newest, should there be two."""
+        with self.transactions.reading() as connection:
             return history.find_app(connection, source, run_id)
 
     def facts(self, query: RunQuery) -> Iterator[RunFacts]:
         """Stream what statistics count, a page at a time."""
-        return history.stream_facts(self._transactions, query)
+        return history.stream_facts(self.transactions, query)
 
     def sizes(self, app: AppKey) -> Iterator[RunSize]:
         """Stream what each run of an app takes, newest first, a page at a time."""
-        return history.stream_sizes(self._transactions, app)
+        return history.stream_sizes(self.transactions, app)
 
     def amend(self, key: RunKey, change: Change) -> Entry | None:
         """Read one run and keep what becomes of it, with nobody between; it is on the disk then."""
-        return self._transactions.write(
+        return self.transactions.write(
             [clean(f"run {key}")],
             lambda connection: amend_run(connection, self.place, key, change, self.decoders),
             among=_names([key.app]),
@@ -199,71 +211,80 @@ class SqlLedger:
     def delete_runs(self, keys: Sequence[RunKey]) -> int:
         """Forget runs with all that is kept of them, in one transaction; give how many there were."""
         apps = {key.app for key in keys}
-        return self._transactions.write(
-            _names(apps), lambda connection: deleting.delete_runs(connection, keys), durable=True
+        return self.transactions.write(
+            _names(apps), lambda connection: amendments.delete_runs(connection, keys), durable=True
         )
 
     def record(self, operation: Operation) -> bool:
         """Append to the audit trail; the same operation id twice is once, and False the second time."""
-        return self._transactions.write(
-            OPERATIONS, lambda connection: trail.append(connection, operation), durable=True
+        return self.transactions.write(
+            OPERATIONS, lambda connection: audit_log.append(connection, operation), durable=True
         )
 
+    def record_all(self, operations: Iterable[Operation]) -> int:
+        """Append to the audit log in one transaction, and return how many were not there."""
+
+        def append(connection: Connection) -> int:
+            return sum(audit_log.append(connection, operation) for operation in operations)
+
+        return self.transactions.write(OPERATIONS, append, durable=True)
+
     def operation(self, operation_id: str) -> Operation | None:
-        """Give one operation; None where there is none."""
-        with self._transactions.reading() as connection:
-            return trail.read_operation(connection, operation_id)
+        """Return one operation; None where there is none."""
+        with self.transactions.reading() as connection:
+            return audit_log.read_operation(connection, operation_id)
 
     def operations(
         self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
     ) -> Sequence[Operation]:
-        """Give operations, newest first, those of one instant by falling id."""
-        with self._transactions.reading() as connection:
-            return trail.read_operations(connection, query, after, limit)
+        """Return operations, newest first, those of one instant by falling id."""
+        with self.transactions.reading() as connection:
+            return audit_log.read_operations(connection, query, after, limit)
 
     def keep_key(self, key: AccessKey) -> None:
         """Keep a key; one of the same id is replaced."""
-        self._transactions.write(KEYS, lambda connection: keys.write_key(connection, key), durable=True)
+        self.transactions.write(KEYS, lambda connection: access_keys.write_key(connection, key), durable=True)
 
     def access_keys(self) -> Sequence[AccessKey]:
-        """Give all keys, oldest first."""
-        with self._transactions.reading() as connection:
-            return keys.read_keys(connection)
+        """Return all keys, oldest first."""
+        with self.transactions.reading() as connection:
+            return access_keys.read_keys(connection)
 
     def post(self, letters: Sequence[Letter]) -> int:
         """Keep letters to be sent, in one transaction, and give how many are new."""
-        return self._transactions.write(LETTERS, lambda connection: post_letters(connection, letters))
+        return self.transactions.write(LETTERS, lambda connection: post_letters(connection, letters))
 
     def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
         """Take letters that may be tried at ``at``, oldest first, for as long as the lease lasts."""
-        return self._transactions.write((), lambda connection: claim_letters(connection, at, lease, limit))
+        return self.transactions.write((), lambda connection: claim_letters(connection, at, lease, limit))
 
     def settle(self, letter: Letter) -> None:
         """Keep what came of a letter; one that was sent stays sent.
 
         :raises LedgerError: when it was never posted.
         """
-        self._transactions.write((), lambda connection: settle_letter(connection, letter))
+        self.transactions.write((), lambda connection: settle_letter(connection, letter))
 
     def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
-        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
-        with self._transactions.reading() as connection:
+        """Return the newest letters, newest first: all, only those still waiting, or only the others."""
+        with self.transactions.reading() as connection:
             return read_letters(connection, waiting, limit)
 
     def forget_letters(self, posted_before: datetime) -> int:
         """Forget letters posted before an instant that wait no more; give how many."""
-        return self._transactions.write((), lambda connection: delete_letters(connection, posted_before))
+        return self.transactions.write((), lambda connection: delete_letters(connection, posted_before))
 
     def compact(self) -> None:
-        """Give the space of what was deleted back; others may read and write meanwhile."""
+        """Return the space of what was deleted back; others may read and write meanwhile."""
         self.place.compact(self.engine)
 
     def close(self) -> None:
-        """Give files and connections back."""
-        self.engine.dispose()
+        """Return files and connections back."""
+        self.place.close(self.engine)
 
     @property
-    def _transactions(self) -> Transactions:
+    def transactions(self) -> Transactions:
+        """Transactions of its database."""
         return Transactions(self.place, self.engine)
 
     def _pages(
@@ -273,7 +294,7 @@ class SqlLedger:
         limit = PAGE_WITH_DETAILS if with_details else PAGE
         place: ScopePlace | None = None
         while True:
-            with self._transactions.reading() as connection:
+            with self.transactions.reading() as connection:
                 rows = read_page(connection, statement, values, place, limit)
                 parts = read_parts(connection, rows, with_bodies=with_details)
             yield rows, parts

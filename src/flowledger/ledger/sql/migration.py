@@ -4,11 +4,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from flowledger.errors import LedgerError, LedgerVersionError
+from flowledger.ledger.sql.schema import metadata
 
 REVISION = "0003"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
-_version = sa.table(VERSION_TABLE, sa.column("version_num", sa.Text))
+_versions = sa.Table(
+    VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True, nullable=False)
+)
 
 
 def migrate(engine: Engine, place: str) -> None:
@@ -24,15 +27,22 @@ def migrate(engine: Engine, place: str) -> None:
             return
     with engine.execution_options(writes=("schema",)).begin() as connection:
         # Another process may have been first while this one waited.
-        held = _revision(connection, place)
-        if held != REVISION:
-            _upgrade(connection, held, place)
+        stored = _revision(connection, place)
+        if stored != REVISION:
+            _upgrade(connection, stored, place)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make all tables as they are now, in an empty database; a test holds the migrations to the same."""
+    metadata.create_all(connection)
+    connection.execute(sa.schema.CreateTable(_versions))
+    connection.execute(sa.insert(_versions), {"version_num": REVISION})
 
 
 def _revision(connection: Connection, place: str) -> str | None:
     inspector = sa.inspect(connection)
     if inspector.has_table(VERSION_TABLE):
-        return connection.scalar(sa.select(_version.c.version_num))
+        return connection.scalar(sa.select(_versions.c.version_num))
     if inspector.get_table_names():
         raise LedgerError(
             f"{place} is the database of another program: set LEDGER_URL to a place of its own for the ledger"
@@ -40,7 +50,7 @@ def _revision(connection: Connection, place: str) -> str | None:
     return None
 
 
-def _upgrade(connection: Connection, held: str | None, place: str) -> None:
+def _upgrade(connection: Connection, stored: str | None, place: str) -> None:
     # Alembic takes a tenth of a second to import, which only a ledger that changes should cost.
     from alembic import command
     from alembic.config import Config
@@ -50,10 +60,10 @@ def _upgrade(connection: Connection, held: str | None, place: str) -> None:
     config.set_main_option("script_location", SCRIPTS)
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if held is not None and held not in known:
+    existing = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if stored is not None and stored not in existing:
         raise LedgerVersionError(
-            f"{place} has schema {held}, this program knows up to {REVISION}: a newer Flowledger wrote it;"
+            f"{place} has schema {stored}, this program knows up to {REVISION}: a newer Flowledger wrote it;"
             " update this one, or restore the backup made before the other was updated"
         )
     command.upgrade(config, REVISION)

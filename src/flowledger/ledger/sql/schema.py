@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from flowledger.ledger.sql.types import (
+from flowledger.ledger.sql.column_types import (
     CleanText,
     ExactDecimal,
     FittingInteger,

@@ -1,22 +1,25 @@
-"""Everything that is SQLite's own: the file, its settings, its locks and its errors."""
+"""Everything that is SQLite's own: the file or memory, its settings, its locks and its errors."""
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+from weakref import finalize
 
 import sqlalchemy as sa
 from sqlalchemy import URL, ColumnElement, Connection, Dialect, Engine, create_engine, event
-from sqlalchemy.dialects import sqlite as sqlite_types
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.util import LRUCache
 
 from flowledger.errors import LedgerError, UsageError
+from flowledger.ledger.sql.migration import create_tables
 
 BUSY_TIMEOUT_S = 30.0
 PRAGMAS = (
@@ -36,6 +39,7 @@ WAYS_OUT: Mapping[int, str] = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: make the file and its directory writable for this user",
     sqlite3.SQLITE_IOERR: "the disk gave an error: check its health and free space, then run again",
 }
+MEMORY = URL.create("sqlite")
 LASTED = "flowledger_lasted"
 INCREMENTAL = 2
 PAGES_AT_ONCE = 1000
@@ -43,8 +47,48 @@ PAGES_AT_ONCE = 1000
 OTHERWISE = "this should not happen: keep the file and report the message"
 
 
+class SqliteDatabase:
+    """What a file and a database in memory have in common; as text it is the ledger's name for people."""
+
+    __slots__ = ()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn the database's errors into ``LedgerError`` with the file's name and a way out."""
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._explained(error.orig) from error
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def took_back(self, error: DBAPIError) -> bool:  # noqa: ARG002  writers wait for their turn instead
+        """Never: a transaction that has begun is not taken back for another."""
+        return False
+
+    def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
+        """Count on from the last key: nobody else writes."""
+        last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM runs").scalar_one()
+        return range(last + 1, last + 1 + count)
+
+    def lasted(
+        self, seconds: ColumnElement[Any], least: Decimal | None, most: Decimal | None
+    ) -> ColumnElement[bool]:
+        """Compare exactly, which SQLite's own numbers could not."""
+        bounds = (None if bound is None else str(bound) for bound in (least, most))
+        return sa.Function(LASTED, seconds, *bounds, type_=sa.Boolean()).is_(sa.true())
+
+    def holds(self, text: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        """Look for a part; ``LIKE`` takes no long ones."""
+        return sa.func.instr(text, part) > 0
+
+    def _explained(self, error: BaseException | None) -> LedgerError:
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        return LedgerError(f"the ledger {self}: {error}; {WAYS_OUT.get(code & 0xFF, OTHERWISE)}")
+
+
 @dataclass(frozen=True, slots=True)
-class SqliteFile:
+class SqliteFile(SqliteDatabase):
     """A ledger's file; ``busy_timeout_s`` is how long to wait for another process, in seconds."""
 
     path: Path
@@ -78,38 +122,8 @@ class SqliteFile:
         event.listen(engine, "begin", _begin)
         return engine
 
-    @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Turn the database's errors into ``LedgerError`` with the file's name and a way out."""
-        try:
-            yield
-        except DBAPIError as error:
-            raise self._explained(error.orig) from error
-        except sqlite3.Error as error:
-            raise self._explained(error) from error
-
-    def took_back(self, error: DBAPIError) -> bool:  # noqa: ARG002  writers wait for their turn instead
-        """Never: a transaction that has begun is not taken back for another."""
-        return False
-
-    def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
-        """Count on from the last key: nobody else writes."""
-        last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM runs").scalar_one()
-        return range(last + 1, last + 1 + count)
-
-    def lasted(
-        self, seconds: ColumnElement[Any], least: Decimal | None, most: Decimal | None
-    ) -> ColumnElement[bool]:
-        """Compare exactly, which SQLite's own numbers could not."""
-        bounds = (None if bound is None else str(bound) for bound in (least, most))
-        return sa.Function(LASTED, seconds, *bounds, type_=sa.Boolean()).is_(sa.true())
-
-    def holds(self, text: ColumnElement[str], part: str) -> ColumnElement[bool]:
-        """Look for a part; ``LIKE`` takes no long ones."""
-        return sa.func.instr(text, part) > 0
-
     def compact(self, engine: Engine) -> None:
-        """Give free pages back a few at a time, and empty the log; a file of old is made anew once."""
+        """Return free pages back a few at a time, and empty the log; a file of old is made anew once."""
         with self.explaining(), engine.connect() as connection:
             raw: Any = connection.connection.dbapi_connection
             if raw.execute("PRAGMA auto_vacuum").fetchone() == (INCREMENTAL,):
@@ -122,6 +136,10 @@ class SqliteFile:
             raw.execute("PRAGMA busy_timeout = 100")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.invalidate()  # the next user waits as long as before
+
+    def close(self, engine: Engine) -> None:
+        """Close all connections."""
+        engine.dispose()
 
     def __str__(self) -> str:
         return str(self.path)
@@ -136,21 +154,62 @@ class SqliteFile:
                 " writable for this user, or set LEDGER_URL to another place"
             ) from error
 
-    def _explained(self, error: BaseException | None) -> LedgerError:
-        code = getattr(error, "sqlite_errorcode", None) or 0
-        return LedgerError(f"the ledger {self.path}: {error}; {WAYS_OUT.get(code & 0xFF, OTHERWISE)}")
+
+@dataclass(frozen=True, slots=True)
+class SqliteMemory(SqliteDatabase):
+    """A database that lasts as long as its ledger: for trials, and for tests of what uses a ledger.
+
+    It has one connection, for which threads wait in turn: two would each have a database of their own.
+    """
+
+    busy_timeout_s: float = BUSY_TIMEOUT_S
+
+    def engine(self) -> Engine:
+        """Connect to a copy of an empty ledger; dialect and compiled statements are shared with others."""
+        empty = _empty_ledger()
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection.deserialize(empty.content)
+        _set_up(connection, None)
+        pool = QueuePool(
+            lambda: connection,  # type: ignore[arg-type]  # as every driver's
+            pool_size=1,
+            max_overflow=0,
+            timeout=self.busy_timeout_s,
+            dialect=empty.dialect,
+        )
+        engine = Engine(pool, empty.dialect, MEMORY)
+        engine.update_execution_options(compiled_cache=empty.compiled)
+        event.listen(engine, "begin", _begin)
+        finalize(engine, connection.close)
+        return engine
+
+    def compact(self, engine: Engine) -> None:
+        """Do nothing: there is no disk to return space to."""
+
+    def close(self, engine: Engine) -> None:
+        """Do nothing: what is stored stays readable for as long as the ledger is there."""
+
+    def __str__(self) -> str:
+        return "memory://"
 
 
-class SqliteDateTime(sqlite_types.DATETIME):
-    """SQLAlchemy's own text form of a time, written and read by C instead of Python: a third of the cost."""
+class _EmptyLedger(NamedTuple):
+    content: bytes
+    dialect: Dialect
+    compiled: LRUCache[Any, Any]
 
-    def bind_processor(self, _dialect: Dialect) -> Callable[[datetime | None], str | None]:
-        return lambda value: None if value is None else value.isoformat(" ", "microseconds")
 
-    def result_processor(
-        self, _dialect: Dialect, _coltype: object
-    ) -> Callable[[str | None], datetime | None]:
-        return lambda text: None if text is None else datetime.fromisoformat(text)
+@cache
+def _empty_ledger() -> _EmptyLedger:
+    """Make the tables once per process: copying them takes a thousandth of the time."""
+    engine = create_engine(MEMORY, poolclass=StaticPool)
+    with engine.begin() as connection:
+        create_tables(connection)
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        content: bytes = raw.serialize()
+    engine.dispose()
+    return _EmptyLedger(content, engine.dialect, LRUCache(500))
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:

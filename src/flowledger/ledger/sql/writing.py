@@ -8,30 +8,150 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, Select
 
-from flowledger.domain.runs import AppKey, Detail, Detailed, Level, Missing, NodeExecution, Run, level_of
-from flowledger.ledger.merging import Roll
+from flowledger.domain.runs import (
+    AppKey,
+    Detail,
+    Detailed,
+    Level,
+    Missing,
+    NodeExecution,
+    Run,
+    RunStatus,
+    level_of,
+)
+from flowledger.ledger.rules import Change, RunMerger, change, latest
 from flowledger.ledger.sql.bulk import execute_columns, execute_many
-from flowledger.ledger.sql.changes import Changes, Rows, forget_parts
 from flowledger.ledger.sql.database import Database
-from flowledger.ledger.sql.rows import detail_row, node_columns, payload_row
-from flowledger.ledger.sql.schema import GONE, node_executions, payloads, runs
+from flowledger.ledger.sql.row_mapping import (
+    NEVER_READ,
+    detail_row,
+    fingerprint,
+    large_raw_row,
+    node_columns,
+    payload_row,
+    run_row,
+)
+from flowledger.ledger.sql.schema import GONE, large_raws, node_executions, payloads, runs
 from flowledger.ledger.texts import clean
+
+Rows = list[dict[str, Any]]
+
+_this = runs.c.id == sa.bindparam("id_")
+_insert = sa.insert(runs)
+_insert_raws = sa.insert(large_raws)
+_rename = sa.update(runs).where(_this)
+_mark = sa.update(runs).where(_this)
+_touch = sa.update(runs).where(_this)
+_amend = sa.update(runs).where(_this)
+_replace = (
+    sa.update(runs)
+    .where(_this)
+    .values(
+        log_id=sa.func.coalesce(sa.bindparam("log_id_"), runs.c.log_id),
+        raw=sa.func.coalesce(sa.bindparam("raw_"), runs.c.raw),
+    )
+)
+_forget_nodes = sa.delete(node_executions).where(node_executions.c.run == sa.bindparam("id_"))
+_forget_payloads = sa.delete(payloads).where(payloads.c.run == sa.bindparam("id_"))
+_forget_raws = sa.delete(large_raws).where(large_raws.c.run == sa.bindparam("id_"))
+
+
+class Changes:
+    """The changes of one batch; ``at`` is the collection that saw its runs, None where it was none."""
+
+    def __init__(self, at: datetime | None) -> None:
+        self.at = at
+        self.inserted: dict[int, dict[str, Any]] = {}
+        self.renamed: Rows = []
+        self.replaced: Rows = []
+        self.amended: Rows = []
+        self.marked: Rows = []
+        self.touched: Rows = []
+        self.raws: Rows = []
+        self.raws_forgotten: Rows = []
+        self.levels: dict[int, int | None] = {}
+        """How deep the held details of the batch are, None where none was read."""
+
+    def insert(self, key: int, run: Run) -> None:
+        """Take in a run that is not held."""
+        self.inserted[key] = {"id": key, **run_row(run), "collected_at": self.at, **NEVER_READ}
+        self._store_raw(key, run)
+
+    def meet(self, run: Run, stored: Row[Any]) -> None:
+        """Decide what becomes of a held run that was seen again."""
+        self.levels[stored.id] = stored.detail_level
+        what = change(RunStatus(stored.status), stored_gone=stored.gone, incoming=run)
+        if stored.run_id != run.run_id and not run.gone:
+            self.renamed.append({"id_": stored.id, "run_id": run.run_id, **NEVER_READ})
+            self.levels[stored.id] = None
+            what = Change.REPLACE
+        collected_at = latest(stored.collected_at, self.at)
+        if what is Change.REPLACE and stored.fingerprint != fingerprint(run):
+            self.replaced.append(_replacement(run, stored.id) | {"collected_at": collected_at})
+            if run.raw:
+                self.raws_forgotten.append({"id_": stored.id})
+                self._store_raw(stored.id, run)
+            return
+        if what is Change.MARK_GONE:
+            self.marked.append({"id_": stored.id, "gone": True, "fingerprint": None})
+        if collected_at != stored.collected_at:
+            self.touched.append({"id_": stored.id, "collected_at": collected_at})
+
+    def amend(self, run: Run, stored: Row[Any], detail: Mapping[str, Any]) -> None:
+        """Put a run and its detail in the place of the held ones, whatever those are."""
+        self.levels[stored.id] = stored.detail_level
+        self.amended.append({"id_": stored.id, **run_row(run), **detail})
+        self.raws_forgotten.append({"id_": stored.id})
+        self._store_raw(stored.id, run)
+
+    def apply(self, connection: Connection) -> None:
+        """Carry everything out; a gone row whose run turned up loses its detail."""
+        execute_many(connection, _insert, list(self.inserted.values()))
+        execute_many(connection, _rename, self.renamed)
+        execute_many(connection, _replace, self.replaced)
+        execute_many(connection, _amend, self.amended)
+        execute_many(connection, _mark, self.marked)
+        execute_many(connection, _touch, self.touched)
+        forget_parts(connection, [row["id_"] for row in self.renamed])
+        execute_many(connection, _forget_raws, self.raws_forgotten)
+        execute_many(connection, _insert_raws, self.raws)
+
+    def _store_raw(self, key: int, run: Run) -> None:
+        row = large_raw_row(key, run)
+        if row is not None:
+            self.raws.append(row)
+
+
+def forget_parts(connection: Connection, keys: list[int]) -> None:
+    """Delete the node executions and bodies of runs."""
+    these: Rows = [{"id_": key} for key in keys]
+    execute_many(connection, _forget_nodes, these)
+    execute_many(connection, _forget_payloads, these)
+
+
+def _replacement(run: Run, key: int) -> dict[str, Any]:
+    row = run_row(run)
+    for identity in ("source", "app_id", "run_id"):
+        del row[identity]
+    row["log_id_"], row["raw_"] = row.pop("log_id") or None, row.pop("raw")
+    return {"id_": key, **row}
+
 
 BATCH = 500
 """Runs looked up by one statement: far below every database's limit of parameters."""
 
 _app = (runs.c.source == sa.bindparam("source_"), runs.c.app_id == sa.bindparam("app_id_"))
-_held: Select[Any] = sa.select(
+_stored: Select[Any] = sa.select(
     *(runs.c.id, runs.c.run_id, runs.c.log_id, runs.c.status, runs.c.gone),
     *(runs.c.collected_at, runs.c.fingerprint, runs.c.detail_level),
 )
-_by_run_id = _held.where(*_app, runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
-_gone_by_log_id = _held.where(*_app, runs.c.log_id.in_(sa.bindparam("log_ids", expanding=True)), GONE)
+_by_run_id = _stored.where(*_app, runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
+_gone_by_log_id = _stored.where(*_app, runs.c.log_id.in_(sa.bindparam("log_ids", expanding=True)), GONE)
 _has_gone = sa.select(sa.literal(1)).where(*_app, GONE).limit(1)
-_by_place = _held.where(
+_by_place = _stored.where(
     *_app, runs.c.listed_at == sa.bindparam("listed_at_"), runs.c.log_id == sa.bindparam("log_id_")
 )
-_keep_detail = sa.update(runs).where(runs.c.id == sa.bindparam("id_"))
+_set_detail = sa.update(runs).where(runs.c.id == sa.bindparam("id_"))
 _insert_nodes = sa.insert(node_executions)
 _insert_payloads = sa.insert(payloads)
 
@@ -39,19 +159,19 @@ Saved = tuple[Run, Detail]
 
 
 def write_runs(
-    connection: Connection, database: Database, seen: Sequence[Run], at: datetime | None
+    connection: Connection, database: Database, incoming: Sequence[Run], at: datetime | None
 ) -> list[int]:
     """Insert or update runs, and give the surrogate key of each, in the order given.
 
     ``at`` is the instant of the collection that saw them.
     """
     keys: dict[int, int] = {}
-    for app, places in _batches(seen):
+    for app, places in _batches(incoming):
         changes = Changes(at)
-        found = _plan(connection, database, app, [seen[place] for place in places], changes)
+        row = _plan(connection, database, app, [incoming[place] for place in places], changes)
         changes.apply(connection)
-        keys.update(zip(places, found, strict=True))
-    return [keys[place] for place in range(len(seen))]
+        keys.update(zip(places, row, strict=True))
+    return [keys[place] for place in range(len(incoming))]
 
 
 def write_details(connection: Connection, database: Database, details: Sequence[Saved]) -> None:
@@ -75,26 +195,26 @@ def _write_batch(connection: Connection, database: Database, app: AppKey, batch:
             replaced.append({"id_": key, **detail_row(*batch[place])})
     changes.apply(connection)
     forget_parts(connection, [row["id_"] for row in replaced if changes.levels[row["id_"]]])
-    execute_many(connection, _keep_detail, replaced)
+    execute_many(connection, _set_detail, replaced)
     _insert_parts(connection, newest, batch)
 
 
 def write_amended(
-    connection: Connection, database: Database, run: Run, detail: Detail, held: Row[Any] | None
+    connection: Connection, database: Database, run: Run, detail: Detail, stored: Row[Any] | None
 ) -> None:
     """Put a run and its detail in the place of the held one, or of the gone row that was all of it."""
     run = _with_clean_ids(run)
     changes = Changes(None)
-    if held is None and run.log_id:
-        held = _find(connection, run.app, {run.run_id: run}).get(run.run_id)
-    if held is None:
+    if stored is None and run.log_id:
+        stored = _find(connection, run.app, {run.run_id: run}).get(run.run_id)
+    if stored is None:
         (key,) = database.new_keys(connection, 1)
         changes.insert(key, run)
         changes.inserted[key].update(detail_row(run, detail))
     else:
-        key = held.id
-        changes.amend(run, held, detail_row(run, detail))
-        if held.detail_level:
+        key = stored.id
+        changes.amend(run, stored, detail_row(run, detail))
+        if stored.detail_level:
             forget_parts(connection, [key])
     changes.apply(connection)
     _insert_parts(connection, {key: 0}, [(run, detail)])
@@ -124,50 +244,50 @@ def _bodies(saved: Saved) -> Mapping[str, bytes]:
     return detail.raw if isinstance(detail, Detailed) else {}
 
 
-def _deepest(keys: Sequence[int], batch: Sequence[Saved], held: Mapping[int, int | None]) -> dict[int, int]:
+def _deepest(keys: Sequence[int], batch: Sequence[Saved], stored: Mapping[int, int | None]) -> dict[int, int]:
     """Choose the last detail of each run, unless one before it, or the held one, is deeper."""
     levels = [level_of(detail) for _, detail in batch]
     chosen: dict[int, int] = {}
     for place, key in enumerate(keys):
-        before = levels[chosen[key]] if key in chosen else held.get(key) or Level.NONE
+        before = levels[chosen[key]] if key in chosen else stored.get(key) or Level.NONE
         if levels[place] >= before:
             chosen[key] = place
     return chosen
 
 
 def _plan(
-    connection: Connection, database: Database, app: AppKey, seen: Sequence[Run], changes: Changes
+    connection: Connection, database: Database, app: AppKey, incoming: Sequence[Run], changes: Changes
 ) -> Sequence[int]:
     """Say what becomes of the runs of a batch, and give the surrogate key of each."""
-    roll = Roll()
-    sighted = [roll.see(_with_clean_ids(run))[0] for run in seen]
-    once = {each.run.run_id: each.run for each in sighted}
-    held = _find(connection, app, once)
-    keys = {run_id: row.id for run_id, row in held.items()}
-    for run_id, row in held.items():
+    merger = RunMerger()
+    merged = [merger.see(_with_clean_ids(run))[0] for run in incoming]
+    once = {each.run.run_id: each.run for each in merged}
+    stored = _find(connection, app, once)
+    keys = {run_id: row.id for run_id, row in stored.items()}
+    for run_id, row in stored.items():
         changes.meet(once[run_id], row)
-    fresh = [run for run_id, run in once.items() if run_id not in held]
+    fresh = [run for run_id, run in once.items() if run_id not in stored]
     for key, run in zip(database.new_keys(connection, len(fresh)) if fresh else (), fresh, strict=True):
         changes.insert(key, run)
         keys[run.run_id] = key
-    return [keys[each.run.run_id] for each in sighted]
+    return [keys[each.run.run_id] for each in merged]
 
 
-def _find(connection: Connection, app: AppKey, wanted: Mapping[str, Run]) -> dict[str, Row[Any]]:
-    """Find the held rows of runs by run id; else by log id, as ``merging.Roll`` does."""
-    rows = connection.execute(_by_run_id, _where(app, run_ids=list(wanted)))
-    held: dict[str, Row[Any]] = {row.run_id: row for row in rows}
-    fresh = [run for run in wanted.values() if run.run_id not in held and run.log_id]
+def _find(connection: Connection, app: AppKey, by_run_id: Mapping[str, Run]) -> dict[str, Row[Any]]:
+    """Find the stored rows of runs by run id; else by log id, as ``rules.RunMerger`` does."""
+    rows = connection.execute(_by_run_id, _where(app, run_ids=list(by_run_id)))
+    stored: dict[str, Row[Any]] = {row.run_id: row for row in rows}
+    fresh = [run for run in by_run_id.values() if run.run_id not in stored and run.log_id]
     by_log = {run.log_id: run.run_id for run in fresh if not run.gone}
     if by_log and connection.scalar(_has_gone, _where(app)) is not None:
         for row in connection.execute(_gone_by_log_id, _where(app, log_ids=list(by_log))):
-            held[by_log[row.log_id]] = row
+            stored[by_log[row.log_id]] = row
     for run in fresh:
         if run.gone:
             place = _where(app, listed_at_=run.listed_at, log_id_=run.log_id)
-            if (found := connection.execute(_by_place, place).first()) is not None:
-                held[run.run_id] = found
-    return held
+            if (same := connection.execute(_by_place, place).first()) is not None:
+                stored[run.run_id] = same
+    return stored
 
 
 def _where(app: AppKey, **values: Any) -> dict[str, Any]:
@@ -181,23 +301,23 @@ def _with_clean_ids(run: Run) -> Run:
     return replace(run, run_id=run_id, log_id=log_id or None)
 
 
-def _batches(seen: Sequence[Run]) -> Iterator[tuple[AppKey, Sequence[int]]]:
+def _batches(incoming: Sequence[Run]) -> Iterator[tuple[AppKey, Sequence[int]]]:
     """Cut runs into batches of one app, each by places in what was seen."""
     by_app: dict[AppKey, list[int]] = {}
-    for place, run in enumerate(seen):
+    for place, run in enumerate(incoming):
         by_app.setdefault(run.app, []).append(place)
     for app, places in by_app.items():
         for start in range(0, len(places), BATCH):
-            for part in _parts(seen, places[start : start + BATCH]):
+            for part in _parts(incoming, places[start : start + BATCH]):
                 yield app, part
 
 
-def _parts(seen: Sequence[Run], places: Sequence[int]) -> Iterator[Sequence[int]]:
+def _parts(incoming: Sequence[Run], places: Sequence[int]) -> Iterator[Sequence[int]]:
     """Cut a batch before each gone row whose run it has already: what that one told is written first."""
     alive: set[str | None] = set()
     start = 0
     for number, place in enumerate(places):
-        run = seen[place]
+        run = incoming[place]
         if not run.gone:
             alive |= {run.run_id, run.log_id} - {None}
         elif not alive.isdisjoint((run.run_id, run.log_id)):

@@ -1,0 +1,198 @@
+"""What becomes of runs, details and messages that are stored already; pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from flowledger.domain.history import RunKey
+from flowledger.domain.messages import Attachment, Letter, Message
+from flowledger.domain.runs import UNREAD, Detail, Detailed, Level, Missing, Run, RunStatus, level_of
+from flowledger.errors import LedgerError
+from flowledger.ledger.texts import clean
+from flowledger.ports import Decoder
+
+
+class Change(Enum):
+    """What a sighting of a run does to the one held."""
+
+    REPLACE = auto()
+    MARK_GONE = auto()
+    KEEP = auto()
+
+
+def change(stored: RunStatus, *, stored_gone: bool, incoming: Run) -> Change:
+    """Decide: what is known outlives the source's own row, and a final run is never made open again.
+
+    A row that does not say who started the run (a chatflow's) has no news of one that has ended.
+    """
+    if incoming.gone:
+        return Change.KEEP if stored_gone else Change.MARK_GONE
+    if incoming.creator is None and not stored.is_open:
+        return Change.KEEP
+    return Change.KEEP if incoming.status.is_open and not stored.is_open else Change.REPLACE
+
+
+def combine(stored: Run, incoming: Run) -> Run:
+    """Return the run to keep; a sighting without log id or raw row does not take the held ones away."""
+    match change(stored.status, stored_gone=stored.gone, incoming=incoming):
+        case Change.KEEP:
+            return stored
+        case Change.MARK_GONE:
+            return replace(stored, gone=True)
+        case Change.REPLACE:
+            return replace(incoming, log_id=incoming.log_id or stored.log_id, raw=incoming.raw or stored.raw)
+
+
+def latest(stored: datetime | None, incoming: datetime | None) -> datetime | None:
+    """Return the later of two collections, either of which may not have been."""
+    if stored is None or incoming is None:
+        return stored or incoming
+    return max(stored, incoming)
+
+
+def check_amended(key: RunKey, run: Run) -> None:
+    """Refuse a change that makes another run of the one it was asked about.
+
+    :raises ValueError: naming both.
+    """
+    if clean(str(RunKey(run.app, run.run_id))) != clean(str(key)):
+        raise ValueError(f"the change of run {key} gave run {run.run_id} of {run.app}")
+
+
+@dataclass(slots=True, eq=False)
+class MergedRun:
+    """A run as all sightings so far make it."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class RunMerger:
+    """The runs of one app, each once, whatever ids they were seen under.
+
+    A gone row may come under an id of its own; the log id then tells that its run is known already,
+    or, when the run turns up later, that it takes the place of the gone row.
+    """
+
+    by_run: dict[str, MergedRun] = field(default_factory=dict)
+    by_log: dict[str, MergedRun] = field(default_factory=dict)
+
+    def see(self, incoming: Run) -> tuple[MergedRun, bool]:
+        """Take a sighting in; say which run it is and whether nothing was known of it before."""
+        merged = self.by_run.get(incoming.run_id)
+        fresh = merged is None
+        if merged is not None:
+            merged.run = combine(merged.run, incoming)
+        else:
+            merged, fresh = self._see_by_log_id(incoming)
+        self.by_run[merged.run.run_id] = merged
+        if merged.run.log_id:
+            self.by_log[merged.run.log_id] = merged
+        return merged, fresh
+
+    def _see_by_log_id(self, incoming: Run) -> tuple[MergedRun, bool]:
+        earlier = self.by_log.get(incoming.log_id or "")
+        if earlier is None or not (incoming.gone or earlier.run.gone):
+            return MergedRun(incoming), True
+        if incoming.gone:
+            earlier.run = combine(earlier.run, incoming)
+            return earlier, False
+        del self.by_run[earlier.run.run_id]
+        earlier.run = incoming
+        return earlier, True
+
+
+NOT_READ = UNREAD
+LEFT_OUT = Missing("left out of this reading")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDetail:
+    """A detail without its bodies: depth, why it is not deeper, and whether its run was open when read."""
+
+    level: Level
+    reason: str
+    permanent: bool
+    read_open: bool
+
+    @property
+    def may_change(self) -> bool:
+        """Whether something was read of a run that had not ended."""
+        return self.read_open and self.level > Level.NONE
+
+    @property
+    def settled(self) -> bool:
+        """Whether no wish for depth can ever make the run pending again."""
+        return not self.may_change and (self.permanent or self.level == Level.NODES)
+
+
+def summarise(run: Run, detail: Detail) -> StoredDetail:
+    """Tell what to keep of a detail; ``run`` is the run as it was when the detail was read."""
+    absent = detail.nodes if isinstance(detail, Detailed) else detail
+    reason, permanent = (absent.reason, absent.permanent) if isinstance(absent, Missing) else ("", False)
+    return StoredDetail(level_of(detail), clean(reason), permanent, run.status.is_open)
+
+
+def rebuild(
+    run: Run, stored: StoredDetail | None, raws: Mapping[str, bytes], decoders: Mapping[str, Decoder]
+) -> Detail:
+    """Make a detail of what is held.
+
+    :raises LedgerError: when nothing can read the bodies of the run's source.
+    """
+    if stored is None:
+        return NOT_READ
+    if stored.level == Level.NONE:
+        return Missing(stored.reason, stored.permanent)
+    if run.app.source not in decoders:
+        raise LedgerError(
+            f"run {run.run_id} of {run.app}: nothing here can read details of the source {run.app.source!r};"
+            f" readable are {', '.join(sorted(decoders)) or 'none'}: add its decoder"
+        )
+    detailed = decoders[run.app.source](run, raws, stored.reason)
+    if stored.level == Level.NODES:
+        return detailed
+    return replace(detailed, nodes=Missing(stored.reason, stored.permanent))
+
+
+def message_values(message: Message) -> dict[str, Any]:
+    """Return a message as a JSON object; nothing of it is changed."""
+    values = {each.name: getattr(message, each.name) for each in fields(message)}
+    values["attachments"] = [asdict(attachment) for attachment in message.attachments]
+    values["data"] = dict(message.data)
+    return values
+
+
+def message_from(values: Mapping[str, Any]) -> Message:
+    """Make the message of ``message_values`` again."""
+    attachments = tuple(Attachment(**each) for each in values["attachments"])
+    return Message(**{**values, "attachments": attachments})
+
+
+def waits(letter: Letter) -> bool:
+    """Whether a letter is still to be sent."""
+    return letter.sent_at is None and not letter.given_up
+
+
+def settled(stored: Letter, incoming: Letter) -> Letter:
+    """Return the letter to keep: one that was sent stays sent, and one given up waits no more.
+
+    A sender whose lease ended settles late what another has settled already.
+    """
+    if stored.sent_at is not None or (stored.given_up and incoming.sent_at is None):
+        return stored
+    return replace(
+        stored,
+        tries=max(stored.tries, incoming.tries),
+        problem=incoming.problem,
+        not_before=incoming.not_before,
+        sent_at=incoming.sent_at,
+        given_up=incoming.given_up,
+    )
+
+
+def never_posted(letter: Letter) -> LedgerError:
+    """Say that there is no such letter."""
+    return LedgerError(f"letter {letter.letter_id!r} was never posted: post it before it is settled")
