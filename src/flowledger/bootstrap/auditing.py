@@ -13,7 +13,7 @@ from flowledger.domain.operations import Operation, differences, fingerprints
 from flowledger.domain.runs import AppKey, Json
 from flowledger.ports import Ledger
 from flowledger.settings import Settings
-from flowledger.settings.config import shown_settings
+from flowledger.settings.config import effective_settings
 
 CONFIG = "CONFIG"
 SETTINGS = "settings"
@@ -38,9 +38,9 @@ def record_settings() -> None:
     It names them and keeps a hash of each value; of a secret, only whether there is one and where it is from.
     """
     inspection = inspect_settings(need_app=False)
-    values: dict[str, Json] = {row.name: [row.value, row.origin] for row in shown_settings(inspection)} | {
-        f"schedules.{key}": each.model_dump(mode="json") for key, each in load_schedules().items()
-    }
+    values: dict[str, Json] = {
+        row.name: [row.value, row.origin] for row in effective_settings(inspection)
+    } | {f"schedules.{key}": each.model_dump(mode="json") for key, each in load_schedules().items()}
     hashes = fingerprints(values)
     with opened_ledger(inspection.settings) as ledger:
         query = OperationQuery(types=(CONFIG,), subject=SETTINGS)

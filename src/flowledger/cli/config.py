@@ -9,8 +9,8 @@ import click
 from flowledger import bootstrap
 from flowledger.bootstrap import config_checks
 from flowledger.settings import Inspection
-from flowledger.settings.config import Shown, shown_settings
-from flowledger.settings.problems import open_files
+from flowledger.settings.config import EffectiveSetting, effective_settings
+from flowledger.settings.problems import readable_secret_files
 from flowledger.settings.schema import SCHEMAS, schema_text, write_schemas
 
 LONGEST_COLUMN = 48
@@ -25,7 +25,7 @@ def config() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: name → value and where it came from.")
 def show(as_json: bool) -> int:
     """Show every setting, secrets masked, with where each value came from."""
-    rows = list(shown_settings(bootstrap.inspect_settings(need_app=False)))
+    rows = list(effective_settings(bootstrap.inspect_settings(need_app=False)))
     if as_json:
         document = {row.name: {"value": row.value, "from": row.origin} for row in rows}
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -34,7 +34,7 @@ def show(as_json: bool) -> int:
     return 0
 
 
-def _lines(rows: list[Shown]) -> Iterator[str]:
+def _lines(rows: list[EffectiveSetting]) -> Iterator[str]:
     texts = [(row.name, _text(row.value), row.origin) for row in rows]
     names, values = (max(len(text[column]) for text in texts) for column in (0, 1))
     widths = min(names, LONGEST_COLUMN), min(values, LONGEST_COLUMN)
@@ -69,7 +69,7 @@ def check_all(online: bool) -> int:
             click.echo(f"note  {line}")
     for line in problems:
         click.echo(f"MEND  {line}")
-    for file in open_files(inspection.reading, bootstrap.settings_root()):
+    for file in readable_secret_files(inspection.reading, bootstrap.settings_root()):
         click.echo(f"note  {file} can be read by other users of this machine: chmod 600 {file}")
     if not problems:
         click.echo(_summary(inspection))

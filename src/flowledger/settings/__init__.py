@@ -1,4 +1,4 @@
-"""Settings: one frozen, typed value made of arguments, environment, ``.env`` and ``config/settings.yaml``."""
+"""Settings: one frozen, typed value from arguments, environment, ``.env`` and ``config/settings.yaml``."""
 
 from flowledger.settings.apps import AppSettings
 from flowledger.settings.config import ConfigManager, Inspection

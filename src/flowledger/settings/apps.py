@@ -1,4 +1,4 @@
-"""``AppSettings``: all that can be set of one monitored app."""
+"""``AppSettings``: the settings of one monitored app."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -31,8 +31,8 @@ from flowledger.settings.types import (
 )
 
 
-def _kind_of_schedules(given: object) -> str:
-    return "crons" if isinstance(given, Mapping) else "names"
+def _kind_of_schedules(value: object) -> str:
+    return "crons" if isinstance(value, Mapping) else "names"
 
 
 Schedules = Annotated[
@@ -57,17 +57,17 @@ APP_DEFAULTS = {
     "run_retention_count": "run_retention_count",
     "run_retention_mb": "run_retention_mb",
 }
-"""Field of ``AppSettings`` → field of ``Settings`` that it takes when the app says nothing itself."""
+"""Field of ``AppSettings`` → field of ``Settings`` that is its default."""
 
 
 class AppSettings(Frozen):
-    """One monitored app: where it is, how to get in, when it is reported, and where its reports go.
+    """One monitored app: its address and credentials, when it is reported, and where its reports go.
 
     ``base_url`` has no trailing slash and no ``/v1``.  Times of its reports and periods are in ``timezone``.
-    At most one way into the console is set: e-mail and password, a token, or the admin key and workspace.
+    At most one access to the console is set: e-mail and password, a token, or admin key and workspace.
     ``schedules``: entries of config/deployments.yaml, or name → cron; None means all of them.
-    ``channels``: names of channels; None means those that are meant for every app.
-    ``storage_prefix`` takes the place of the common one; None in a retention keeps everything.
+    ``channels``: names of channels; None means those for every app.
+    ``storage_prefix`` overrides the common one; a retention of None deletes nothing.
     """
 
     source: Literal["dify"] = "dify"

@@ -14,43 +14,45 @@ from flowledger.settings.apps import APP_DEFAULTS, AppSettings
 from flowledger.settings.model import APP_VARIABLES, Settings
 from flowledger.settings.options import ChannelSettings, variable_field
 from flowledger.settings.problems import conflicts_in
-from flowledger.settings.references import Way, scheme_of
+from flowledger.settings.references import Loc, scheme_of
 from flowledger.settings.sources import APPS, CHANNELS, Reading, open_sources
 from flowledger.settings.validators import beginning_at
 
 STAND_INS = {"id": "unknown-{}", "base_url": "http://unknown.invalid", "api_token": "stands-in-for-no-token"}
-"""The token counts as a secret and is hidden wherever it is said, so it is nobody's word."""
+"""The token is a secret, so its text is redacted everywhere: it must be no word that occurs otherwise."""
 
 
-def salvage(values: Mapping[str, Any], error: ValidationError) -> Settings:
-    """Give the settings as they would be without the wrong values."""
-    ways = {detail["loc"] for detail in error.errors(include_url=False, include_input=False)}
-    wrong = {way[0] for way in ways}
-    kept = {name: value for name, value in values.items() if name not in wrong}
+def partial_settings(values: Mapping[str, Any], error: ValidationError) -> Settings:
+    """Return the settings without the wrong values, so that everything else can still be checked."""
+    locs = {detail["loc"] for detail in error.errors(include_url=False, include_input=False)}
+    wrong = {loc[0] for loc in locs}
+    valid = {name: value for name, value in values.items() if name not in wrong}
     apps, channels = values.get(APPS), values.get(CHANNELS)
     if APPS in wrong and isinstance(apps, list):
-        kept[APPS] = [_mended(app, index, {way[:3] for way in ways}) for index, app in enumerate(apps)]
+        valid[APPS] = [
+            _with_stand_ins(app, index, {loc[:3] for loc in locs}) for index, app in enumerate(apps)
+        ]
     if CHANNELS in wrong:
-        bad = {str(way[1]) for way in ways if way[0] == CHANNELS and len(way) > 1}
+        bad = {str(loc[1]) for loc in locs if loc[0] == CHANNELS and len(loc) > 1}
         listed = channels if isinstance(channels, Mapping) else {}
-        kept[CHANNELS] = {name: each for name, each in listed.items() if name not in bad}
+        valid[CHANNELS] = {name: each for name, each in listed.items() if name not in bad}
         starts = ("NOTIFICATION_TYPE", *(variable_field(name, "").upper() for name in bad))
-        kept = {name: value for name, value in kept.items() if not name.startswith(starts)}
+        valid = {name: value for name, value in valid.items() if not name.startswith(starts)}
     try:
-        return Settings(**kept)
+        return Settings(**valid)
     except ValidationError as again:
-        return salvage(kept, again) if kept != values else Settings()
+        return partial_settings(valid, again) if valid != values else Settings()
 
 
 def is_stand_in(app: AppSettings) -> bool:
-    """Tell whether an app has a stand-in for an address or a key, so that nothing is to be asked of it."""
+    """Return whether an app has a stand-in for its address or key, so that it cannot be queried."""
     return app.base_url == STAND_INS["base_url"] or app.api_token.get_secret_value() == STAND_INS["api_token"]
 
 
-def _mended(app: object, index: int, ways: Collection[Way]) -> object:
-    """Give an app without its wrong fields, with a stand-in for what it cannot do without."""
-    given = app if isinstance(app, dict) else {}
-    fit = {field: value for field, value in given.items() if (APPS, index, field) not in ways}
+def _with_stand_ins(app: object, index: int, locs: Collection[Loc]) -> object:
+    """Return an app without its wrong fields, with stand-ins for the required ones."""
+    raw = app if isinstance(app, dict) else {}
+    fit = {field: value for field, value in raw.items() if (APPS, index, field) not in locs}
     return {field: text.format(index) for field, text in STAND_INS.items()} | fit
 
 
@@ -67,28 +69,28 @@ class ConfigManager:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     def load(self, arguments: Mapping[str, object] | None = None, *, need_app: bool = True) -> Settings:
-        """Give the settings; ``arguments`` are values by variable name, None standing for "not given".
+        """Return the settings; ``arguments`` are values by variable name, of which None means not set.
 
-        :raises SettingsError: with a line for everything wrong; also when ``need_app`` and none is defined.
+        :raises SettingsError: with a line for each problem; also when ``need_app`` and none is defined.
         """
         return self.inspect(arguments, need_app=need_app).settings
 
     def inspect(
         self, arguments: Mapping[str, object] | None = None, *, need_app: bool = True
     ) -> "Inspection":
-        """Give the settings with what is known about where each value came from.
+        """Return the settings with the origin of each value.
 
         :raises SettingsError: as ``load`` does.
         """
-        found = self.examine(arguments, need_app=need_app)
-        if found.problems:
-            raise SettingsError(found.problems)
-        return found
+        inspection = self.examine(arguments, need_app=need_app)
+        if inspection.problems:
+            raise SettingsError(inspection.problems)
+        return inspection
 
     def examine(
         self, arguments: Mapping[str, object] | None = None, *, need_app: bool = True
     ) -> "Inspection":
-        """Give all problems, and the settings as they would be without the wrong values."""
+        """Return all problems, and the settings without the wrong values."""
         sources = open_sources(self.root, self.environ, arguments or {})
         reading = Reading.of(sources, need_app=need_app).with_secrets(self.root)
         wrong = [line for source in sources for line in source.problems]
@@ -98,32 +100,32 @@ class ConfigManager:
                 settings = Settings(**reading.values)
             except ValidationError as error:
                 wrong += problems.describe(error, reading)
-                settings = salvage(reading.values, error)
+                settings = partial_settings(reading.values, error)
             wrong += problems.of_storage(settings, reading)
         return Inspection(settings, reading, tuple(dict.fromkeys(wrong)))
 
     def keys(self) -> tuple[SecretStr, ...]:
-        """Give the keys of encrypted settings, newest first; nothing else is read or checked.
+        """Return the keys of encrypted settings, newest first; nothing else is read or checked.
 
         :raises SettingsError: when a key file cannot be read.
         """
         reading = Reading.of(open_sources(self.root, self.environ, {}), need_app=False)
         keyring, lines = reading.keyring(self.root)
         if lines:
-            raise SettingsError([f"{reading.label(way)}: {line}" for way, line in lines.items()])
+            raise SettingsError([f"{reading.label(loc)}: {line}" for loc, line in lines.items()])
         return keyring.keys
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Settings, what was read to make them, and a line for everything wrong."""
+    """Settings, the reading they were made of, and a line for each problem."""
 
     settings: Settings
     reading: Reading
     problems: tuple[str, ...] = ()
 
     def is_wrong(self, *beginnings: str) -> bool:
-        """Tell whether something is wrong with a variable whose name begins like this."""
+        """Return whether there is a problem with a variable whose name begins like this."""
         return any(line.startswith(beginnings) for line in self.problems)
 
 
@@ -132,31 +134,31 @@ MASK = "••••"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One setting: its name, its value in terms of JSON with secrets masked, and where it came from."""
+class EffectiveSetting:
+    """One setting: its name, its value as JSON with secrets masked, and where it came from."""
 
     name: str
     value: Any
     origin: str
 
 
-def shown_settings(found: Inspection) -> Iterator[Shown]:
-    """Give every setting, then those of each app and channel."""
-    settings, reading = found.settings, found.reading
+def effective_settings(inspection: Inspection) -> Iterator[EffectiveSetting]:
+    """Yield every setting, then those of each app and channel."""
+    settings, reading = inspection.settings, inspection.reading
     for attribute in type(settings).model_fields:
         name = attribute.upper()
         if name not in APP_VARIABLES and name not in (APPS, CHANNELS):
-            yield Shown(name, masked(getattr(settings, attribute)), _origin((name,), found))
+            yield EffectiveSetting(name, masked(getattr(settings, attribute)), _origin((name,), inspection))
     for index, app in enumerate(settings.apps):
-        yield from _of_app(index, app, found)
+        yield from _of_app(index, app, inspection)
     for channel in settings.channels.values():
-        yield from _of_channel(channel, found)
+        yield from _of_channel(channel, inspection)
     if not settings.apps:
-        yield Shown("apps", [], reading.origin((APPS,)))
+        yield EffectiveSetting("apps", [], reading.origin((APPS,)))
 
 
 def masked(value: Any) -> Any:
-    """Give a value in terms of JSON, with the mask in the place of every secret."""
+    """Return a value as JSON, with the mask in the place of every secret."""
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, Mapping):
@@ -166,29 +168,29 @@ def masked(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _of_app(index: int, app: AppSettings, found: Inspection) -> Iterator[Shown]:
-    given = dict(found.reading.listed_apps()).get(index, {})
+def _of_app(index: int, app: AppSettings, inspection: Inspection) -> Iterator[EffectiveSetting]:
+    raw = dict(inspection.reading.listed_apps()).get(index, {})
     for attribute in AppSettings.model_fields:
-        if attribute in given:
-            origin = _origin((APPS, index, attribute), found)
+        if attribute in raw:
+            origin = _origin((APPS, index, attribute), inspection)
         elif attribute in APP_DEFAULTS:
-            origin = _origin((APP_DEFAULTS[attribute].upper(),), found)
+            origin = _origin((APP_DEFAULTS[attribute].upper(),), inspection)
         else:
             origin = "default"
-        yield Shown(f"apps.{app.name}.{attribute}", masked(getattr(app, attribute)), origin)
+        yield EffectiveSetting(f"apps.{app.name}.{attribute}", masked(getattr(app, attribute)), origin)
 
 
-def _of_channel(channel: ChannelSettings, found: Inspection) -> Iterator[Shown]:
-    place = found.reading.origin((CHANNELS,)) if channel.listed else "variables"
-    yield Shown(f"channels.{channel.name}.type", channel.type, place)
+def _of_channel(channel: ChannelSettings, inspection: Inspection) -> Iterator[EffectiveSetting]:
+    place = inspection.reading.origin((CHANNELS,)) if channel.listed else "variables"
+    yield EffectiveSetting(f"channels.{channel.name}.type", channel.type, place)
     for option, value in channel.options.items():
-        origin = _origin((CHANNELS, channel.name, option), found)
-        yield Shown(f"channels.{channel.name}.{option}", masked(value), origin)
+        origin = _origin((CHANNELS, channel.name, option), inspection)
+        yield EffectiveSetting(f"channels.{channel.name}.{option}", masked(value), origin)
 
 
-def _origin(way: Way, found: Inspection) -> str:
-    """Name the place of a value, and what stood there in the place of a secret."""
-    origin, reference = found.reading.origin(way), found.reading.references.get(way)
+def _origin(loc: Loc, inspection: Inspection) -> str:
+    """Return the place of a value, with the reference that stood there instead of a secret."""
+    origin, reference = inspection.reading.origin(loc), inspection.reading.references.get(loc)
     if reference is None:
         return origin
     return f"{origin}, encrypted" if scheme_of(reference) == "enc" else f"{origin}, {reference.strip()}"

@@ -34,7 +34,7 @@ def read_yaml(text: str, place: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1} of " if mark else ""
         raise SettingsError([f"{line}{place}: is not valid YAML"]) from None
-    except ValueError:  # a date that no calendar has
+    except ValueError:  # a date that no calendar has, such as 2026-02-30
         raise SettingsError(
             [f"{place}: has a date or a number that is none: put it between quotes"]
         ) from None
@@ -45,12 +45,12 @@ def read_yaml(text: str, place: str) -> Any:
 
 
 class _ShallowLoader(yaml.SafeLoader):
-    """Plain values, in no more than so many lists and mappings within each other."""
+    """Plain values, nested at most ``DEEPEST`` levels."""
 
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Read what is next, unless it lies too deep."""
+        """Return the next node, unless it is nested too deep."""
         if self._depth > DEEPEST:
             raise yaml.MarkedYAMLError(problem_mark=self.get_mark())
         self._depth += 1
@@ -59,25 +59,25 @@ class _ShallowLoader(yaml.SafeLoader):
         return node
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Count the values below a node; what aliases stand for is counted once and added each time."""
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return the number of values below a node; the values of an alias count each time it is used."""
     if isinstance(node, yaml.ScalarNode):
         return 1
-    if id(node) not in known:
+    if id(node) not in sizes:
         children = (
             node.value
             if isinstance(node, yaml.SequenceNode)
             else [each for two in node.value for each in two]
         )
-        known[id(node)] = 1 + sum(_size(child, known) for child in children)
-    return known[id(node)]
+        sizes[id(node)] = 1 + sum(_size(child, sizes) for child in children)
+    return sizes[id(node)]
 
 
 READABLE_BY_ALL = 0o644
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a text file so that nobody ever reads half of it.
+    """Write a text file atomically.
 
     :raises SettingsError: when it cannot be written; what was there stays.
     """

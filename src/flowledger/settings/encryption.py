@@ -17,18 +17,18 @@ WHERE_KEYS_ARE = "FLOWLEDGER_SECRET_KEY or FLOWLEDGER_SECRET_KEY_FILE"
 
 
 def new_key() -> str:
-    """Make a key."""
+    """Return a new key."""
     return Fernet.generate_key().decode()
 
 
 def split_keys(text: str) -> tuple[SecretStr, ...]:
-    """Read keys, newest first: one a line, or between commas; lines that begin with # are comments."""
+    """Return the keys of a text, newest first: one a line, or between commas; a line after # is a comment."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     return tuple(SecretStr(word) for word in re.split(r"[,\s]+", "\n".join(lines)) if word)
 
 
 def encrypt(text: str, keys: Sequence[SecretStr]) -> str:
-    """Encrypt a secret with the newest key, into what stands in a settings file.
+    """Return a secret encrypted with the newest key, as it stands in a settings file (``enc:…``).
 
     :raises UnreadableSecretError: when there is no key, or one that is none.
     """
@@ -36,7 +36,7 @@ def encrypt(text: str, keys: Sequence[SecretStr]) -> str:
 
 
 def decrypt(token: str, keyring: Keyring) -> str:
-    """Decrypt what follows ``enc:``.
+    """Return the secret of a token, the text after ``enc:``.
 
     :raises UnreadableSecretError: when no key opens it.
     """
@@ -47,7 +47,7 @@ def decrypt(token: str, keyring: Keyring) -> str:
 
 
 def renew(token: str, keys: Sequence[SecretStr]) -> str:
-    """Encrypt again with the newest key what follows ``enc:``.
+    """Return the token after ``enc:`` encrypted again with the newest key, as ``enc:…``.
 
     :raises UnreadableSecretError: when no key opens it.
     """
@@ -120,7 +120,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _renewed(file: Path, root: Path, keys: Sequence[SecretStr]) -> tuple[bytes, int, list[str]]:
-    """Give a file's new content, how many secrets are new in it, and a line for each that cannot be."""
+    """Return a file's new content, the number of renewed secrets, and a line for each that failed."""
     try:
         lines = file.read_bytes().split(b"\n")
     except OSError as error:
@@ -128,14 +128,14 @@ def _renewed(file: Path, root: Path, keys: Sequence[SecretStr]) -> tuple[bytes, 
     wrong: list[str] = []
     count = 0
 
-    def again(found: re.Match[bytes]) -> bytes:
+    def again(match: re.Match[bytes]) -> bytes:
         nonlocal count
         try:
-            renewed = renew(found[1].decode(), keys).encode()
+            renewed = renew(match[1].decode(), keys).encode()
         except UnreadableSecretError as error:
-            if not COMMENT.search(found.string[: found.start()]):
+            if not COMMENT.search(match.string[: match.start()]):
                 wrong.append(f"line {number} of {file.relative_to(root)}: {error}")
-            return found[0]
+            return match[0]
         count += 1
         return renewed
 

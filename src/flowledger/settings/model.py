@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from flowledger.errors import SettingsError, UsageError
 from flowledger.settings.apps import APP_DEFAULTS, AppSettings
-from flowledger.settings.options import ChannelSettings, storage_options, with_those_of_variables
+from flowledger.settings.options import ChannelSettings, storage_options, with_variable_channels
 from flowledger.settings.references import secrets_in
 from flowledger.settings.types import (
     AddressingStyle,
@@ -32,7 +32,6 @@ from flowledger.settings.types import (
     FolderName,
     Formats,
     Frozen,
-    Given,
     HttpUrl,
     Language,
     LogLevel,
@@ -51,22 +50,23 @@ from flowledger.settings.types import (
     StorageType,
     TaskRunner,
     Token,
+    Unchecked,
     Words,
     ZoneName,
 )
 from flowledger.settings.validators import check_ledger_url
 
 
-def _ledger_beside(given: dict[str, Any]) -> SecretStr:
-    return SecretStr(f"sqlite:///{given['output_base_dir']}/ledger.db")
+def _ledger_beside(data: dict[str, Any]) -> SecretStr:
+    return SecretStr(f"sqlite:///{data['output_base_dir']}/ledger.db")
 
 
-def _logs_beside(given: dict[str, Any]) -> Path:
-    return Path(given["output_base_dir"]) / "logs"
+def _logs_beside(data: dict[str, Any]) -> Path:
+    return Path(data["output_base_dir"]) / "logs"
 
 
-def _records_beside(given: dict[str, Any]) -> Path:
-    return Path(given["output_base_dir"]) / "data/logs"
+def _records_beside(data: dict[str, Any]) -> Path:
+    return Path(data["output_base_dir"]) / "data/logs"
 
 
 class Settings(Frozen, BaseSettings):
@@ -85,15 +85,15 @@ class Settings(Frozen, BaseSettings):
     flowledger_env: EnvironmentName | None = None
     flowledger_secret_key: Password | None = None
     flowledger_secret_key_file: Folder | None = None
-    dify_base_url: Given = None
-    dify_api_token: Given = None
-    dify_app_id: Given = None
-    dify_app_name: Given = None
-    dify_console_email: Given = None
-    dify_console_password: Given = None
-    dify_console_token: Given = None
-    dify_admin_api_key: Given = None
-    dify_workspace_id: Given = None
+    dify_base_url: Unchecked = None
+    dify_api_token: Unchecked = None
+    dify_app_id: Unchecked = None
+    dify_app_name: Unchecked = None
+    dify_console_email: Unchecked = None
+    dify_console_password: Unchecked = None
+    dify_console_token: Unchecked = None
+    dify_admin_api_key: Unchecked = None
+    dify_workspace_id: Unchecked = None
     dify_ca_bundle: CaBundle | None = None
     dify_max_concurrency: Concurrency = 32
     dify_request_deadline_s: Seconds = 60
@@ -184,13 +184,13 @@ class Settings(Frozen, BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is given and nothing else: ``open_sources`` chooses and orders the places."""
+        """Read no place here: ``open_sources`` chooses and orders them, and passes the values in."""
         return (init_settings,)
 
     @field_validator("apps", mode="before")
     @classmethod
     def _inherit(cls, apps: object, info: ValidationInfo) -> object:
-        """Let each app take what it leaves unsaid from the valid fields before."""
+        """Let each app take its defaults from the fields validated before."""
         if not isinstance(apps, list):
             return apps
         defaults = {own: info.data[ours] for own, ours in APP_DEFAULTS.items() if ours in info.data}
@@ -202,7 +202,7 @@ class Settings(Frozen, BaseSettings):
         """Put the channels that the variables describe beside those of the YAML file."""
         if not isinstance(channels, dict):
             return channels
-        return with_those_of_variables(channels, info.data, cls.model_fields)
+        return with_variable_channels(channels, info.data, cls.model_fields)
 
     @property
     def storage_options(self) -> Mapping[str, Any]:
@@ -210,7 +210,7 @@ class Settings(Frozen, BaseSettings):
         return storage_options(self.storage_type, dict(self))
 
     def channels_of(self, app: AppSettings) -> tuple[ChannelSettings, ...]:
-        """Give the channels that messages about an app go to; none where notifications are off."""
+        """Return the channels for messages about an app; none where notifications are off."""
         if not self.notification_enabled:
             return ()
         if app.channels is not None:
@@ -221,8 +221,8 @@ class Settings(Frozen, BaseSettings):
         )
 
     def secrets(self) -> Iterator[SecretStr]:
-        """Give every secret that is configured, those of apps and channels included, for redaction."""
-        # The DIFY_ variables are those of an app: there it is known which of them are secret.
+        """Yield every configured secret, those of apps and channels included, for redaction."""
+        # The DIFY_ variables are all SecretStr here; as fields of an app only the secret ones are.
         return secrets_in({name: value for name, value in self if not name.startswith("dify_")})
 
     @property
@@ -231,9 +231,9 @@ class Settings(Frozen, BaseSettings):
         return timedelta(hours=self.stuck_after_hours)
 
     def app(self, name_or_id: str | None = None) -> AppSettings:
-        """Give the app of a name or id; None means the only one.
+        """Return the app of a name or id; None means the only one.
 
-        :raises UsageError: with the known apps, where that is none or not exactly one.
+        :raises UsageError: with the names of all apps, where there is none or not exactly one.
         """
         if name_or_id is None:
             matching = self.apps
@@ -241,14 +241,14 @@ class Settings(Frozen, BaseSettings):
             matching = tuple(app for app in self.apps if name_or_id in (app.name, app.id))
         if len(matching) == 1:
             return matching[0]
-        known = ", ".join(f"{app.name} ({app.id})" for app in self.apps)
+        names = ", ".join(f"{app.name} ({app.id})" for app in self.apps)
         if not self.apps:
             raise UsageError(
                 "no app is configured: set DIFY_BASE_URL, DIFY_API_TOKEN and DIFY_APP_ID in .env"
             )
         if name_or_id is None:
-            raise UsageError(f"several apps are configured, say which one (--app): {known}")
-        raise UsageError(f"unknown app {name_or_id!r}: one of {known}")
+            raise UsageError(f"several apps are configured, say which one (--app): {names}")
+        raise UsageError(f"unknown app {name_or_id!r}: one of {names}")
 
 
 APP_VARIABLES: Mapping[str, str] = {
@@ -291,7 +291,7 @@ OPTION_HINTS: Mapping[str, str] = {
 """Option of a channel → what it is."""
 
 
-_SETTINGS: Mapping[str, str] = {
+_RECORD_SETTINGS: Mapping[str, str] = {
     "storage_type": "records_storage_type",
     "log_dir": "records_log_dir",
     "workflow_execution_dir": "records_execution_dir",
@@ -328,20 +328,20 @@ class RecordOptions(Frozen):
     ledger_url: Annotated[SecretStr, AfterValidator(check_ledger_url)]
 
 
-def record_options(settings: Settings, given: Mapping[str, Any]) -> RecordOptions:
-    """Give the options of the settings, those that are given before them.
+def record_options(settings: Settings, overrides: Mapping[str, Any]) -> RecordOptions:
+    """Return the options of the record services: those of the settings, overridden by ``overrides``.
 
     :raises SettingsError: with a line for each that is unknown or wrong; no value is quoted.
     """
-    said = {name: getattr(settings, field) for name, field in _SETTINGS.items()}
+    defaults = {name: getattr(settings, field) for name, field in _RECORD_SETTINGS.items()}
     try:
-        return RecordOptions(**{**said, **given})
+        return RecordOptions(**{**defaults, **overrides})
     except ValidationError as error:
-        raise SettingsError([_line(detail) for detail in error.errors(include_url=False)]) from None
+        raise SettingsError([_option_problem(detail) for detail in error.errors(include_url=False)]) from None
 
 
-def _line(detail: Mapping[str, Any]) -> str:
+def _option_problem(detail: Mapping[str, Any]) -> str:
     name = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        return f"{name} is no option of the record services: one of {', '.join(_SETTINGS)}"
+        return f"{name} is no option of the record services: one of {', '.join(_RECORD_SETTINGS)}"
     return f"{name}: {str(detail['msg']).removeprefix('Value error, ')}"

@@ -34,23 +34,23 @@ from flowledger.settings.validators import (
 )
 
 
-def _found_file(text: str) -> str:
+def _ca_bundle(text: str) -> str:
     return str(existing_file(rooted(Path(text))))
 
 
-OWN_RULES: Mapping[str, Callable[[Any], Any]] = {
+VALIDATORS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "webhook": check_web_secret,
     "url": check_web_secret,
-    "ca_bundle": _found_file,
+    "ca_bundle": _ca_bundle,
 }
-"""Name of an option → what its value has to be besides its type; every part means the same by these names."""
+"""Name of an option → its validator besides the type; these names mean the same in every class."""
 
 
 @cache
 def options_model(kind: str, name: str) -> type[BaseModel]:
-    """Give the model that checks the options of one registered class, a frozen dataclass.
+    """Return the model that validates the options of one registered class, a frozen dataclass.
 
-    Words may be given as a list or between commas, numbers and truth values as text.
+    A list may be written as text between commas; numbers and truth values as text.
     """
     registered = plugins.load(kind, name)
     hints = get_type_hints(registered, include_extras=True)
@@ -60,12 +60,12 @@ def options_model(kind: str, name: str) -> type[BaseModel]:
     return create_model(f"{registered.__name__}Options", __base__=Frozen, **described)
 
 
-def checked_options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options that were said, typed; what was not said is left to the class.
+def checked_options(kind: str, name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, typed; the class has the defaults of the others.
 
-    :raises ValidationError: with a line for everything wrong.
+    :raises ValidationError: with every problem.
     """
-    checked = options_model(kind, name).model_validate(dict(given))
+    checked = options_model(kind, name).model_validate(dict(raw))
     return {option: getattr(checked, option) for option in sorted(checked.model_fields_set)}
 
 
@@ -77,7 +77,7 @@ def required_options(kind: str, name: str) -> tuple[str, ...]:
 
 def _checked(name: str, hint: Any) -> Any:
     alternatives = [each for each in get_args(hint) or (hint,) if each is not type(None)]
-    own = OWN_RULES.get(name)
+    own = VALIDATORS_BY_NAME.get(name)
     rules: list[Any] = [AfterValidator(_unless_none(own))] if own else []
     if hint == tuple[str, ...]:
         rules.append(BeforeValidator(split_words))
@@ -114,14 +114,14 @@ def storage_field(storage: str, option: str) -> str:
 
 
 def storage_options(storage: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the options that are set, typed.
+    """Return the options of a storage that are set, typed.
 
     :raises ValidationError: with a line for each that is missing or wrong, by name of the option.
     """
     fields = options_model("storage", storage).model_fields
-    found = {option: settings.get(storage_field(storage, option)) for option in fields}
+    values = {option: settings.get(storage_field(storage, option)) for option in fields}
     return checked_options(
-        "storage", storage, {name: value for name, value in found.items() if value is not None}
+        "storage", storage, {name: value for name, value in values.items() if value is not None}
     )
 
 
@@ -141,7 +141,7 @@ OPEN_LOGIN: Final = (
 class ChannelSettings(Frozen):
     """One channel: ``options`` are those of the class registered for its type, secrets as SecretStr.
 
-    ``listed`` tells one of a YAML file from one that variables describe, which is named by its type.
+    ``listed``: from a YAML file; else from variables, and then its name is its type.
     """
 
     name: NotEmpty
@@ -151,16 +151,16 @@ class ChannelSettings(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _check_options(cls, given: Any) -> Any:
-        """Hold the options against the fields of the type's class."""
-        if not isinstance(given, dict) or ("options" in given and "listed" not in given):
-            return given
-        own = {key: given[key] for key in ("name", TYPE, "listed") if key in given}
-        channel = str(given.get(TYPE)).lower()
+    def _check_options(cls, raw: Any) -> Any:
+        """Validate the options against the fields of the class of this type."""
+        if not isinstance(raw, dict) or ("options" in raw and "listed" not in raw):
+            return raw
+        own = {key: raw[key] for key in ("name", TYPE, "listed") if key in raw}
+        channel = str(raw.get(TYPE)).lower()
         if channel not in CHANNELS:
-            return own  # which options it may have is known only with its type
-        said = {key: value for key, value in given.items() if key not in own}
-        options = checked_options("channel", channel, said)
+            return own  # its options depend on its type, and that has a line of its own
+        values = {key: value for key, value in raw.items() if key not in own}
+        options = checked_options("channel", channel, values)
         _refuse_unsafe_mail(options)
         return {**own, TYPE: channel, "options": options}
 
@@ -170,50 +170,51 @@ def variable_field(channel: str, option: str) -> str:
     return f"{PREFIXES.get(channel, channel)}_{option}"
 
 
-def with_those_of_variables(
-    listed: Mapping[str, Any], valid: Mapping[str, Any], known: Mapping[str, FieldInfo]
+def with_variable_channels(
+    listed: Mapping[str, Any], valid: Mapping[str, Any], variables: Mapping[str, FieldInfo]
 ) -> dict[str, Any]:
-    """Put the channels that variables describe before the listed ones.
+    """Return the listed channels after those that variables describe.
 
-    Those are all of ``notification_type`` and all that apps name; where no type is chosen, those whose first
-    required variable is set.  ``valid`` are the fields found valid so far, ``known`` all of them.
+    Those are all of ``notification_type`` and all that apps name; without ``notification_type`` those whose
+    first required variable is set.  ``valid`` has the values of the fields validated so far, ``variables``
+    all fields.
     """
-    listed = {str(name): given for name, given in listed.items()}
+    listed = {str(name): raw for name, raw in listed.items()}
     gathered: dict[str, Any] = {
-        channel: {"name": channel, TYPE: channel, "listed": False, **said}
-        for channel, said in _described(valid, known)
+        channel: {"name": channel, TYPE: channel, "listed": False, **values}
+        for channel, values in _described(valid, variables)
         if channel not in listed
     }
-    for name, given in listed.items():
-        gathered[name] = {**given, "name": name, "listed": True} if isinstance(given, dict) else given
+    for name, raw in listed.items():
+        gathered[name] = {**raw, "name": name, "listed": True} if isinstance(raw, dict) else raw
     return gathered
 
 
 def _described(
-    valid: Mapping[str, Any], known: Mapping[str, FieldInfo]
+    valid: Mapping[str, Any], variables: Mapping[str, FieldInfo]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     chosen = valid.get("notification_type") if valid.get("notification_enabled", True) else None
-    meant = {*(chosen or ()), *(name for app in valid.get("apps", ()) for name in app.channels or ())}
+    named = {*(chosen or ()), *(name for app in valid.get("apps", ()) for name in app.channels or ())}
     for channel in CHANNELS:
         start = variable_field(channel, "")
-        own = {field: info for field, info in known.items() if field.startswith(start)}
+        own = {field: info for field, info in variables.items() if field.startswith(start)}
         if own.keys() - valid.keys():
             continue  # one of them is wrong, which has a line of its own
-        said = {
+        values = {
             field.removeprefix(start): valid[field]
             for field, info in own.items()
             if valid[field] != info.default
         }
-        if channel in meant or (chosen is None and _begun(channel, said)):
-            yield channel, said
+        if channel in named or (chosen is None and _is_configured(channel, values)):
+            yield channel, values
 
 
-def _begun(channel: str, said: Mapping[str, Any]) -> bool:
-    return bool(said) and required_options("channel", channel)[0] in said
+def _is_configured(channel: str, values: Mapping[str, Any]) -> bool:
+    return bool(values) and required_options("channel", channel)[0] in values
 
 
 def _refuse_unsafe_mail(options: Mapping[str, Any]) -> None:
-    """Refuse a password without encryption, unless that is said to be meant, and what can only time out."""
+    """Refuse a password without encryption, unless ``insecure_login`` allows it, and what only times out."""
     security = options.get("security")
     if security == "none" and options.get("user") and not options.get("insecure_login"):
         raise _wrong("security", OPEN_LOGIN)

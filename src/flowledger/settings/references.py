@@ -18,13 +18,13 @@ from flowledger.errors import UnreadableSecretError
 
 REFERENCE = re.compile(rf"\s*({'|'.join(plugins.SECRETS)}):(.*?)\s*", re.DOTALL)
 
-Way = tuple[int | str, ...]
-"""Way to a value: variable, or ``APPS``, number and field, or ``CHANNELS``, name and option."""
+Loc = tuple[int | str, ...]
+"""Path to a value, pydantic's ``loc``: variable; or ``APPS``, number, field; or ``CHANNELS``, name, option."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """What a reader may need: where relative paths begin, the keys (newest first), Prefect's address."""
+    """What readers need: the root of relative paths, the keys (newest first), Prefect's address."""
 
     root: Path = field(default_factory=Path)
     keys: tuple[SecretStr, ...] = ()
@@ -32,67 +32,67 @@ class Keyring:
 
 
 Reader = Callable[[str, Keyring], str]
-"""Reads what follows the colon of a reference.
+"""Returns the secret for the text after the colon of a reference.
 
-:raises UnreadableSecretError: saying what is wrong and what to do, without a secret.
+:raises UnreadableSecretError: with what is wrong and what to do, without a secret.
 """
 
 
 def scheme_of(value: object) -> str | None:
-    """Give the word before the colon, where a value is a reference."""
-    found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    return found[1] if found else None
+    """Return the word before the colon if a value is a reference, else None."""
+    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else None
 
 
 def read(reference: str, keyring: Keyring) -> SecretStr:
-    """Read the secret that a reference stands for.
+    """Return the secret that a reference stands for.
 
     :raises UnreadableSecretError: when there is none.
     """
-    found = REFERENCE.fullmatch(reference)
-    if found is None or not found[2]:
+    match = REFERENCE.fullmatch(reference)
+    if match is None or not match[2]:
         raise UnreadableSecretError("names nothing after the colon")
-    reader: Reader = plugins.load("secret", found[1])
-    secret = reader(found[2], keyring)
+    reader: Reader = plugins.load("secret", match[1])
+    secret = reader(match[2], keyring)
     if not secret:
-        raise UnreadableSecretError(f"the secret that {found[1]}: refers to is empty")
+        raise UnreadableSecretError(f"the secret that {match[1]}: refers to is empty")
     return SecretStr(secret)
 
 
-def references_in(value: Any, way: Way = ()) -> Iterator[tuple[Way, str]]:
-    """Give every reference inside a value, with the way to it."""
+def references_in(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """Yield every reference inside a value, after the path to it."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from references_in(inner, (*way, str(key)))
+            yield from references_in(inner, (*loc, str(key)))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from references_in(inner, (*way, index))
+            yield from references_in(inner, (*loc, index))
     elif scheme_of(value):
-        yield way, value
+        yield loc, value
 
 
-def put_in(value: Any, secrets: Mapping[Way, SecretStr | None], way: Way = ()) -> Any:
-    """Give a value with secrets in the places of their references; None stands for what could not be read."""
-    if way in secrets:
-        return secrets[way]
+def put_in(value: Any, secrets: Mapping[Loc, SecretStr | None], loc: Loc = ()) -> Any:
+    """Return a value with the secrets in the places of their references; None for those unreadable."""
+    if loc in secrets:
+        return secrets[loc]
     if isinstance(value, Mapping):
-        return {key: put_in(inner, secrets, (*way, str(key))) for key, inner in value.items()}
+        return {key: put_in(inner, secrets, (*loc, str(key))) for key, inner in value.items()}
     if isinstance(value, list):
-        return [put_in(inner, secrets, (*way, index)) for index, inner in enumerate(value)]
+        return [put_in(inner, secrets, (*loc, index)) for index, inner in enumerate(value)]
     return value
 
 
 MOST_BYTES = 64 * 1024
 MOUNTED = Path("/run")
-"""Containers and systemd mount secrets below it, readable by all inside, and nowhere else to be seen."""
+"""Containers and systemd mount secrets below it: readable by all users inside, invisible outside."""
 
 
 def read_file(path: str, keyring: Keyring) -> str:
-    """Read a file's text without the line break at its end; a relative path begins at the root.
+    """Return a file's text without the line break at its end; a relative path is from the root.
 
     :raises UnreadableSecretError: when there is no such file, or none that can be read as short text.
     """
-    file = found_at(path, keyring.root)
+    file = secret_file(path, keyring.root)
     try:
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
@@ -107,8 +107,8 @@ def read_file(path: str, keyring: Keyring) -> str:
     return _text(file, content)
 
 
-def found_at(path: str, root: Path) -> Path:
-    """Give the absolute path of a file, relative ones from the root."""
+def secret_file(path: str, root: Path) -> Path:
+    """Return the absolute path of a file; relative ones are from the root."""
     try:
         return (root / Path(path).expanduser()).absolute()
     except RuntimeError:
@@ -116,7 +116,7 @@ def found_at(path: str, root: Path) -> Path:
 
 
 def open_to_others(file: Path) -> bool:
-    """Tell whether other users of this machine may read a file of a secret."""
+    """Return whether other users of this machine may read a file."""
     try:
         mode = file.stat().st_mode
     except OSError:
@@ -133,11 +133,11 @@ def _text(file: Path, content: bytes) -> str:
 
 
 LONG = 12
-"""So many characters of an address's path are a key, not a word."""
+"""A part of an address with at least so many characters is a key, not a word."""
 
 
 def secrets_in(value: Any) -> Iterator[SecretStr]:
-    """Give every secret of a value, however deep; of an address with a key in it, the key as well."""
+    """Yield every secret inside a value; of an address that contains a key, the key as well."""
     if isinstance(value, SecretStr):
         yield from _with_parts(value)
     elif isinstance(value, BaseModel):

@@ -1,4 +1,4 @@
-"""What is run and when: config/deployments.yaml, typed, or every problem in it with its place."""
+"""Which flows run when: config/deployments.yaml, typed, or every problem in it with its place."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -47,11 +47,11 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
         "description": "Removes stored reports that are older, more or larger than the settings keep.",
     },
 }
-"""The entries where there is no file; an entry of one of these keys takes from here what it leaves out."""
+"""The entries where there is no file; they are also the defaults of entries with these keys."""
 
 
 class ReportParameters(Frozen):
-    """What a report can be told besides app and period; what is left out is left to the app's settings."""
+    """Parameters of a report besides app and period; the defaults are those of the app's settings."""
 
     keyword: NotEmpty | None = None
     status: NotEmpty | None = None
@@ -64,13 +64,13 @@ class ReportParameters(Frozen):
 
 
 class CleanupParameters(Frozen):
-    """What a cleanup can be told besides the app."""
+    """Parameters of a cleanup besides the app."""
 
     dry_run: bool = False
 
 
 PARAMETERS: Mapping[str, type[Frozen]] = {"report": ReportParameters, "cleanup": CleanupParameters}
-"""Flow → what its entries can say under ``parameters``."""
+"""Flow → the model of its entries' ``parameters``."""
 
 
 def check_cron(text: str) -> str:
@@ -105,8 +105,8 @@ Cron = Annotated[str, AfterValidator(check_cron), Field(examples=["0 2 * * *"])]
 class ScheduleSettings(Frozen):
     """One entry: the deployment it becomes for each app that uses it.
 
-    ``schedule`` is a cron in the app's time zone; None means runs are started by hand.  ``parameters`` hold
-    what was said, typed, and nothing else.
+    ``schedule`` is a cron in the app's time zone; None means runs are started by hand.  ``parameters`` has
+    those that are set, typed, without defaults.
     """
 
     name: Annotated[str, AfterValidator(_check_name)]
@@ -120,25 +120,25 @@ class ScheduleSettings(Frozen):
 
     @field_validator("parameters", mode="before")
     @classmethod
-    def _check_parameters(cls, given: Any, info: ValidationInfo) -> Any:
-        """Hold the parameters against what the flow can be told; empty ones are left out."""
+    def _check_parameters(cls, raw: Any, info: ValidationInfo) -> Any:
+        """Validate the parameters against those of the flow; empty ones are left out."""
         model = PARAMETERS.get(info.data.get("flow", ""))
-        if model is None or not isinstance(given, dict):
-            return given
-        said = {str(name): value for name, value in given.items() if value not in (None, "")}
-        checked = model.model_validate(said)
+        if model is None or not isinstance(raw, dict):
+            return raw
+        values = {str(name): value for name, value in raw.items() if value not in (None, "")}
+        checked = model.model_validate(values)
         return {name: _plain(getattr(checked, name)) for name in sorted(checked.model_fields_set)}
 
 
 def _plain(value: Any) -> Any:
-    """Give a list of words as the flows take it."""
+    """Return a list of words as the flows take it."""
     return ",".join(value) if isinstance(value, tuple) else value
 
 
 def load_schedules(root: Path) -> Mapping[str, ScheduleSettings]:
-    """Read config/deployments.yaml below a root; the usual entries where there is no such file.
+    """Return the entries of config/deployments.yaml below a root, or the usual ones without that file.
 
-    :raises SettingsError: with a line for everything wrong.
+    :raises SettingsError: with a line for each problem.
     """
     try:
         text = (root / FILE).read_text("utf-8-sig")
@@ -152,54 +152,54 @@ def load_schedules(root: Path) -> Mapping[str, ScheduleSettings]:
 
 
 def read_schedules(document: Any) -> Mapping[str, ScheduleSettings]:
-    """Read entries by their keys, the old form included.
+    """Return the entries of a document by key, those in the old form included.
 
-    :raises SettingsError: with a line for everything wrong.
+    :raises SettingsError: with a line for each problem.
     """
     if document is None:
         return {}
     if not isinstance(document, Mapping):
         raise SettingsError([f"{FILE}: must be a mapping, such as daily_report: and below it its schedule"])
-    found: dict[str, ScheduleSettings] = {}
+    entries: dict[str, ScheduleSettings] = {}
     wrong: list[str] = []
-    for key, given in document.items():
+    for key, raw in document.items():
         try:
-            found[str(key)] = ScheduleSettings.model_validate(completed(str(key), given))
+            entries[str(key)] = ScheduleSettings.model_validate(completed(str(key), raw))
         except ValidationError as error:
             wrong += [_line(str(key), detail) for detail in error.errors(include_url=False)]
         except ValueError as error:
             wrong.append(f"{key} in {FILE}: {error}")
-    wrong += _doubles(found)
+    wrong += _doubles(entries)
     if wrong:
         raise SettingsError(wrong)
-    return found
+    return entries
 
 
-def completed(key: str, given: Any) -> dict[str, Any]:
-    """Complete one entry: bounds of the old form become its period, and a usual key gives what is not said.
+def completed(key: str, raw: Any) -> dict[str, Any]:
+    """Return one entry with its period from the bounds of the old form, and the defaults of a usual key.
 
-    :raises ValueError: saying what is wrong with the key, the bounds or the period.
+    :raises ValueError: with what is wrong with the key, the bounds or the period.
     """
     if not re.fullmatch(r"[A-Za-z]\w{0,49}", key, re.ASCII):
         raise ValueError("an entry is called by a letter, then letters, digits and underscores, 50 at most")
-    if not isinstance(given, dict):
+    if not isinstance(raw, dict):
         raise ValueError("must be a mapping with schedule, period, parameters and the like")  # noqa: TRY004
-    said = {str(name): value for name, value in given.items() if value is not None}
-    parameters = said.get("parameters", {})
+    values = {str(name): value for name, value in raw.items() if value is not None}
+    parameters = values.get("parameters", {})
     if isinstance(parameters, dict):
         parameters = dict(parameters)
         bounds = period_of_bounds(parameters.pop(AFTER, None), parameters.pop(BEFORE, None))
-        periods = {said.get("period"), parameters.pop("period", None), bounds} - {None}
+        periods = {values.get("period"), parameters.pop("period", None), bounds} - {None}
         if len(periods) > 1:
             raise ValueError(f"speaks of several periods ({', '.join(sorted(map(str, periods)))}): keep one")
-        said |= {"parameters": parameters, **({"period": periods.pop()} if periods else {})}
+        values |= {"parameters": parameters, **({"period": periods.pop()} if periods else {})}
     usual = {name: value for name, value in USUAL.get(key, {}).items() if name != "schedule"}
-    return {"name": key.replace("_", "-"), **usual, **said}
+    return {"name": key.replace("_", "-"), **usual, **values}
 
 
-def _doubles(found: Mapping[str, ScheduleSettings]) -> Iterator[str]:
+def _doubles(entries: Mapping[str, ScheduleSettings]) -> Iterator[str]:
     keys: dict[str, str] = {}
-    for key, entry in found.items():
+    for key, entry in entries.items():
         if keys.setdefault(entry.name, key) != key:
             yield f"{key}.name in {FILE}: {keys[entry.name]} is called {entry.name!r} too: names must differ"
 
@@ -207,8 +207,8 @@ def _doubles(found: Mapping[str, ScheduleSettings]) -> Iterator[str]:
 def _line(key: str, detail: ErrorDetails) -> str:
     place = ".".join([key, *map(str, detail["loc"])]) + f" in {FILE}"
     if detail["type"] == "extra_forbidden":
-        known = PARAMETERS["report"] if "parameters" in detail["loc"] else ScheduleSettings
-        guess = similar(str(detail["loc"][-1]), known.model_fields)
+        model = PARAMETERS["report"] if "parameters" in detail["loc"] else ScheduleSettings
+        guess = similar(str(detail["loc"][-1]), model.model_fields)
         return stray(place, guess)
     text = detail["msg"]
     for subject in ("Value error, ", "Input "):
@@ -217,7 +217,7 @@ def _line(key: str, detail: ErrorDetails) -> str:
 
 
 def deployments_schema() -> dict[str, Any]:
-    """Give the JSON Schema of config/deployments.yaml, for editors."""
+    """Return the JSON Schema of config/deployments.yaml, for editors."""
     schema = TypeAdapter(dict[str, ScheduleSettings]).json_schema()
     own = TypeAdapter(ReportParameters | CleanupParameters).json_schema(ref_template="#/$defs/{model}")
     entry = schema["$defs"]["ScheduleSettings"]

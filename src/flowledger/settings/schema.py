@@ -29,7 +29,7 @@ DEFINITIONS: Mapping[str, Any] = {
 
 
 def settings_schema() -> dict[str, Any]:
-    """Give the schema of settings.yaml, dev.yaml, staging.yaml and prod.yaml."""
+    """Return the schema of settings.yaml, dev.yaml, staging.yaml and prod.yaml."""
     fields = _fields(Settings)
     properties = {name: field for name, field in fields.items() if name not in ELSEWHERE}
     properties["apps"] = {"type": ["array", "null"], "items": _object(AppSettings)}
@@ -53,12 +53,12 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 
 def schema_text(name: str) -> str:
-    """Write a schema as text, always the same for the same settings."""
+    """Return a schema as text, always the same for the same settings."""
     return json.dumps(SCHEMAS[name](), ensure_ascii=False, indent=2) + "\n"
 
 
 def write_schemas(root: Path) -> Iterator[Path]:
-    """Write all schemas into config/ below a root, and name the files."""
+    """Write all schemas into config/ below a root, and yield the files."""
     for name in SCHEMAS:
         file = root / "config" / f"{name}.schema.json"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +87,18 @@ def _fields(model: type[Any]) -> dict[str, Any]:
 
 
 def _lenient(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Allow what the reader allows besides the value itself: nothing, a ${NAME}, words between commas."""
-    given = [_bare(inner) for each in field.get("anyOf", [field]) for inner in each.get("oneOf", [each])]
-    found = [each for each in given if each.get("type") != "null"]
+    """Allow what the reader allows besides the value itself: null, a ${NAME}, words between commas."""
+    variants = [_bare(inner) for each in field.get("anyOf", [field]) for inner in each.get("oneOf", [each])]
+    types = [each for each in variants if each.get("type") != "null"]
     default = {} if field.get("default") in (None, "") else {"default": field["default"]}
-    if found == [{"type": "string"}]:
+    if types == [{"type": "string"}]:
         return {"type": ["string", "null"], **default}
-    words = [WORDS] if any(each.get("type") == "array" for each in found) else []
-    return {"anyOf": [*found, *words, UNSET], **default}
+    words = [WORDS] if any(each.get("type") == "array" for each in types) else []
+    return {"anyOf": [*types, *words, UNSET], **default}
 
 
 def _bare(field: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in field.items() if key not in UNWANTED}
-    if kept.get("type") == "array":  # words may be numbers, such as those of telephones
-        kept["items"] = {**field["items"], "type": ["string", "integer"]}
-    return kept
+    bare = {key: value for key, value in field.items() if key not in UNWANTED}
+    if bare.get("type") == "array":  # words may be numbers, such as those of telephones
+        bare["items"] = {**field["items"], "type": ["string", "integer"]}
+    return bare

@@ -22,7 +22,7 @@ from flowledger.settings.config_files import read_yaml
 from flowledger.settings.encryption import split_keys
 from flowledger.settings.model import APP_VARIABLES, VARIABLES, Settings
 from flowledger.settings.options import storage_field, variable_field
-from flowledger.settings.references import Keyring, Way, read_file
+from flowledger.settings.references import Keyring, Loc, read_file
 from flowledger.settings.types import EnvironmentName
 from flowledger.settings.validators import similar, stray
 
@@ -35,7 +35,7 @@ REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 class Arguments(InitSettingsSource):
-    """What a caller says; None stands for "not given"."""
+    """The arguments of a caller; None means not set."""
 
     place = "arguments"
 
@@ -43,8 +43,8 @@ class Arguments(InitSettingsSource):
         self.problems = [
             f"{name} in arguments: unknown variable" for name in sorted(arguments.keys() - VARIABLES)
         ]
-        given = {name: value for name, value in arguments.items() if value is not None}
-        super().__init__(Settings, {name: given[name] for name in given.keys() & VARIABLES})
+        raw = {name: value for name, value in arguments.items() if value is not None}
+        super().__init__(Settings, {name: raw[name] for name in raw.keys() & VARIABLES})
 
 
 class Environment(EnvSettingsSource):
@@ -59,16 +59,16 @@ class Environment(EnvSettingsSource):
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         # The one place where pydantic-settings would look at os.environ.
-        return _known(self._environ)
+        return _own_variables(self._environ)
 
 
 class EnvFile(DotEnvSettingsSource):
-    """A file of NAME=value lines, of which only ours are values here; ``said`` has them all."""
+    """A file of NAME=value lines: its source has our variables only, ``variables`` has all of them."""
 
     def __init__(self, root: Path, place: str) -> None:
         self.place = place
         self.problems: list[str] = []
-        self.said: dict[str, str] = {}
+        self.variables: dict[str, str] = {}
         super().__init__(Settings, env_file=root / place)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -79,22 +79,22 @@ class EnvFile(DotEnvSettingsSource):
                 line = binding.original.line
                 self.problems.append(f"line {line} of {self.place}: cannot be read, write NAME=value")
             elif binding.key and binding.value:
-                self.said[binding.key] = binding.value
-        return _known(self.said)
+                self.variables[binding.key] = binding.value
+        return _own_variables(self.variables)
 
 
 class YamlFile(YamlConfigSettingsSource):
-    """A file of ours, where ``${NAME}`` stands for what ``said`` has; ``referred`` are those names.
+    """A settings file, in which ``${NAME}`` stands for one of ``variables``; ``referred`` are those names.
 
-    Where not ``is_read``, nobody knows what it says.
+    Where not ``is_read``, its content is unknown.
     """
 
-    def __init__(self, root: Path, place: str, said: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, place: str, variables: Mapping[str, str]) -> None:
         self.place = place
         self.problems: list[str] = []
         self.referred: Sequence[str] = ()
         self.is_read = True
-        self._said = said
+        self._variables = variables
         super().__init__(Settings, yaml_file=root / place)
 
     def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ARG002
@@ -105,11 +105,11 @@ class YamlFile(YamlConfigSettingsSource):
         self.is_read = not self.problems
         document = self._resolve(parsed)
         values = {str(name).upper(): value for name, value in document.items() if value not in (None, "")}
-        known = VARIABLES | {APPS, CHANNELS}
-        for name in sorted(values.keys() - known):
-            guess = similar(name, known)
+        allowed = VARIABLES | {APPS, CHANNELS}
+        for name in sorted(values.keys() - allowed):
+            guess = similar(name, allowed)
             self.problems.append(stray(f"{name.lower()} in {self.place}", guess and guess.lower()))
-        return {name: value for name, value in values.items() if name in known}
+        return {name: value for name, value in values.items() if name in allowed}
 
     def _parse(self, text: str) -> dict[object, Any]:
         try:
@@ -131,46 +131,46 @@ class YamlFile(YamlConfigSettingsSource):
         reference = REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
         if reference is None:
             return value
-        if not self._said.get(reference[1]):
+        if not self._variables.get(reference[1]):
             self.problems.append(f"{reference[1]} is not set: {self.place} refers to it")
-        return self._said.get(reference[1])
+        return self._variables.get(reference[1])
 
 
 Source = Arguments | Environment | EnvFile | YamlFile
-"""One place: called, it gives values by variable, and what is listed as ``APPS`` and ``CHANNELS``.
+"""One place: calling it returns the values by variable, and the lists ``APPS`` and ``CHANNELS``.
 
-Empty ones are left out.
+Empty values are left out.
 """
 
 
 def open_sources(root: Path, environ: Mapping[str, str], arguments: Mapping[str, object]) -> Sequence[Source]:
-    """Open all places, the strongest first."""
-    given, environment, env_file = Arguments(arguments), Environment(environ), EnvFile(root, ENV_FILE)
-    name = _choose(given, environment, env_file)
+    """Return all places, the strongest first."""
+    passed, environment, env_file = Arguments(arguments), Environment(environ), EnvFile(root, ENV_FILE)
+    name = _choose(passed, environment, env_file)
     env_files = [EnvFile(root, f"{ENV_FILE}.{name}"), env_file] if name else [env_file]
-    layers = [*(file.said for file in env_files[::-1]), environ]
-    said = {key: value for layer in layers for key, value in layer.items() if value.strip()}
+    layers = [*(file.variables for file in env_files[::-1]), environ]
+    variables = {key: value for layer in layers for key, value in layer.items() if value.strip()}
     overlay = [f"config/{name}.yaml"] if name else []
-    yaml_files = [YamlFile(root, place, said) for place in [*overlay, YAML_FILE]]
+    yaml_files = [YamlFile(root, place, variables) for place in [*overlay, YAML_FILE]]
     referred = {key for file in yaml_files for key in file.referred}
     for file in env_files:
-        file.problems += _mistyped(file, file.said.keys() - referred)
-    return [given, environment, *env_files, *yaml_files]
+        file.problems += _mistyped(file, file.variables.keys() - referred)
+    return [passed, environment, *env_files, *yaml_files]
 
 
 def _choose(*strongest_first: Source) -> str | None:
-    """Give the environment to read files of; a wrong one is left for validation to refuse."""
+    """Return the environment whose files are read; validation refuses a wrong one later."""
     name = next((source()[SELECTOR] for source in strongest_first if SELECTOR in source()), None)
     return name if name in get_args(EnvironmentName) else None
 
 
 def _mistyped(file: EnvFile, names: Collection[str]) -> Iterator[str]:
-    for name in file.said:
+    for name in file.variables:
         if name in names and (guess := similar(name, VARIABLES)):
             yield f"{name} in {file.place}: unknown variable, did you mean {guess}?"
 
 
-def _known(values: Mapping[str, str]) -> Mapping[str, str | None]:
+def _own_variables(values: Mapping[str, str]) -> Mapping[str, str | None]:
     return {name: values[name] for name in sorted(VARIABLES) if values.get(name, "").strip()}
 
 
@@ -189,7 +189,7 @@ def _read_text(path: Any, source: EnvFile | YamlFile) -> str:
 NAMES = {field: name for name, field in APP_VARIABLES.items()}
 KEY, KEY_FILE, STORAGE = "FLOWLEDGER_SECRET_KEY", "FLOWLEDGER_SECRET_KEY_FILE", "STORAGE_OPTIONS"
 LEDGER = "LEDGER_URL"
-"""Its file://DIR is a ledger in a folder, no reference; file:PATH still is one."""
+"""In it ``file://DIR`` is a ledger in a folder, no reference; ``file:PATH`` is one."""
 NEEDED = ("base_url", "api_token", "id")
 
 
@@ -204,111 +204,112 @@ class Reading:
     values: Mapping[str, Any] = field(repr=False)
     places: Mapping[str, str]
     has_own: bool
-    references: Mapping[Way, str] = field(default_factory=dict, repr=False)
-    unreadable: Mapping[Way, str] = field(default_factory=dict)
+    references: Mapping[Loc, str] = field(default_factory=dict, repr=False)
+    unreadable: Mapping[Loc, str] = field(default_factory=dict)
     keys: tuple[SecretStr, ...] = ()
     is_partial: bool = False
 
     @classmethod
     def of(cls, sources: Sequence[Source], *, need_app: bool) -> "Reading":
-        """Put together what the places say; of two that name a variable, the stronger one counts."""
-        said = [(source.place, source()) for source in reversed(sources)]
-        values = {name: value for _, layer in said for name, value in layer.items()}
+        """Merge the places; of two that set a variable, the stronger one counts."""
+        layers = [(source.place, source()) for source in reversed(sources)]
+        values = {name: value for _, layer in layers for name, value in layer.items()}
         own = {field: values[name] for name, field in APP_VARIABLES.items() if name in values}
         listed = values.get(APPS, [])
         has_own = _defines_app(own, listed, sources) or (need_app and not listed)
         if isinstance(listed, list):
             values[APPS] = [own] * has_own + [_complete(app) for app in listed]
-        if isinstance(given := values.setdefault(CHANNELS, {}), dict):
-            values[CHANNELS] = {str(name): _without_empty(channel) for name, channel in given.items()}
-        places = {name: place for place, layer in said for name in layer}
+        if isinstance(raw := values.setdefault(CHANNELS, {}), dict):
+            values[CHANNELS] = {str(name): _without_empty(channel) for name, channel in raw.items()}
+        places = {name: place for place, layer in layers for name in layer}
         is_partial = not all(getattr(source, "is_read", True) for source in sources)
         return cls(values, places, has_own, is_partial=is_partial)
 
     def with_secrets(self, root: Path) -> "Reading":
-        """Read the secrets that are referred to; those that cannot be read are left out, and named."""
+        """Replace references by their secrets; those that cannot be read become None, with a line each."""
         keyring, lines = self.keyring(root)
-        found = {
-            way: text
-            for way, text in references.references_in(self.values)
-            if way != (KEY,) and not (way == (LEDGER,) and text.strip().startswith("file://"))
+        by_loc = {
+            loc: text
+            for loc, text in references.references_in(self.values)
+            if loc != (KEY,) and not (loc == (LEDGER,) and text.strip().startswith("file://"))
         }
-        answers = {text: _answer(text, keyring) for text in dict.fromkeys(found.values())}
-        secrets: dict[Way, SecretStr | None] = {}
-        for way, text in found.items():
+        # Each reference is read once, however many values it stands for.
+        answers = {text: _answer(text, keyring) for text in dict.fromkeys(by_loc.values())}
+        secrets: dict[Loc, SecretStr | None] = {}
+        for loc, text in by_loc.items():
             answer = answers[text]
-            secrets[way] = None if isinstance(answer, str) else answer
+            secrets[loc] = None if isinstance(answer, str) else answer
             if isinstance(answer, str):
-                lines[way] = answer
+                lines[loc] = answer
         values = references.put_in(self.values, secrets)
-        return replace(self, values=values, references=found, unreadable=lines, keys=keyring.keys)
+        return replace(self, values=values, references=by_loc, unreadable=lines, keys=keyring.keys)
 
-    def keyring(self, root: Path) -> tuple[Keyring, dict[Way, str]]:
-        """Give what readers need, and a line for each source of keys that cannot be read."""
+    def keyring(self, root: Path) -> tuple[Keyring, dict[Loc, str]]:
+        """Return the keyring, and a line for each source of keys that cannot be read."""
         keys: list[SecretStr] = []
-        lines: dict[Way, str] = {}
+        lines: dict[Loc, str] = {}
         for name in (KEY, KEY_FILE):
             text = str(self.values.get(name, "")).strip()
-            way, file = (name,), text.removeprefix("file:")
+            loc, file = (name,), text.removeprefix("file:")
             if not text:
                 continue
             try:
                 is_file = name == KEY_FILE or file != text
                 keys += split_keys(read_file(file, Keyring(root)) if is_file else text)
             except UnreadableSecretError as error:
-                lines[way] = str(error)
+                lines[loc] = str(error)
         url = self.values.get("PREFECT_API_URL")
         return Keyring(root, tuple(keys), url if isinstance(url, str) else None), lines
 
-    def label(self, way: Way) -> str:
-        """Name a value as people wrote it, with its place if it has one."""
-        name, shown = self._named(way)
-        return f"{shown} in {self.places[name]}" if name in self.places else shown
+    def label(self, loc: Loc) -> str:
+        """Return the name of a value as people write it, with its place if it has one."""
+        name, written = self._named(loc)
+        return f"{written} in {self.places[name]}" if name in self.places else written
 
-    def origin(self, way: Way) -> str:
-        """Name the place a value came from, or say that it is the default."""
-        return self.places.get(self._named(way)[0], "default")
+    def origin(self, loc: Loc) -> str:
+        """Return the place a value came from, or ``default``."""
+        return self.places.get(self._named(loc)[0], "default")
 
-    def _named(self, way: Way) -> tuple[str, str]:
-        """Give the variable that holds a value, and how people call the value."""
-        match way:
+    def _named(self, loc: Loc) -> tuple[str, str]:
+        """Return the variable of a value, and the name that people write."""
+        match loc:
             case ("APPS", 0, field, *_) if self.has_own and field in NAMES:
-                name = shown = NAMES[str(field)]
+                name = written = NAMES[str(field)]
             case ("APPS", int(index), "schedules", "crons", key, *_):
-                name, shown = APPS, f"apps[{index - self.has_own}].schedules.{key}"
+                name, written = APPS, f"apps[{index - self.has_own}].schedules.{key}"
             case ("APPS", int(index), *rest):
-                name, shown = APPS, ".".join([f"apps[{index - self.has_own}]", *map(str, rest[:1])])
+                name, written = APPS, ".".join([f"apps[{index - self.has_own}]", *map(str, rest[:1])])
             case ("CHANNELS", channel, str(option), *_) if not self.lists_channel(channel):
-                name = shown = variable_field(str(channel), option).upper()
+                name = written = variable_field(str(channel), option).upper()
             case ("STORAGE_OPTIONS", str(option), *_):
-                name = shown = storage_field(str(self.values.get("STORAGE_TYPE")), option).upper()
+                name = written = storage_field(str(self.values.get("STORAGE_TYPE")), option).upper()
             case ("CHANNELS" | "APPS" as name, *rest):
-                shown = ".".join([name.lower(), *map(str, rest[:2])])
+                written = ".".join([name.lower(), *map(str, rest[:2])])
             case _:
-                name = shown = str(way[0])
-        return name, shown
+                name = written = str(loc[0])
+        return name, written
 
-    def is_set(self, way: Way) -> bool:
-        """Tell whether any place says something for the variable of a value."""
-        return self._named(way)[0] in self.values
+    def is_set(self, loc: Loc) -> bool:
+        """Return whether any place sets the variable of a value."""
+        return self._named(loc)[0] in self.values
 
     def channel(self, name: object) -> object:
-        """Give a listed channel as it was written; None where there is none of that name."""
+        """Return a listed channel as it was written, or None if there is none of that name."""
         listed = self.values.get(CHANNELS)
         return listed.get(name) if isinstance(listed, Mapping) else None
 
     def lists_channel(self, name: object) -> bool:
-        """Tell whether a YAML file lists a channel of a name."""
+        """Return whether a YAML file lists a channel of a name."""
         return self.channel(name) is not None
 
     def listed_apps(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Give each app that is a mapping at all, with its number in ``APPS``."""
+        """Yield each app that is a mapping at all, after its number in ``APPS``."""
         listed = self.values[APPS] if isinstance(self.values.get(APPS), list) else []
         return ((index, app) for index, app in enumerate(listed) if isinstance(app, dict))
 
 
 def _answer(reference: str, keyring: Keyring) -> SecretStr | str:
-    """Give the secret of a reference, or say why it cannot be read."""
+    """Return the secret of a reference, or the reason why it cannot be read."""
     try:
         return references.read(reference, keyring)
     except UnreadableSecretError as error:
@@ -316,7 +317,7 @@ def _answer(reference: str, keyring: Keyring) -> SecretStr | str:
 
 
 def _defines_app(own: Mapping[str, Any], listed: object, sources: Sequence[Source]) -> bool:
-    """Tell whether DIFY_* define an app; not where they are no whole one and YAML files refer to them all."""
+    """Return whether DIFY_* define an app: not if they are incomplete and YAML files refer to them all."""
     if not own or not listed or all(field in own for field in NEEDED):
         return bool(own)
     referred = {name for source in sources for name in getattr(source, "referred", ())}
@@ -324,12 +325,12 @@ def _defines_app(own: Mapping[str, Any], listed: object, sources: Sequence[Sourc
 
 
 def _complete(app: object) -> object:
-    """Drop what a listed app leaves empty, and call it by its id where it has no name."""
-    given = _without_empty(app)
-    return {"name": str(given.get("id", "default")), **given} if isinstance(given, dict) else given
+    """Return a listed app without empty fields; its id is its name where it has none."""
+    raw = _without_empty(app)
+    return {"name": str(raw.get("id", "default")), **raw} if isinstance(raw, dict) else raw
 
 
-def _without_empty(given: object) -> Any:
-    if not isinstance(given, dict):
-        return given
-    return {str(field): value for field, value in given.items() if value not in (None, "")}
+def _without_empty(raw: object) -> Any:
+    if not isinstance(raw, dict):
+        return raw
+    return {str(field): value for field, value in raw.items() if value not in (None, "")}

@@ -1,4 +1,4 @@
-"""The kinds of values that settings are made of."""
+"""The types of the values of settings."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -89,8 +89,8 @@ Megabytes = Annotated[int, Field(ge=1, le=1024)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 NotEmpty = Annotated[str, Field(min_length=1)]
-Given = Annotated[SecretStr | None, BeforeValidator(as_text), Field(repr=False)]
-"""As it was given, checked where it is used."""
+Unchecked = Annotated[SecretStr | None, BeforeValidator(as_text), Field(repr=False)]
+"""As it was written; checked where it is used."""
 
 
 class Frozen(BaseModel):

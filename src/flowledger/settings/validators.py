@@ -39,19 +39,19 @@ PERIODS_OF_BOUNDS: Mapping[tuple[str | None, str | None], str] = {
     ("last_month", "this_month"): "last_month",
     ("last_month", "last_month"): "last_month",
 }
-"""Word of ``{{ … }}`` after which, word before which → the period that is meant."""
+"""Word of ``{{ … }}`` in the lower bound, in the upper bound → the period they mean."""
 
 
 def period_of_bounds(after: Any, before: Any) -> str | None:
-    """Give the period that two bounds of an old configuration mean; None where there are none.
+    """Return the period that two bounds of an old configuration mean, or None without bounds.
 
     :raises ValueError: for bounds that mean no period, with what to write instead.
     """
     if after in (None, "") and before in (None, ""):
         return None
-    meant = PERIODS_OF_BOUNDS.get((_word(after), _word(before)))
-    if meant:
-        return meant
+    period = PERIODS_OF_BOUNDS.get((_word(after), _word(before)))
+    if period:
+        return period
     raise ValueError(
         f"{AFTER} {after!r} and {BEFORE} {before!r} mean no period: leave both out and write"
         " period: yesterday (or today, last_week, last_month, last_24h)"
@@ -59,11 +59,11 @@ def period_of_bounds(after: Any, before: Any) -> str | None:
 
 
 def _word(bound: Any) -> str | None:
-    """Give the word inside the braces, None for no bound; another bound matches nothing."""
+    """Return the word inside the braces, or None without a bound; any other bound matches nothing."""
     if bound in (None, ""):
         return None
-    found = TEMPLATE.fullmatch(str(bound).strip())
-    return found[1].lower() if found else f"not a template: {bound}"
+    template = TEMPLATE.fullmatch(str(bound).strip())
+    return template[1].lower() if template else f"not a template: {bound}"
 
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
@@ -228,7 +228,7 @@ def _check_postgresql(url: str) -> None:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError:  # its words may quote the password
+    except ValueError:  # its text may contain the password
         raise ValueError("has a host or a port that cannot be read: escape @ : / # [ ] as %40 …") from None
     if parts.scheme not in ("postgresql", "postgresql+psycopg"):
         raise ValueError(f"names another driver ({parts.scheme}): write postgresql://")
@@ -277,9 +277,9 @@ def existing_file(path: Path) -> Path:
     return path
 
 
-def _one_of(kind: str, text: str, known: Collection[str]) -> str:
-    if text not in known:
-        raise ValueError(f"unknown {kind} {text!r}: one of {', '.join(known)}")
+def _one_of(kind: str, text: str, allowed: Collection[str]) -> str:
+    if text not in allowed:
+        raise ValueError(f"unknown {kind} {text!r}: one of {', '.join(allowed)}")
     return text
 
 
@@ -287,19 +287,19 @@ NEIGHBOURS = ("PREFECT_", "AWS_", "OTEL_", "DOCKER_", "COMPOSE_")
 """How variables of other programs begin that may stand in the same files."""
 
 
-def similar(name: str, known: Collection[str]) -> str | None:
-    """Give the known name that an unknown one is probably meant to be.
+def similar(name: str, allowed: Collection[str]) -> str | None:
+    """Return the allowed name that an unknown one is probably meant to be, or None.
 
-    Prefect has many variables of its own that look alike, so there only near certainty counts.
+    Prefect has many variables of its own that look alike, so for those the likeness must be higher.
     """
-    if name in known:
+    if name in allowed:
         return None
     cutoff = 0.9 if name.upper().startswith(NEIGHBOURS) else 0.8
-    candidates = {each.upper(): each for each in sorted(known)}
+    candidates = {each.upper(): each for each in sorted(allowed)}
     close = get_close_matches(name.upper(), candidates, n=1, cutoff=cutoff)
     return candidates[close[0]] if close else None
 
 
 def stray(label: str, guess: str | None) -> str:
-    """Give the line of an unknown name."""
+    """Return the line about an unknown name."""
     return f"{label}: unknown setting" + (f", did you mean {guess}?" if guess else "")

@@ -125,7 +125,7 @@ def test_two_apps_of_one_name_are_a_problem(problems: Problems, app: Variables) 
     """Ids and names are how people choose, so no two apps share one."""
     listed = 'apps:\n - {id: app-1, name: other, base_url: "http://h", api_token: t-1}\n'
     assert problems(app, yaml_file=listed) == (
-        "DIFY_APP_ID in environment, apps[0].id in config/settings.yaml: 'app-1' is said of each, but ids and"
+        "DIFY_APP_ID in environment, apps[0].id in config/settings.yaml: 'app-1' is used for each, but ids and"
         " names of apps must differ",
     )
     crossed = """
@@ -135,7 +135,7 @@ apps:
 """
     (line,) = problems(yaml_file=crossed)
     assert line.startswith(
-        "apps[0].name in config/settings.yaml, apps[1].id in config/settings.yaml: 'sales' is said of each"
+        "apps[0].name in config/settings.yaml, apps[1].id in config/settings.yaml: 'sales' is used for each"
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from flowledger.errors import UnreadableSecretError
 from flowledger.settings import ConfigManager, Settings
 from flowledger.settings.encryption import encrypt, new_key, split_keys
-from flowledger.settings.problems import open_files
+from flowledger.settings.problems import readable_secret_files
 from flowledger.settings.references import Keyring, put_in, read, references_in
 
 Load = Callable[..., Settings]
@@ -122,7 +122,7 @@ def test_a_file_that_others_can_read_is_named(tmp_path: Path, app: Variables) ->
         (tmp_path / name).chmod(mode)
     console = {"DIFY_CONSOLE_EMAIL": "a@example.com", "DIFY_CONSOLE_PASSWORD": "file:closed"}
     manager = ConfigManager(tmp_path, {**app, **console, "DIFY_API_TOKEN": "file:open"})
-    assert list(open_files(manager.inspect().reading, tmp_path)) == [tmp_path / "open"]
+    assert list(readable_secret_files(manager.inspect().reading, tmp_path)) == [tmp_path / "open"]
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isprintable()))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from flowledger.settings import ConfigManager, Settings
-from flowledger.settings.config import MASK, shown_settings
+from flowledger.settings.config import MASK, effective_settings
 from flowledger.settings.references import secrets_in
 
 Load = Callable[..., Settings]
@@ -48,7 +48,7 @@ def manager(tmp_path: Path, app: Variables) -> ConfigManager:
 
 def test_no_secret_is_shown_nor_its_length(manager: ConfigManager) -> None:
     """Every secret is the same four dots."""
-    rows = list(shown_settings(manager.inspect()))
+    rows = list(effective_settings(manager.inspect()))
     assert "planted" not in json.dumps([(row.name, row.value, row.origin) for row in rows])
     masked = {row.name for row in rows if row.value == MASK}
     assert masked >= {
@@ -64,7 +64,7 @@ def test_no_secret_is_shown_nor_its_length(manager: ConfigManager) -> None:
 
 def test_each_value_says_where_it_came_from(manager: ConfigManager) -> None:
     """An app's inherited value names the place of the setting it was taken from."""
-    origins = {row.name: (row.value, row.origin) for row in shown_settings(manager.inspect())}
+    origins = {row.name: (row.value, row.origin) for row in effective_settings(manager.inspect())}
     assert origins["LOG_LEVEL"] == ("DEBUG", ".env")
     assert origins["LOG_RETENTION_DAYS"] == (30, "default")
     assert origins["apps.default.base_url"] == ("https://dify.example.com", "environment")
@@ -78,14 +78,14 @@ def test_each_value_says_where_it_came_from(manager: ConfigManager) -> None:
 def test_a_reference_is_shown_and_an_encrypted_text_is_not(tmp_path: Path, app: Variables) -> None:
     """The path of a file helps; the encrypted text does not."""
     (tmp_path / "t").write_text("planted", "utf-8")
-    rows = shown_settings(ConfigManager(tmp_path, {**app, "DIFY_API_TOKEN": "file:t"}).inspect())
+    rows = effective_settings(ConfigManager(tmp_path, {**app, "DIFY_API_TOKEN": "file:t"}).inspect())
     (token,) = (row for row in rows if row.name == "apps.default.api_token")
     assert (token.value, token.origin) == (MASK, "environment, file:t")
 
 
 def test_every_place_of_the_settings_is_shown(manager: ConfigManager) -> None:
     """Nothing that can be set is left out."""
-    names = {row.name for row in shown_settings(manager.inspect())}
+    names = {row.name for row in effective_settings(manager.inspect())}
     fields = {name.upper() for name in Settings.model_fields} - {"APPS", "CHANNELS"}
     assert {name for name in fields - names if not name.startswith("DIFY_")} == set()
 
