@@ -19,7 +19,7 @@ from flowledger.errors import UnreadableSecretError
 REFERENCE = re.compile(rf"\s*({'|'.join(plugins.SECRETS)}):(.*?)\s*", re.DOTALL)
 
 Loc = tuple[int | str, ...]
-"""Path to a value, pydantic's ``loc``: variable; or ``APPS``, number, field; or ``CHANNELS``, name, option."""
+"""Path to a value, pydantic's ``loc``: variable; ``APPS``, number and field; ``CHANNELS``, name, option."""
 
 
 @dataclass(frozen=True, slots=True)

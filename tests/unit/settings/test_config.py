@@ -125,8 +125,8 @@ def test_two_apps_of_one_name_are_a_problem(problems: Problems, app: Variables) 
     """Ids and names are how people choose, so no two apps share one."""
     listed = 'apps:\n - {id: app-1, name: other, base_url: "http://h", api_token: t-1}\n'
     assert problems(app, yaml_file=listed) == (
-        "DIFY_APP_ID in environment, apps[0].id in config/settings.yaml: 'app-1' is used for each, but ids and"
-        " names of apps must differ",
+        "DIFY_APP_ID in environment, apps[0].id in config/settings.yaml: 'app-1' is used for each, but ids"
+        " and names of apps must differ",
     )
     crossed = """
 apps:
