@@ -32,8 +32,8 @@ from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.session import DifySession
 from flowledger.domain.runs import AppKey
+from flowledger.ports import SilentProgress
 from flowledger.services.pipeline import Pipeline
-from flowledger.services.progress import SilentProgress
 from flowledger.services.report_requests import ReportRequest
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService

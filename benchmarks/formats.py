@@ -25,7 +25,7 @@ from results import add_json, at_least_one, tell
 from simulated import simulated_dify
 
 from flowledger import bootstrap
-from flowledger.domain.figures import Tally
+from flowledger.domain.figures import FiguresCounter
 from flowledger.domain.history import RunQuery
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
@@ -56,13 +56,13 @@ def report(name: str, entries: Sequence[Entry], times: int, folder: Path) -> Non
     (wanted,) = bootstrap.report_formats((name,))
     end = entries[0].run.listed_at
     heading = Heading("Bench", "custom", Window.between(end - timedelta(days=3), end), UTC, "en", end)
-    tally = Tally(UTC, now=end)
+    counter = FiguresCounter(UTC, now=end)
     for entry in entries:
-        tally.add(entry)
+        counter.add(entry)
     with wanted.begin(heading, folder) as writer:
         for entry in over(entries, times):
             writer.add(entry)
-        writer.finish(tally.figures())
+        writer.finish(counter.figures())
 
 
 def over(rows: Sequence[Entry], times: int) -> Iterator[Entry]:

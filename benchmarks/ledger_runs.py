@@ -124,7 +124,7 @@ def record(number: int) -> tuple[Run, Detailed]:
         "messages": ["begun", "done"],
         "task_results": {"answer": f"第{number}个"},
     }
-    return KINDS[LOG].kept(given)
+    return KINDS[LOG].run_and_detail(given)
 
 
 def decode(_run: Run, raws: Mapping[str, bytes], _why: str) -> Detailed:

@@ -31,7 +31,8 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport
 from flowledger.domain.run_filters import FilterSplit, RunFilter
-from flowledger.domain.runs import AppKey, Detail, Detailed, Entry, Level, Run
+from flowledger.domain.run_mapping import Decoder as Decoder  # noqa: PLC0414  # what backends implement is found here
+from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
 from flowledger.domain.windows import Window
 
 
@@ -98,10 +99,6 @@ class RunSource(Protocol):
 
         :raises SkippableError: when this run cannot be had; RetriableError: when retries are used up.
         """
-
-
-Decoder = Callable[[Run, Mapping[str, bytes], str], Detailed]
-"""Rebuild a detail from what a source answered: the run, raw bodies by name, why nodes are missing."""
 
 
 Change = Callable[[Entry | None], tuple[Run, Detail] | None]
@@ -298,7 +295,7 @@ class ReportFormat(Protocol):
         """Start writing into an empty directory; leaving the context closes all files."""
 
 
-class Stored(NamedTuple):
+class StoredFile(NamedTuple):
     """A kept file: its name, when it was kept (aware UTC), its size."""
 
     name: str
@@ -319,7 +316,7 @@ class StorageBackend(Protocol):
     def read(self, name: str) -> bytes:
         """Give a file's content, proved to be what was kept where the storage can tell."""
 
-    def names(self, prefix: str) -> Sequence[Stored]:
+    def names(self, prefix: str) -> Sequence[StoredFile]:
         """List the files whose names begin with a prefix, oldest first."""
 
     def location(self, name: str) -> str:
@@ -389,7 +386,21 @@ class Progress(Protocol):
         """So many steps further."""
 
     def note(self, text: str) -> None:
-        """Say something worth knowing."""
+        """Show something worth knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilentProgress:
+    """Progress that nobody watches: takes everything and shows nothing."""
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage."""
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps further."""
+
+    def note(self, text: str) -> None:
+        """Show nothing."""
 
 
 Clock = Callable[[], datetime]

@@ -81,14 +81,14 @@ def fill(ledger: Ledger, count: int = 40) -> None:
         ]
     )
     record = {"execution_id": "e1", "workflow_id": "w", "status": "completed", "start_time": BASE.isoformat()}
-    ledger.save_details([KINDS[LOG].kept({**record, "context": {"a": 1}})])
+    ledger.save_details([KINDS[LOG].run_and_detail({**record, "context": {"a": 1}})])
     coze = {
         "execute_id": "c1",
         "workflow_id": "75",
         "create_time": 1_700_000_000_000,
         "execute_status": "success",
     }
-    ledger.save_details([KINDS[COZE].kept(coze)])
+    ledger.save_details([KINDS[COZE].run_and_detail(coze)])
     for number in range(3):
         ledger.record(Operation(f"op-{number}", "PUBLISH", BASE, "anna", APP, "s", {"n": number}))
     ledger.keep_key(AccessKey("k1", "reader", "ab" * 32, Role.VIEWER, BASE, (APP,)))

@@ -20,8 +20,8 @@ from flowledger.dify.transport import TransportOptions
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Detailed, Entry, Missing
 from flowledger.domain.windows import zone
+from flowledger.ports import SilentProgress
 from flowledger.services.pipeline import Pipeline
-from flowledger.services.progress import SilentProgress
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService

@@ -16,7 +16,7 @@ from flowledger.domain.runs import AppKey, Entry, Missing, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ports import Ledger
 from flowledger.services.archive_store import ArchiveStore
-from flowledger.services.archiving import Archiver, Holding
+from flowledger.services.archiving import AppRuns, Archiver
 from flowledger.storage.local import LocalStorage
 
 APP = AppKey("log", "orders")
@@ -40,7 +40,7 @@ with wiring.open_ledger_at(sys.argv[2]) as ledger:
 def archive(ledger: Ledger, folder: Path) -> None:
     """Archive everything but the newest run, fifty at a time."""
     store = ArchiveStore(LocalStorage(folder), {})
-    holding = Holding(APP, "orders", Retention(count=1), store)
+    holding = AppRuns(APP, "orders", Retention(count=1), store)
     Archiver(ledger, lambda: NOW, "operator", archive_runs=50).archive([holding])
 
 

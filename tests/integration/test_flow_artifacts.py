@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.figures import Trouble
+from flowledger.domain.figures import ProblemRun
 from flowledger.flows.artifacts import LONGEST_ERROR, artifact_key, failure_row, markdown_of
 from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
@@ -73,6 +73,6 @@ def test_the_report_says_when_nothing_is_proved() -> None:
 def test_a_failure_is_one_short_line() -> None:
     """Long errors are cut, and the node that failed is named."""
     at = datetime(2026, 11, 21, tzinfo=UTC)
-    row = failure_row(Trouble("run-1", "log-1", at, "failed", "x" * 1000, "http"))
+    row = failure_row(ProblemRun("run-1", "log-1", at, "failed", "x" * 1000, "http"))
     assert len(row.pop("error")) <= LONGEST_ERROR + 1
     assert row == {"run": "run-1", "at": "2026-11-21T00:00:00+00:00", "status": "failed", "node": "http"}

@@ -33,7 +33,7 @@ sys.stdin.readline()
 def amended(held, run_id, word):
     words = [] if held is None else list(held.detail.outputs["words"])
     at = datetime(2026, 11, 1, tzinfo=UTC).isoformat()
-    return kind.kept({
+    return kind.run_and_detail({
         "execution_id": run_id, "workflow_id": "flow", "status": "running", "start_time": at,
         "task_results": {"words": [*words, word]},
     })

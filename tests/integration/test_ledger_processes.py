@@ -84,7 +84,8 @@ for number in range(writes):
     if source == "coze":
         at_ms = int(at.timestamp() * 1000)
         record = {"execute_id": run_id, "execute_status": "success", "create_time": at_ms}
-    run, detail = KINDS[source].kept(record | {"workflow_id": "flow", "output": {"text": "x" * 300}})
+    record |= {"workflow_id": "flow", "output": {"text": "x" * 300}}
+    run, detail = KINDS[source].run_and_detail(record)
     ledger.amend(RunKey(run.app, run_id), lambda _: (run, detail))
     print(run_id, flush=True)
 ledger.close()
@@ -215,7 +216,7 @@ def test_what_eight_processes_were_told_is_kept_is_there(url: str, source: str, 
         _, problems = worker.communicate(timeout=60)
         assert killed_after is not None or (worker.returncode, problems) == (0, "")
     ledger = open_ledger(url, {"log": logged_detail, "coze": coze_detail})
-    final, detail = KINDS[source].kept(LAST | {"workflow_id": "flow"})
+    final, detail = KINDS[source].run_and_detail(LAST | {"workflow_id": "flow"})
     ledger.amend(RunKey(final.app, "last"), lambda _: (final, detail))
     ledger.compact()
     held = [entry.run for entry in ledger.history(RunQuery(), limit=10**6, with_details=True).entries]

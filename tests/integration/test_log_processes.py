@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from loguru import logger
 from flowledger.services.log_files import rotation_of
-from flowledger.services.log_files import LogPlan, kept
+from flowledger.services.log_files import LogPlan, logging_to
 logger.remove()
-with kept(LogPlan(Path(sys.argv[1]), rotation=rotation_of(sys.argv[3]))):
+with logging_to(LogPlan(Path(sys.argv[1]), rotation=rotation_of(sys.argv[3]))):
     for n in range(int(sys.argv[4])):
         logger.error("{} {} {}", sys.argv[2], n, "x" * (n % 9 * 1000))
 """

@@ -22,7 +22,7 @@ from flowledger.cli.main import main
 from flowledger.coze.client import CozeClient
 from flowledger.dify.answers import Sent
 from flowledger.dify.transport import Transport, TransportOptions
-from flowledger.domain.coze_streams import WorkflowOrder
+from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.errors import ChannelBusyError, SourceGarbledError, SourceRefusedError
 from flowledger.notify.posting import MAX_BYTES, post
 from flowledger.settings import Settings

@@ -16,7 +16,7 @@ from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
 from flowledger.dify.transport import TransportOptions
-from flowledger.domain.coze_streams import WorkflowOrder
+from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError, SourceRefusedError
 from flowledger.notify.dingtalk import DingTalkChannel

@@ -31,9 +31,9 @@ import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.bootstrap.notifications import open_notifications
 from flowledger.coze.client import CozeClient
-from flowledger.services.log_files import LONGEST, LogPlan, kept
-from flowledger.services.redaction import know
+from flowledger.services.log_files import LONGEST, LogPlan, logging_to
 from flowledger.services.report_requests import RunAttempt, RunOrder
+from flowledger.services.secret_masking import register_secrets
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.model import APP_VARIABLES
 
@@ -261,8 +261,8 @@ def test_no_object_shows_a_secret(
 def test_no_line_of_the_log_ends_within_a_secret(tmp_path: Path, before: int) -> None:
     """Long lines are cut: not so that half of a secret stays, which nobody would know again."""
     secret = SECRETS["DINGTALK_SECRET"]
-    know([secret])
-    with kept(LogPlan(tmp_path)):
+    register_secrets([secret])
+    with logging_to(LogPlan(tmp_path)):
         logger.error("x" * before + secret + "y" * 99)
         try:
             raise OSError("x" * (before - len("OSError: ")) + secret + "y" * LONGEST)  # noqa: TRY301  # what is logged is under test
@@ -273,6 +273,6 @@ def test_no_line_of_the_log_ends_within_a_secret(tmp_path: Path, before: int) ->
             raise ExceptionGroup("x", [OSError(secret + "y" * (2 * LONGEST - before))])  # noqa: TRY301
         except ExceptionGroup:
             logger.exception("it failed")
-    know([])
+    register_secrets([])
     text = "".join(path.read_text("utf-8") for path in tmp_path.iterdir())
     assert not any(text.count(secret[start : start + 6]) for start in range(len(secret) - 6))

@@ -19,7 +19,7 @@ from flowledger.coze.client import CozeClient
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
 from flowledger.dify.transport import TransportOptions
-from flowledger.domain.coze_streams import WorkflowOrder
+from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import FlowledgerError
 from flowledger.notify.email import EmailChannel

@@ -21,7 +21,7 @@ from soak_checks import Check, all_checks
 from soak_place import POSTGRESQL, Place, soak_place, temporary_folder
 from soak_programs import marked
 from soak_runs import Story, let_all_end, work_off
-from soak_troubles import Trouble, plan
+from soak_troubles import ProblemRun, plan
 
 APPS = 3
 FEWEST = 12
@@ -42,7 +42,7 @@ def soak(
     postgresql: str,
     days: Sequence[int],
     seed: int,
-    troubles: Sequence[Trouble],
+    troubles: Sequence[ProblemRun],
     say: Callable[[str], None],
 ) -> Outcome:
     """Work off so many days of each app, let what is missing be caught up, and look at everything."""

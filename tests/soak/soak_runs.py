@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Scheduled
 from soak_place import Place, Tenant
 from soak_probes import Sample, sample
-from soak_troubles import Trouble, begin, end, strike
+from soak_troubles import ProblemRun, begin, end, strike
 
 from flowledger.services.catch_up import Due
 from flowledger.services.deploy import MARK as TAG
@@ -38,7 +38,7 @@ class Step:
     tenant: Tenant
     due: Due
     run_id: UUID
-    trouble: Trouble | None
+    trouble: ProblemRun | None
     created: float
     begun: bool = False
     running_since: float = 0.0
@@ -68,12 +68,12 @@ class Story:
 
     say: Callable[[str], None]
     done: list[tuple[Step, str, float]] = field(default_factory=list)
-    troubled: list[Trouble] = field(default_factory=list)
+    troubled: list[ProblemRun] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
-    late: list[Trouble] = field(default_factory=list)
+    late: list[ProblemRun] = field(default_factory=list)
 
 
-def work_off(place: Place, troubles: Sequence[Trouble], story: Story) -> None:
+def work_off(place: Place, troubles: Sequence[ProblemRun], story: Story) -> None:
     """Let the schedule's runs be worked off, one of each app at a time, however they end."""
     by_step = {each.step: each for each in troubles}
     left = {each.name: deque(each.dues) for each in place.tenants}
@@ -152,7 +152,7 @@ def asked(read: Callable[[SyncPrefectClient], Found]) -> Found:
 
 
 def _create(
-    place: Place, number: int, tenant: Tenant, due: Due, trouble: Trouble | None, *, is_last: bool
+    place: Place, number: int, tenant: Tenant, due: Due, trouble: ProblemRun | None, *, is_last: bool
 ) -> Step:
     """Create the run of one day; the last one of an app is the scheduler's own, and catches up."""
     deployment = place.deployment_id(tenant)
@@ -192,7 +192,7 @@ def _watch(place: Place, step: Step, run: FlowRun, story: Story) -> bool:
     return True
 
 
-def _strike(place: Place, step: Step, trouble: Trouble | None, story: Story) -> None:
+def _strike(place: Place, step: Step, trouble: ProblemRun | None, story: Story) -> None:
     assert trouble is not None
     story.say(f"  {step.number:3} {trouble.kind}: {strike(place, trouble, step.run_id)}")
     story.troubled.append(trouble)

@@ -40,7 +40,7 @@ TERMINATIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ProblemRun:
     """What goes wrong, with which scheduled run, and how long after its begin (s) where it strikes."""
 
     kind: str
@@ -58,7 +58,7 @@ class Trouble:
         return self.kind in STRIKES
 
 
-def plan(runs: int, seed: int) -> Sequence[Trouble]:
+def plan(runs: int, seed: int) -> Sequence[ProblemRun]:
     """Choose troubles for every second run, each kind at least once where there are runs enough."""
     rng = random.Random(seed)
     # A machine that is gone is found after a minute and a half, so the first one goes at once.
@@ -68,12 +68,12 @@ def plan(runs: int, seed: int) -> Sequence[Trouble]:
     kinds = [MACHINE, *others, *rng.choices(list(KINDS), list(KINDS.values()), k=count)][:count]
     steps = [1, *sorted(rng.sample(range(2, runs + 1), count - 1))]
     return [
-        Trouble(kind, step, round(rng.uniform(0.0, LATEST_S), 1) if step > 1 else 0.0)
+        ProblemRun(kind, step, round(rng.uniform(0.0, LATEST_S), 1) if step > 1 else 0.0)
         for kind, step in zip(kinds, steps, strict=True)
     ]
 
 
-def begin(place: Place, trouble: Trouble) -> None:
+def begin(place: Place, trouble: ProblemRun) -> None:
     """Begin what lasts; a run that is to be struck is slowed down, so that every stage of it may be met."""
     if trouble.strikes:
         place.proxy.network = LATE
@@ -92,7 +92,7 @@ def end(place: Place) -> None:
     place.proxy.network = SOUND
 
 
-def strike(place: Place, trouble: Trouble, run_id: UUID) -> str:
+def strike(place: Place, trouble: ProblemRun, run_id: UUID) -> str:
     """Do what happens at an instant, and say to what."""
     return STRIKES[trouble.kind](place, str(run_id))
 

@@ -20,7 +20,7 @@ from flowledger.api.health import Readiness
 from flowledger.api.metrics import LedgerFigures, Observed, latency_in
 from flowledger.api.openapi import describe
 from flowledger.api.problems import handle_problems
-from flowledger.services.api_keys import RefusalBook
+from flowledger.services.api_keys import RefusalLog
 
 ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
@@ -47,7 +47,7 @@ def create_app(
     chosen = options or ApiOptions()
     registry = CollectorRegistry()
     registry.register(LedgerFigures(backend))
-    book = RefusalBook(str(os.getpid()))
+    book = RefusalLog(str(os.getpid()))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -19,7 +19,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import LedgerError
 from flowledger.ports import Ledger
-from flowledger.services.api_keys import KeyRing, LockOut, Pace, RefusalBook, Refused, neighbourhood
+from flowledger.services.api_keys import KeyRing, LockOut, Pace, Refusal, RefusalLog, client_network
 
 OPEN_PATHS = frozenset({"/health"})
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
@@ -44,7 +44,7 @@ class Gate:
     app: ASGIApp
     backend: Backend
     options: ApiOptions
-    book: RefusalBook
+    book: RefusalLog
     ring: KeyRing = field(default_factory=KeyRing)
     lock_out: LockOut = field(init=False)
     pace: Pace = field(init=False)
@@ -59,12 +59,12 @@ class Gate:
             await self.app(scope, receive, send)
             return
         now = self.backend.clock()
-        address = neighbourhood(scope["client"][0] if scope.get("client") else "")
+        address = client_network(scope["client"][0] if scope.get("client") else "")
         try:
             caller = await self._caller(Headers(scope=scope), address, now)
             self._check_pace(caller.key_id or address, now)
         except _Stopped as stopped:
-            await self._keep(Refused(address, f"{stopped.status}: {stopped.detail}", _wanted(scope)), now)
+            await self._keep(Refusal(address, f"{stopped.status}: {stopped.detail}", _wanted(scope)), now)
             answer = problem(scope["path"], stopped.status, stopped.detail, headers=stopped.headers)
             await answer(scope, receive, send)
             return
@@ -109,12 +109,12 @@ class Gate:
             if message["type"] == "http.response.start" and message["status"] == 403:
                 now = self.backend.clock()
                 why = "403: beyond the key's role or apps"
-                await self._keep(Refused(address, why, _wanted(scope), caller.name), now)
+                await self._keep(Refusal(address, why, _wanted(scope), caller.name), now)
             await send(message)
 
         return watching
 
-    async def _keep(self, refused: Refused, now: datetime) -> None:
+    async def _keep(self, refused: Refusal, now: datetime) -> None:
         await keep(self.backend.ledger, self.book.note(refused, now))
 
 

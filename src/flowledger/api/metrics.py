@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowledger.api.backend import Backend
 from flowledger.domain.history import AppSummary, RunFacts, RunQuery
 from flowledger.domain.runs import AppKey, RunStatus
-from flowledger.domain.statistics import Tally
+from flowledger.domain.statistics import RunTotals
 from flowledger.domain.texts import clip, one_line
 from flowledger.domain.windows import Window
 
@@ -44,7 +44,7 @@ class Durations:
         self.counts[place] += 1
         self.total_s += seconds
 
-    def join(self, other: "Durations") -> None:
+    def merge(self, other: "Durations") -> None:
         """Count what another one has counted."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.total_s += other.total_s
@@ -59,13 +59,13 @@ class Durations:
 class AppTally:
     """What was counted of one app."""
 
-    tally: Tally = field(default_factory=Tally)
+    totals: RunTotals = field(default_factory=RunTotals)
     durations: Durations = field(default_factory=Durations)
 
-    def join(self, other: "AppTally") -> None:
+    def merge(self, other: "AppTally") -> None:
         """Count what another one has counted."""
-        self.tally.join(other.tally)
-        self.durations.join(other.durations)
+        self.totals.merge(other.totals)
+        self.durations.merge(other.durations)
 
 
 Tallies = dict[AppKey, AppTally]
@@ -78,7 +78,7 @@ def tallied(facts: Iterable[RunFacts]) -> Tallies:
         known = found.get(each.app)
         if known is None:
             known = found[each.app] = AppTally()
-        known.tally.add(each)
+        known.totals.add(each)
         if each.elapsed_s is not None and each.elapsed_s.is_finite():
             known.durations.add(float(each.elapsed_s))
     return found
@@ -89,7 +89,7 @@ def joined(*parts: Tallies) -> Tallies:
     found: Tallies = {}
     for part in parts:
         for app, each in part.items():
-            found.setdefault(app, AppTally()).join(each)
+            found.setdefault(app, AppTally()).merge(each)
     return found
 
 
@@ -157,7 +157,7 @@ class LedgerFigures(Collector):
         )
         query = RunQuery(statuses=OPEN, listed_before=now - self.backend.open_for)
         for app, each in tallied(self.backend.ledger.facts(query)).items():
-            family.add_metric(_names(app), each.tally.runs)
+            family.add_metric(_names(app), each.totals.runs)
         return family
 
     def _proofs(self, now: datetime, apps: Iterable[AppSummary]) -> Iterator[Metric]:
@@ -209,7 +209,7 @@ def _since(instant: datetime, now: datetime) -> float:
 
 def _agree(found: Tallies, apps: Iterable[AppSummary]) -> bool:
     told = {each.app: {status: count for status, count in each.by_status.items() if count} for each in apps}
-    return told == {app: dict(each.tally.by_status) for app, each in found.items()}
+    return told == {app: dict(each.totals.by_status) for app, each in found.items()}
 
 
 def _runs(apps: Iterable[AppSummary]) -> Metric:
@@ -230,8 +230,8 @@ def _of_tallies(found: Tallies) -> Iterator[Metric]:
     )
     for app, each in found.items():
         durations.add_metric(_names(app), each.durations.buckets(), each.durations.total_s)
-        tokens.add_metric(_names(app), each.tally.total_tokens)
-        for currency, price in each.tally.cost.items():
+        tokens.add_metric(_names(app), each.totals.total_tokens)
+        for currency, price in each.totals.cost.items():
             cost.add_metric([*_names(app), currency], float(price))
     yield from (durations, tokens, cost)
 

@@ -22,7 +22,7 @@ from flowledger.errors import (
     StorageError,
     UsageError,
 )
-from flowledger.services.redaction import redacted
+from flowledger.services.secret_masking import redacted
 
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 20

@@ -12,8 +12,8 @@ from flowledger import bootstrap
 from flowledger.domain.operations import Operation
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Clock, Ledger
-from flowledger.services.redaction import redacted
 from flowledger.services.report_requests import ReportRequest, RunOrder
+from flowledger.services.secret_masking import redacted
 
 ORDER_ENDED = "ORDER_ENDED"
 ENDED = ("done", "failed")

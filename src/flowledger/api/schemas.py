@@ -1,5 +1,6 @@
 """What the API shows, as pydantic describes it and as plain values are made of the ledger's."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -8,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.history import AppSummary
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Creator, Detailed, Entry, Missing, NodeExecution, Run, RunStatus
+from flowledger.domain.run_mapping import node_values, run_values
+from flowledger.domain.runs import AppKey, Detailed, Entry, Missing, Run, RunStatus
 from flowledger.domain.texts import clip
 
 LONGEST_ERROR = 2000
@@ -146,39 +148,11 @@ class FreeShape(BaseModel):
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """Give a run as lists show it."""
-    return {
-        "source": run.app.source,
-        "app_id": run.app.app_id,
-        "run_id": run.run_id,
-        "status": run.status.value,
-        "source_status": run.source_status,
-        "listed_at": run.listed_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "elapsed_s": run.elapsed_s,
-        "total_tokens": run.total_tokens,
-        "total_steps": run.total_steps,
-        "exceptions_count": run.exceptions_count,
-        "workflow_version": run.workflow_version,
-        "created_from": run.created_from,
-        "creator": _creator(run.creator),
-        "error": clip(run.error, LONGEST_ERROR) if run.error else run.error,
-        "log_id": run.log_id,
-        "gone": run.gone,
-    }
-
-
-def _creator(creator: Creator | None) -> dict[str, Any] | None:
-    if creator is None:
-        return None
-    return {
-        "role": creator.role,
-        "id": creator.id,
-        "name": creator.name,
-        "email": creator.email,
-        "session_id": creator.session_id,
-    }
+    """Return a run as lists show it."""
+    values = run_values(run)
+    values["creator"] = asdict(run.creator) if run.creator else None
+    values["error"] = clip(run.error, LONGEST_ERROR) if run.error else run.error
+    return {name: values[name] for name in RunShape.model_fields}
 
 
 def run_whole(entry: Entry) -> dict[str, Any]:
@@ -202,17 +176,7 @@ def nodes_of(entry: Entry) -> dict[str, Any]:
     absent = entry.detail.nodes if isinstance(entry.detail, Detailed) else entry.detail
     if isinstance(absent, Missing):
         return {"items": [], "missing": absent.reason}
-    return {"items": [_node(node) for node in absent], "missing": None}
-
-
-def _node(node: NodeExecution) -> dict[str, Any]:
-    row = {name: getattr(node, name) for name in NodeShape.model_fields}
-    price = node.total_price
-    return {
-        **row,
-        "total_price": f"{price:f}" if price is not None and price.is_finite() else None,
-        "truncated": list(node.truncated),
-    }
+    return {"items": [node_values(node) for node in absent], "missing": None}
 
 
 def app_row(app: AppKey, name: str | None, summary: AppSummary | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flowledger.api.problems import documented
 from flowledger.api.query_params import RunWords, SomeApps
 from flowledger.api.responses import tagged
 from flowledger.domain.runs import RunStatus
-from flowledger.domain.statistics import Statistics, Tally, statistics_of
+from flowledger.domain.statistics import RunTotals, Statistics, statistics_of
 from flowledger.domain.windows import zone
 
 router = APIRouter(tags=["statistics"])
@@ -75,21 +75,21 @@ def show_stats(request: Request, asked: Annotated[StatsWords, Query()], caller: 
 
 def _shown(found: Statistics) -> dict[str, Any]:
     return {
-        **tally_row(found.total),
+        **totals_row(found.total),
         "duration_p50_s": found.duration_p50_s,
         "duration_p95_s": found.duration_p95_s,
         "duration_max_s": found.duration_max_s,
-        "days": [{"day": day.isoformat(), **tally_row(tally)} for day, tally in found.by_day.items()],
+        "days": [{"day": day.isoformat(), **totals_row(totals)} for day, totals in found.by_day.items()],
     }
 
 
-def tally_row(tally: Tally) -> dict[str, Any]:
+def totals_row(totals: RunTotals) -> dict[str, Any]:
     """Give what was counted."""
     return {
-        "runs": tally.runs,
+        "runs": totals.runs,
         "by_status": {
-            status.value: tally.by_status[status] for status in RunStatus if tally.by_status[status]
+            status.value: totals.by_status[status] for status in RunStatus if totals.by_status[status]
         },
-        "total_tokens": tally.total_tokens,
-        "cost": {currency: f"{price:f}" for currency, price in sorted(tally.cost.items())},
+        "total_tokens": totals.total_tokens,
+        "cost": {currency: f"{price:f}" for currency, price in sorted(totals.cost.items())},
     }

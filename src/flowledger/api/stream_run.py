@@ -22,7 +22,7 @@ from flowledger.api.backend import backend_of
 from flowledger.api.problems import MEDIA_TYPE, documented
 from flowledger.api.query_params import Word
 from flowledger.domain.access_keys import Caller
-from flowledger.domain.coze_streams import (
+from flowledger.domain.coze_runs import (
     CLIENT_GONE,
     ERROR,
     SERVER_STOPPED,
@@ -34,8 +34,8 @@ from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, RecordConflictError, SourceBusyError
 from flowledger.io.json_text import dumps_strict
-from flowledger.services.redaction import redacted
-from flowledger.services.streaming import StreamedRun, Streams, Told, TooManyStreamsError
+from flowledger.services.secret_masking import redacted
+from flowledger.services.streaming import StreamedRun, StreamItem, Streams, TooManyStreamsError
 
 PART = "streams"
 """The name of the ``Streams`` in ``Backend.parts``."""
@@ -182,7 +182,7 @@ async def _frames(run: StreamedRun) -> AsyncIterator[bytes]:
         {"workflow_id": order.workflow_id, "execute_id": run.execute_id},
         run.record.clock(),
     )
-    told: list[Told | None] = []
+    told: list[StreamItem | None] = []
     while None not in told:
         try:
             async with asyncio.timeout(HEARTBEAT_S):
@@ -190,10 +190,10 @@ async def _frames(run: StreamedRun) -> AsyncIterator[bytes]:
         except TimeoutError:
             yield HEARTBEAT
         else:
-            yield b"".join(LAST if each is None else _told_frame(each) for each in told)
+            yield b"".join(LAST if each is None else _frame_of(each) for each in told)
 
 
-def _told_frame(told: Told) -> bytes:
+def _frame_of(told: StreamItem) -> bytes:
     match told.what:
         case Ending(status=status, error_code=code, error_message=message):
             why = {"error_code": code, "error_message": redacted(message or ""), "execute_status": status}

@@ -18,7 +18,7 @@ from flowledger.settings import AppSettings, Settings
 
 try:
     from flowledger.services.archive_store import ArchiveStore
-    from flowledger.services.archiving import Archiver, Holding
+    from flowledger.services.archiving import AppRuns, Archiver
 except ImportError as error:
     raise SettingsError(
         [f"archives of runs need pyarrow ({error}): install it with pip install 'flowledger[parquet]'"]
@@ -88,11 +88,11 @@ def restore_archive(archive: str, *, to: str | None = None, dry_run: bool = Fals
         return archiver.restore(store, archive, dry_run=dry_run)
 
 
-def holding(settings: Settings, key: AppKey) -> Holding:
+def holding(settings: Settings, key: AppKey) -> AppRuns:
     """Give an app's runs with how long they are kept, and where they go then."""
     said = _settings_of(settings, key)
     prefix = said.storage_prefix if said else settings.storage_prefix
-    return Holding(
+    return AppRuns(
         app=key,
         app_name=said.name if said else str(key),
         retention=retention_of(settings, key),

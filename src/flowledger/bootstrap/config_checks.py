@@ -6,7 +6,7 @@ from flowledger import plugins
 from flowledger.bootstrap.configuration import manager
 from flowledger.bootstrap.schedules import schedule_problems
 from flowledger.notify.templates import check_templates
-from flowledger.services import redaction
+from flowledger.services.secret_masking import register_secrets
 from flowledger.settings import Inspection
 
 
@@ -27,5 +27,5 @@ def config_checks(inspection: Inspection) -> Iterator[str]:
 def settings_problems() -> tuple[Inspection, tuple[str, ...]]:
     """Read the settings as far as they are right, and give all problems, those of ``config_checks`` too."""
     inspection = manager().examine()
-    redaction.know(secret.get_secret_value() for secret in inspection.settings.secrets())
+    register_secrets(secret.get_secret_value() for secret in inspection.settings.secrets())
     return inspection, (*inspection.problems, *config_checks(inspection))

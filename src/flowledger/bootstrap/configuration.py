@@ -10,9 +10,8 @@ from loguru import logger
 from pydantic import SecretStr
 
 from flowledger.domain.windows import zone
-from flowledger.services import redaction
-from flowledger.services.file_modes import let_no_other_write
-from flowledger.services.log_files import LogPlan, kept, rotation_of, said_of
+from flowledger.services.log_files import LogPlan, log_context, logging_to, restrict_umask, rotation_of
+from flowledger.services.secret_masking import redacted_errors, register_secrets
 from flowledger.settings import AppSettings, ConfigManager, Inspection, Settings
 
 DEFAULT_ZONE = zone("Asia/Shanghai")
@@ -43,7 +42,7 @@ def load_settings(*, need_app: bool = True) -> Settings:
     :raises SettingsError: with a line for everything that is wrong.
     """
     settings = manager().load(need_app=need_app)
-    redaction.know(secret.get_secret_value() for secret in settings.secrets())
+    register_secrets(secret.get_secret_value() for secret in settings.secrets())
     return settings
 
 
@@ -53,7 +52,7 @@ def inspect_settings(*, need_app: bool = True) -> Inspection:
     :raises SettingsError: with a line for everything that is wrong.
     """
     inspection = manager().inspect(need_app=need_app)
-    redaction.know(secret.get_secret_value() for secret in inspection.settings.secrets())
+    register_secrets(secret.get_secret_value() for secret in inspection.settings.secrets())
     return inspection
 
 
@@ -63,7 +62,7 @@ def rescued_settings() -> Settings:
     What is wrong is logged.
     """
     inspection = manager().examine(need_app=False)
-    redaction.know(secret.get_secret_value() for secret in inspection.settings.secrets())
+    register_secrets(secret.get_secret_value() for secret in inspection.settings.secrets())
     for line in inspection.problems:
         logger.error("settings need attention: {}", line)
     return rescued(inspection)
@@ -104,9 +103,9 @@ def kept_logs(settings: Settings, app: AppSettings | None = None) -> Iterator[No
         rotation_of(settings.log_rotation),
         zone(settings.timezone),
     )
-    let_no_other_write()  # here too: a scheduled run does not begin at the command line
+    restrict_umask()  # here too: a scheduled run does not begin at the command line
     names = {"app": app.name, "app_id": app.id} if app else {}
-    with redaction.clean_errors(), kept(plan), said_of(**names):
+    with redacted_errors(), logging_to(plan), log_context(**names):
         yield
 
 

@@ -14,7 +14,7 @@ from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
 from flowledger.errors import FlowledgerError, RetriableError
 from flowledger.ports import Probed
-from flowledger.services.redaction import redacted
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.config import is_stand_in
 

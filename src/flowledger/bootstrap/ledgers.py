@@ -12,7 +12,7 @@ from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
 from flowledger.ports import Decoder, Ledger
-from flowledger.services.history.audit import place_shown
+from flowledger.services.history.audit import without_password
 from flowledger.services.history.old_layouts import FOLDERS, OldLayout
 from flowledger.settings import Settings
 
@@ -86,7 +86,7 @@ def refuse_same(source: str, target: str) -> None:
     mine = Path(source).resolve() if "://" not in source else path_of(source) or source.partition("?")[0]
     theirs = path_of(target) or target.partition("?")[0]
     if mine == theirs:
-        raise UsageError(f"--from and --to are the same place, {place_shown(target)}: name another one")
+        raise UsageError(f"--from and --to are the same place, {without_password(target)}: name another one")
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def opened_source(place: str, tz: str, quarantine: Path | None) -> Iterator[Sour
             place = f"file://{folder.resolve()}"
         if "://" in place:
             if not is_there(place):
-                raise UsageError(f"there is no ledger at {place_shown(place)}: look at the path")
+                raise UsageError(f"there is no ledger at {without_password(place)}: look at the path")
             yield Source(stack.enter_context(open_ledger_at(place)))
             return
         if not folder.is_dir():

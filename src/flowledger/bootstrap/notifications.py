@@ -20,9 +20,9 @@ from flowledger.notify.notices import BareLinks, Subject, no_figures
 from flowledger.notify.service import Addressee, NotificationService
 from flowledger.notify.templates import Templates
 from flowledger.ports import Ledger, ReportLinks, StorageBackend
-from flowledger.services import redaction
 from flowledger.services.report_links import MEGABYTE, StoredReportLinks
 from flowledger.services.report_requests import RunAttempt, RunOrder, figures_before
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Settings
 
 
@@ -48,7 +48,7 @@ def open_notifications(
             subject=_subject(settings, app, order, about),
             report_links=_report_links_if_any(settings, app, order.output_dir),
             previous_figures=partial(figures_before, ledger, app.key) if ledger and app else no_figures,
-            hide=redaction.redacted,
+            hide=redacted,
         )
 
 

@@ -20,9 +20,8 @@ from flowledger.dify.servers import Servers
 from flowledger.dify.session import SessionOptions
 from flowledger.dify.transport import TransportOptions
 from flowledger.domain.runs import AppKey
-from flowledger.ports import Progress
+from flowledger.ports import Progress, SilentProgress
 from flowledger.services.pipeline import Pipeline, RunResult
-from flowledger.services.progress import SilentProgress
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.settings import AppSettings, Settings
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from flowledger.bootstrap.configuration import manager, settings_root
-from flowledger.domain.windows import HOLDING
+from flowledger.domain.windows import CALENDAR_DAYS
 from flowledger.errors import SettingsError, UsageError
 from flowledger.services.catch_up import Cadence
 from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
@@ -90,7 +90,7 @@ def cadences(app: AppSettings) -> Sequence[Cadence]:
     return tuple(
         Cadence(each.key, each.parameters["period"], each.cron, each.parameters)
         for each in planned
-        if each.cron and each.parameters.get("period") in HOLDING
+        if each.cron and each.parameters.get("period") in CALENDAR_DAYS
     )
 
 

@@ -10,11 +10,11 @@ from flowledger import plugins
 from flowledger.bootstrap import clock
 from flowledger.bootstrap.configuration import load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.domain.names import safe_name
 from flowledger.domain.retention import Retention
+from flowledger.domain.texts import safe_name
 from flowledger.errors import StorageError, StorageUnavailableError
 from flowledger.ports import ReportFormat, StorageBackend
-from flowledger.services.cleanup import Cleaner, Shelf
+from flowledger.services.cleanup import AppReports, Cleaner
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
@@ -131,7 +131,7 @@ def clean_storage(app: str | None = None, *, dry_run: bool = False) -> list[dict
     chosen = [settings.app(app)] if app else list(settings.apps)
     with opened_ledger(settings) as ledger:
         shelves = [
-            Shelf(
+            AppReports(
                 app=each.key,
                 app_name=each.name,
                 archive=open_store(settings, prefix=each.storage_prefix, spooled=False),

@@ -17,23 +17,23 @@ from flowledger.services.catch_up import (
     CATCH_UP,
     Cadence,
     Due,
-    Fate,
     Filled,
+    FillStatus,
     backfill_key,
     check_days,
     describe,
     due_between,
     fill_each,
     filling_operation,
-    is_held,
+    is_reported,
     missing,
     over_by,
 )
-from flowledger.services.redaction import redacted
 from flowledger.services.report_requests import RunOrder, order_from
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Settings
 
-BAD = (Fate.FAILED, Fate.UNPROVED)
+BAD = (FillStatus.FAILED, FillStatus.UNCERTIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ def _fill(settings: Settings, job: Job, fill: Filler, *, alone: bool) -> bool:
     """Fill one app's reports; give whether something went wrong, and raise it where there is no other app."""
     click.echo(f"{job.app.name} · {job.cadence.key}: {_periods(len(job.dues))}")
     try:
-        fates = [each.fate for each in _shown_and_kept(settings, job, fill)]
+        statuses = [each.status for each in _shown_and_kept(settings, job, fill)]
     except FlowledgerError as error:
         if alone:
             raise
         click.echo(redacted(f"error: {job.app.name} · {job.cadence.key}: {error}"), err=True)
         return True
-    return any(fate in BAD for fate in fates)
+    return any(status in BAD for status in statuses)
 
 
 def _periods(count: int) -> str:
@@ -80,10 +80,10 @@ def _shown_and_kept(settings: Settings, job: Job, fill: Filler) -> Sequence[Fill
     try:
         for each in fill(job):
             filled.append(each)
-            click.echo(f"  {each.due}: {each.fate}" + (f": {each.detail}" if each.detail else ""))
+            click.echo(f"  {each.due}: {each.status}" + (f": {each.detail}" if each.detail else ""))
     finally:
         # What was done before Ctrl+C was done all the same.
-        if any(each.fate is not Fate.PLANNED for each in filled):
+        if any(each.status is not FillStatus.PLANNED for each in filled):
             with bootstrap.opened_ledger(settings) as ledger:
                 user = bootstrap.user_name()
                 ledger.record(
@@ -95,7 +95,7 @@ def _shown_and_kept(settings: Settings, job: Job, fill: Filler) -> Sequence[Fill
 def plan(job: Job) -> Iterator[Filled]:
     """Say what would be filled."""
     for due in job.dues:
-        yield Filled(due, Fate.PLANNED, describe(due, job.app.tz))
+        yield Filled(due, FillStatus.PLANNED, describe(due, job.app.tz))
 
 
 def filler_here(settings: Settings, *, again: bool) -> Filler:
@@ -106,12 +106,12 @@ def filler_here(settings: Settings, *, again: bool) -> Filler:
 def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
     if not again and job.cadence.proves_periods:
         with bootstrap.opened_ledger(settings) as ledger:
-            if is_held(ledger, job.app.key, due):
-                return Filled(due, Fate.HELD, "certified")
+            if is_reported(ledger, job.app.key, due):
+                return Filled(due, FillStatus.EXISTING, "certified")
     result = run_directly(_order(job), due.instant)
     if not result.certificate.certified:
-        return Filled(due, Fate.UNPROVED, f"{result.logs_count} runs: {result.certificate.reason}")
-    return Filled(due, Fate.DONE, f"{result.logs_count} runs, certified")
+        return Filled(due, FillStatus.UNCERTIFIED, f"{result.logs_count} runs: {result.certificate.reason}")
+    return Filled(due, FillStatus.DONE, f"{result.logs_count} runs, certified")
 
 
 def _order(job: Job) -> RunOrder:

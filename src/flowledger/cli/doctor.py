@@ -15,7 +15,7 @@ from flowledger import bootstrap
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Probed
-from flowledger.services.redaction import redacted
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Settings
 
 ENOUGH_BYTES = 1024**3

@@ -24,14 +24,13 @@ from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import SETTLE, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
 from flowledger.io.json_text import loads
-from flowledger.ports import Ledger
+from flowledger.ports import Ledger, SilentProgress
 from flowledger.reports import old_script
 from flowledger.reports.rows import DEFAULT_LIMIT, Paging, Row, raw_row
 from flowledger.services.collect import Collector, newest_runs
 from flowledger.services.enrich import Enricher
-from flowledger.services.file_modes import let_no_other_write
-from flowledger.services.progress import SilentProgress
-from flowledger.services.redaction import know, redacted
+from flowledger.services.log_files import restrict_umask
+from flowledger.services.secret_masking import redacted, register_secrets
 
 MOST_ROWS = 100
 EXIT_INTERRUPTED = 130
@@ -48,8 +47,10 @@ OPTIONS: Mapping[str, str] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the old command line; exits 0 fine, 1 with ``错误:`` on standard output, 2 from argparse."""
     options = parser().parse_args(arguments)
-    know(text for text in (options.api_token, options.console_token, options.console_password) if text)
-    let_no_other_write()
+    register_secrets(
+        text for text in (options.api_token, options.console_token, options.console_password) if text
+    )
+    restrict_umask()
     sys.excepthook = show_defect
     try:
         check(options)

@@ -14,13 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flowledger.cli.history import OpenHistory, filters, open_history, run_filter_of
-from flowledger.domain.run_rows import entry_row, run_row
+from flowledger.domain.run_mapping import entry_row, run_row
 from flowledger.domain.runs import Run, missing_reason
 from flowledger.domain.texts import show_controls
 from flowledger.domain.windows import zone
 from flowledger.services.history.filters import key_of
-from flowledger.services.history.follow import Follower, follow
-from flowledger.services.history.paging import runs_of
+from flowledger.services.history.paging import Follower, follow, runs_of
 from flowledger.services.history.transfer import Depth, rows_of, writer_of
 
 FORMATS = ("table", "json", "jsonl", "csv")

@@ -12,7 +12,8 @@ from flowledger.cli.history import filters, open_history, run_filter_of
 from flowledger.domain.archives import Manifest
 from flowledger.domain.history import RunQuery
 from flowledger.errors import UsageError
-from flowledger.services.history import clearing
+from flowledger.services.history.audit import clear as clear_history
+from flowledger.services.history.audit import delete as delete_runs
 from flowledger.services.history.filters import key_of
 from flowledger.services.history.paging import count_of
 
@@ -127,7 +128,7 @@ def delete(keys: tuple[str, ...], app: str | None, yes: bool) -> None:
         if not yes:
             click.confirm(f"delete {len(run_keys)} runs with all that is kept of them?", abort=True, err=True)
         at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
-        count = clearing.delete(history.ledger, run_keys, at=at, user=user)
+        count = delete_runs(history.ledger, run_keys, at=at, user=user)
     click.echo(f"{count} runs deleted")
 
 
@@ -152,7 +153,7 @@ def clear(everything: bool, dry_run: bool, yes: bool, **options: Any) -> None:
         if not yes:
             click.confirm(f"delete {count} runs with all that is kept of them?", abort=True, err=True)
         at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
-        gone = clearing.clear(
+        gone = clear_history(
             history.ledger, query, at=at, user=user, told={**run_filter.words(), "runs": count}
         )
     click.echo(f"{gone} runs deleted; flowledger history compact gives their space back")

@@ -12,22 +12,29 @@ import click
 from flowledger import bootstrap
 from flowledger.bootstrap.ledgers import Source, decoders, is_there, opened_source, refuse_same
 from flowledger.cli.history import filters, open_history, run_filter_of
-from flowledger.domain.run_rows import Row, flat
+from flowledger.domain.run_mapping import Row, flat
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
-from flowledger.services import redaction
 from flowledger.services.history import migrate as migration
 from flowledger.services.history import verify as verification
-from flowledger.services.history.audit import IMPORT, MIGRATE, RESTORE, act, place_shown
+from flowledger.services.history.audit import IMPORT, MIGRATE, RESTORE, act, without_password
 from flowledger.services.history.backup import back_up, check_backup
 from flowledger.services.history.backup import restore as restore_into
-from flowledger.services.history.migrate import Tally
+from flowledger.services.history.migrate import MigrationCounts
 from flowledger.services.history.paging import runs_of
-from flowledger.services.history.transfer import Depth, Imported, columns_of, import_lines, rows_of, writer_of
+from flowledger.services.history.transfer import (
+    Depth,
+    Imported,
+    columns_of,
+    import_lines,
+    rows_of,
+    write_parquet,
+    writer_of,
+)
 from flowledger.services.history.whole_file import whole_file
-from flowledger.services.parquet_files import write_rows
+from flowledger.services.secret_masking import register_secrets
 from flowledger.settings import Settings
 
 FORMATS = ("jsonl", "json", "csv", "parquet")
@@ -124,7 +131,7 @@ def _report_import(imported: Imported, dry_run: bool) -> None:
 def _export_parquet(rows: Iterable[Row], depth: Depth, place: str) -> int:
     if place == STANDARD:
         raise UsageError("Parquet goes into a file only: add --out FILE")
-    return write_rows(map(flat, rows), columns_of(depth), Path(place))
+    return write_parquet(map(flat, rows), columns_of(depth), Path(place))
 
 
 def _stream(place: str) -> AbstractContextManager[BinaryIO]:
@@ -170,7 +177,7 @@ def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
         made = restore_into(file, ledger, decoders(), merge=merge)
         details = {"file": file.name, "created_at": made.created_at, **made.counts}
         ledger.record(act(RESTORE, bootstrap.clock.utc_now(), bootstrap.user_name(), details))
-    click.echo(f"restored into {place_shown(url)}: {_described(made.counts)}")
+    click.echo(f"restored into {without_password(url)}: {_described(made.counts)}")
 
 
 @click.command()
@@ -212,7 +219,7 @@ def verify(source: str, target: str) -> int:
     _redact_urls(settings, source, target)
     refuse_same(source, target)
     if not is_there(target):
-        raise UsageError(f"there is no ledger at {place_shown(target)}: look at the path")
+        raise UsageError(f"there is no ledger at {without_password(target)}: look at the path")
     counts, differing = verification.Counts(), 0
     with opened_source(source, settings.timezone, None) as opened, bootstrap.open_ledger_at(target) as ledger:
         for difference in verification.differences(
@@ -226,8 +233,10 @@ def verify(source: str, target: str) -> int:
     return 1 if differing or opened.problems else 0
 
 
-def _migrated(opened: Source, ledger: Ledger, settings: Settings, resume: bool, source: str) -> Tally:
-    shown = {"from": place_shown(source), "resume": resume}
+def _migrated(
+    opened: Source, ledger: Ledger, settings: Settings, resume: bool, source: str
+) -> MigrationCounts:
+    shown = {"from": without_password(source), "resume": resume}
     at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
     ledger.record(act(MIGRATE, at, user, {**shown, "state": "begun"}))
     tally = migration.migrate(opened.ledger, ledger, resume=resume, apps=_configured(settings))
@@ -237,7 +246,7 @@ def _migrated(opened: Source, ledger: Ledger, settings: Settings, resume: bool, 
     return tally
 
 
-def _report_problems(opened: Source, tally: Tally) -> int:
+def _report_problems(opened: Source, tally: MigrationCounts) -> int:
     problems: Sequence[str] = [*opened.problems, *tally.problems]
     for line in problems[:LISTED]:
         click.echo(line, err=True)
@@ -264,7 +273,7 @@ def _configured(settings: Settings) -> list[AppKey]:
 
 def _redact_urls(settings: Settings, *urls: str) -> None:
     """Keep the passwords in URLs of the command line out of all output."""
-    redaction.know([*(secret.get_secret_value() for secret in settings.secrets()), *urls])
+    register_secrets([*(secret.get_secret_value() for secret in settings.secrets()), *urls])
 
 
 def _described(counts: Mapping[str, int]) -> str:

@@ -15,9 +15,8 @@ from loguru import logger
 
 from flowledger import __version__
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
-from flowledger.services.file_modes import let_no_other_write
-from flowledger.services.log_files import kept_as_before, on_stderr
-from flowledger.services.redaction import redacted
+from flowledger.services.log_files import logging_as_before, on_stderr, restrict_umask
+from flowledger.services.secret_masking import redacted
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -124,7 +123,7 @@ def tune_garbage_collector() -> None:
 def log_error(error: FlowledgerError) -> None:
     """Write why a command failed to the program's log, if the command got as far as opening it."""
     # A folder that cannot be written is what failed, or was reported already.
-    with suppress(SettingsError), kept_as_before():
+    with suppress(SettingsError), logging_as_before():
         logger.error("flowledger failed: {}", error)
 
 
@@ -163,7 +162,7 @@ def _is_ours(record: "Record") -> bool:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     tune_garbage_collector()
-    let_no_other_write()
+    restrict_umask()
     sys.excepthook = show_defect
     # systemd and containers stop a program by SIGTERM: then too, what was read is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

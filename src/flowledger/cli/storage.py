@@ -12,7 +12,7 @@ from flowledger import bootstrap
 from flowledger.bootstrap import auditing
 from flowledger.domain.retention import StoredReport
 from flowledger.errors import StorageError
-from flowledger.services.redaction import redacted
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from flowledger import __version__
 from flowledger.coze.event_stream import EventParser, ServerSentEvent
-from flowledger.domain.coze_streams import CozeEvent, WorkflowOrder
+from flowledger.domain.coze_runs import CozeEvent, WorkflowOrder
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import (
     AuthenticationError,

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowledger.domain.history import RunSize
-from flowledger.domain.names import safe_name
 from flowledger.domain.retention import BYTES_IN_MB, Retention
 from flowledger.domain.runs import AppKey, Run
+from flowledger.domain.texts import safe_name
 from flowledger.errors import StorageError
 
 ARCHIVES = "archives"

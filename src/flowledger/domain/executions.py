@@ -19,7 +19,7 @@ from flowledger.domain.record_checks import (
     checked_word,
     kind_of,
 )
-from flowledger.domain.record_kinds import LOG, instant_of, known_status, raw_of, record_of, status_of
+from flowledger.domain.record_kinds import LOG, instant_of, raw_of, record_of, status_from_word, status_of
 from flowledger.domain.runs import Detailed, Entry, Json, RunStatus
 from flowledger.errors import RecordConflictError, UsageError
 
@@ -189,7 +189,7 @@ def _ended(record: Record, held: Record, told: Record, at: datetime) -> Record:
     """Let the end's time follow the status where it is not told; a new start takes it away."""
     if "status" not in told or "end_time" in told:
         return record
-    known = known_status(record["status"])
+    known = status_from_word(record["status"])
     if known is not None and known.is_open and not _status(held).is_open:
         return {**record, "end_time": None}
     if known is not None and not known.is_open and record.get("end_time") is None:
@@ -204,10 +204,10 @@ def _not_before(start: Json, at: datetime) -> str:
 
 def _refuse_late(held: Record, word: str) -> None:
     """Refuse a status that says of an ended execution that it goes on, or that it ended otherwise."""
-    before, known = _status(held), known_status(word)
+    before, known = _status(held), status_from_word(word)
     if before.is_open or known is None or known == before:
         return
-    if known.is_open or known_status(held["status"]) is not None:
+    if known.is_open or status_from_word(held["status"]) is not None:
         raise _ended_before(held, word)
 
 

@@ -22,7 +22,7 @@ from flowledger.domain.runs import (
 from flowledger.domain.statistics import Histogram
 from flowledger.domain.texts import clip
 
-KEPT_TROUBLES = 50
+LISTED_PROBLEMS = 50
 """How many failed, and how many stuck, runs the figures name."""
 
 _ERROR_LENGTH = 500
@@ -42,7 +42,7 @@ class UserFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ProblemRun:
     """A run somebody should look at; ``node`` is the title of the node the error comes from, if known."""
 
     run_id: str
@@ -60,7 +60,7 @@ class Figures:
     ``daily`` is in calendar order, ``users`` by runs (most first, then first met), ``elapsed_s`` and the
     quantiles are in seconds, ``cost`` by currency.  ``detailed`` and ``missing`` make up
     ``runs`` where details were wanted.
-    ``failures`` and ``stuck_runs`` hold the newest ``KEPT_TROUBLES`` only; the counters hold all.
+    ``failures`` and ``stuck_runs`` hold the newest ``LISTED_PROBLEMS`` only; the counters hold all.
     """
 
     runs: int = 0
@@ -82,8 +82,8 @@ class Figures:
     open: int = 0
     stuck: int = 0
     gone: int = 0
-    failures: tuple[Trouble, ...] = ()
-    stuck_runs: tuple[Trouble, ...] = ()
+    failures: tuple[ProblemRun, ...] = ()
+    stuck_runs: tuple[ProblemRun, ...] = ()
 
     @property
     def tokens_per_second(self) -> Decimal:
@@ -102,7 +102,7 @@ class _User:
     days: set[date] = field(default_factory=set)
 
 
-class Tally:
+class FiguresCounter:
     """Counts entries, newest first, in memory that grows with users, days and conversations only.
 
     ``tz`` cuts the days (None for the machine's zone).  A run open for ``open_for`` at ``now`` (aware) is
@@ -128,8 +128,8 @@ class Tally:
         self._cost: dict[str, Decimal] = {}
         self._durations = Histogram()
         self._reasons: Counter[str] = Counter()
-        self._failures: list[Trouble] = []
-        self._stuck_runs: list[Trouble] = []
+        self._failures: list[ProblemRun] = []
+        self._stuck_runs: list[ProblemRun] = []
 
     def add(self, entry: Entry) -> None:
         """Count one run."""
@@ -229,18 +229,18 @@ def _nodes(detail: Detail) -> tuple[NodeExecution, ...]:
     return tuple(detail.nodes)
 
 
-def _keep(troubles: list[Trouble], entry: Entry) -> None:
-    if len(troubles) < KEPT_TROUBLES:
+def _keep(troubles: list[ProblemRun], entry: Entry) -> None:
+    if len(troubles) < LISTED_PROBLEMS:
         troubles.append(_trouble(entry))
 
 
-def _trouble(entry: Entry) -> Trouble:
+def _trouble(entry: Entry) -> ProblemRun:
     run = entry.run
     node = next(
         (node for node in _nodes(entry.detail) if node.status in _TROUBLED_NODES and node.error), None
     )
     error = run.error or (node.error if node else None) or ""
-    return Trouble(
+    return ProblemRun(
         run_id=run.run_id,
         log_id=run.log_id,
         at=run.listed_at,

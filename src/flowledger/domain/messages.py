@@ -7,7 +7,7 @@ from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
 
-from flowledger.domain.figures import Figures, Trouble
+from flowledger.domain.figures import Figures, ProblemRun
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Json, RunStatus
 from flowledger.domain.texts import clip, one_line
@@ -25,7 +25,7 @@ class Occasion(StrEnum):
     TEST = "test"
 
     @property
-    def is_trouble(self) -> bool:
+    def needs_action(self) -> bool:
         """Whether somebody has to do something."""
         return self in (Occasion.UNCERTIFIED, Occasion.FAILURE, Occasion.CRASH)
 
@@ -103,10 +103,10 @@ class Letter:
     given_up: bool = False
 
 
-TOLD_FAILURES = 5
+LISTED_FAILURES = 5
 """How many failed runs a result names; the report has all of them."""
 
-KEPT_LOCALLY = "kept on this machine until the storage takes it; the next run uploads it"
+STORED_LOCALLY = "kept on this machine until the storage takes it; the next run uploads it"
 """Begins the note of a result whose files wait on this machine."""
 
 _LONGEST_ERROR = 300
@@ -133,24 +133,24 @@ def notice_id(occasion: Occasion, *parts: str) -> str:
     return f"{sha256(whole.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}-{occasion}"
 
 
-def kept_note(reason: str) -> str:
+def stored_locally_note(reason: str) -> str:
     """Say that files wait on this machine: what follows from it first, why after it."""
-    return f"{KEPT_LOCALLY}: {clip(one_line(reason), _LONGEST_REASON)}"
+    return f"{STORED_LOCALLY}: {clip(one_line(reason), _LONGEST_REASON)}"
 
 
-def kept_reason(notes: Iterable[str]) -> str | None:
+def stored_locally_reason(notes: Iterable[str]) -> str | None:
     """Find why files wait on this machine, empty where no note says why; None where none of them waits."""
-    found = (note.removeprefix(KEPT_LOCALLY) for note in notes if note.startswith(KEPT_LOCALLY))
+    found = (note.removeprefix(STORED_LOCALLY) for note in notes if note.startswith(STORED_LOCALLY))
     reason = next(found, None)
     return None if reason is None else reason.removeprefix(":").strip()
 
 
-def told_failures(figures: Figures) -> Sequence[Mapping[str, Json]]:
+def failure_rows(figures: Figures) -> Sequence[Mapping[str, Json]]:
     """Name the newest failed runs as plain values, for people who read no report."""
-    return [_told(trouble) for trouble in islice(figures.failures, TOLD_FAILURES)]
+    return [_told(trouble) for trouble in islice(figures.failures, LISTED_FAILURES)]
 
 
-def _told(trouble: Trouble) -> Mapping[str, Json]:
+def _told(trouble: ProblemRun) -> Mapping[str, Json]:
     return {
         "run_id": trouble.run_id,
         "at": trouble.at.isoformat(),

@@ -31,14 +31,14 @@ _SYNONYMS: Mapping[RunStatus, str] = {
 _WORDS = {word: status for status, words in _SYNONYMS.items() for word in (status.value, *words.split())}
 
 
-def known_status(word: str) -> RunStatus | None:
+def status_from_word(word: str) -> RunStatus | None:
     """Give the status a word stands for; None where only its own program knows."""
     return _WORDS.get(word.strip().lower().replace(" ", "_"))
 
 
 def status_of(word: str, *, ended: bool) -> RunStatus:
     """Give the status a word stands for; of an unknown word only whether the run has ended is known."""
-    return known_status(word) or (RunStatus.PARTIAL if ended else RunStatus.RUNNING)
+    return status_from_word(word) or (RunStatus.PARTIAL if ended else RunStatus.RUNNING)
 
 
 def raw_of(record: Mapping[str, Json]) -> bytes:
@@ -131,7 +131,7 @@ class Kind:
     to_run: Callable[[Mapping[str, Json]], Run]
     to_detail: Callable[[Run, Mapping[str, bytes], str], Detailed]
 
-    def kept(self, record: Mapping[str, Json]) -> tuple[Run, Detailed]:
+    def run_and_detail(self, record: Mapping[str, Json]) -> tuple[Run, Detailed]:
         """Give what a ledger keeps of a record."""
         run = self.to_run(record)
         return run, self.to_detail(run, {}, "")

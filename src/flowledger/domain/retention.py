@@ -39,7 +39,7 @@ NO_SUBJECT = ReportSubject()
 class StoredReport:
     """A report that is kept whole: all files of one type, one app and one writing.
 
-    ``app`` is the app's name as it stands in names (``domain.names.safe_name``).  ``pointed`` says that a
+    ``app`` is the app's name as it stands in names (``domain.texts.safe_name``).  ``pointed`` says that a
     pointer to the newest names it.  ``kept_at`` and ``until``, the end of its window, are aware UTC;
     ``until`` is None where the window is not known.
     """

@@ -59,7 +59,7 @@ A_DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTotals:
     """What was counted of some runs; ``cost`` is by currency."""
 
     runs: int = 0
@@ -76,7 +76,7 @@ class Tally:
         for currency, price in facts.cost.items():
             self.cost[currency] = self.cost.get(currency, Decimal(0)) + price
 
-    def join(self, other: "Tally") -> None:
+    def merge(self, other: "RunTotals") -> None:
         """Count what another one has counted."""
         self.runs += other.runs
         self.by_status.update(other.by_status)
@@ -89,8 +89,8 @@ class Tally:
 class Statistics:
     """All runs together, and day by day of a zone, oldest first; durations are in seconds."""
 
-    total: Tally
-    by_day: Mapping[date, Tally]
+    total: RunTotals
+    by_day: Mapping[date, RunTotals]
     duration_p50_s: float | None
     duration_p95_s: float | None
     duration_max_s: Decimal | None
@@ -98,22 +98,22 @@ class Statistics:
 
 def statistics_of(facts: Iterable[RunFacts], tz: tzinfo) -> Statistics:
     """Count runs, in any order."""
-    days: dict[date, Tally] = {}
+    days: dict[date, RunTotals] = {}
     durations, longest = Histogram(), None
     day_of = day_finder(tz)
     for each in facts:
         day = day_of(each.listed_at)
-        tally = days.get(day)
-        if tally is None:
-            tally = days[day] = Tally()
-        tally.add(each)
+        totals = days.get(day)
+        if totals is None:
+            totals = days[day] = RunTotals()
+        totals.add(each)
         elapsed = each.elapsed_s
         if elapsed is not None and elapsed.is_finite():
             durations.add(float(elapsed))
             longest = elapsed if longest is None or elapsed > longest else longest
-    total = Tally()
-    for tally in days.values():
-        total.join(tally)
+    total = RunTotals()
+    for totals in days.values():
+        total.merge(totals)
     return Statistics(
         total, dict(sorted(days.items())), durations.quantile(0.5), durations.quantile(0.95), longest
     )

@@ -1,6 +1,9 @@
 """Texts that every format can carry."""
 
 import re
+import unicodedata
+from datetime import UTC, datetime
+from hashlib import sha256
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SYMBOL_FOR_DELETE = 0x2421
@@ -48,3 +51,50 @@ def defuse(text: str) -> str:
     """
     shown = show_controls(text)
     return f"'{shown}" if _FORMULA.match(shown) else shown
+
+
+LONGEST = 200
+"""Bytes of UTF-8 in a safe name; file systems take 255, and temporary names need some of it."""
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u2028\u2029\u200b-\u200f\u202a-\u202e\ufeff]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)", re.IGNORECASE)
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+_SHORTEST_PART = 8
+
+
+def safe_name(text: str, longest: int = LONGEST) -> str:
+    """Make one file name of any text: no separators, no reserved or hidden names, at most ``longest`` bytes.
+
+    A text that is safe already stays as it is; another one gets 8 hex digits of its SHA-256, so that
+    two different texts keep two different names.  ``longest`` is at least 24.
+    """
+    plain = unicodedata.normalize("NFC", mend(text))
+    cleaned = _UNSAFE.sub("_", plain).strip(" .")
+    if _RESERVED.match(cleaned):
+        cleaned = f"_{cleaned}"
+    if text and cleaned == text and _size(cleaned) <= longest:
+        return cleaned
+    mark = "-" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORTEST_PART]
+    extension = match[0] if (match := _EXTENSION.search(cleaned)) else ""
+    stem = cleaned.removesuffix(extension)
+    return _cut(stem, longest - len(mark) - len(extension)).strip(" .") + mark + extension
+
+
+def safe_path(name: str) -> str:
+    """Make every part of a name with ``/`` safe; empty parts go, and there is always one left."""
+    parts = [safe_name(part) for part in name.split("/") if part]
+    return "/".join(parts) or safe_name("")
+
+
+def report_stem(period: str, app_name: str, generated_at: datetime, run_id: str) -> str:
+    """Name a report after period, app, time of writing (UTC) and the run that wrote it."""
+    stamp = generated_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{safe_name(period, 32)}_{safe_name(app_name, 90)}_{stamp}_{safe_name(run_id, 44)}"
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")

@@ -221,7 +221,7 @@ def _month_of(day: date) -> Days:
     return Days(first, (first + timedelta(days=31)).replace(day=1) - A_DAY)
 
 
-HOLDING: Mapping[str, Callable[[date], Days]] = {
+CALENDAR_DAYS: Mapping[str, Callable[[date], Days]] = {
     "yesterday": _day_of,
     "last_week": _week_of,
     "last_month": _month_of,
@@ -233,20 +233,20 @@ HOLDING: Mapping[str, Callable[[date], Days]] = {
 class CalendarPeriod:
     """One day, week or month of a zone's calendar.
 
-    ``name`` is the period's word as seen from any second of ``seen_during``, the one that follows it.
+    ``name`` is the period's word as seen from any second of ``current_during``, the one that follows it.
     """
 
     name: str
     days: Days
     window: Window
-    seen_during: Window
+    current_during: Window
 
     def usual_instant(self, tz: ZoneInfo) -> datetime:
         """Give 02:00 of the first day the period is seen from, aware UTC.
 
         Where daylight saving skips that time, it is the one an hour later; where it repeats it, the first.
         """
-        first = self.seen_during.after_at.astimezone(tz).date()
+        first = self.current_during.after_at.astimezone(tz).date()
         return datetime.combine(first, USUAL_TIME, tz).astimezone(UTC)
 
     def __str__(self) -> str:
@@ -261,14 +261,14 @@ def periods_between(name: str, first: date, last: date, tz: ZoneInfo) -> Iterato
 
     :raises UsageError: for a period that is not of the calendar, or days outside of 1970 to 9999.
     """
-    if name not in HOLDING:
-        raise UsageError(f"the period {name} is not one of a calendar: one of {', '.join(HOLDING)}")
+    if name not in CALENDAR_DAYS:
+        raise UsageError(f"the period {name} is not one of a calendar: one of {', '.join(CALENDAR_DAYS)}")
     if first < FIRST_DAY or last > LAST_DAY:
         raise UsageError(f"days lie between {FIRST_DAY} and {LAST_DAY}, not {first} to {last}")
     held: tuple[Days, Window] | None = None
     for days, window in _existing(name, first, tz):
         if held:
-            yield CalendarPeriod(name, *held, seen_during=window)
+            yield CalendarPeriod(name, *held, current_during=window)
         if days.first > last:
             return
         held = days, window
@@ -276,7 +276,7 @@ def periods_between(name: str, first: date, last: date, tz: ZoneInfo) -> Iterato
 
 def _existing(name: str, day: date, tz: ZoneInfo) -> Iterator[tuple[Days, Window]]:
     while True:
-        days = HOLDING[name](day)
+        days = CALENDAR_DAYS[name](day)
         day = days.last + A_DAY
         begins, ends = midnight(days.first, tz), midnight(day, tz)
         if begins < ends:
@@ -292,7 +292,7 @@ def latest_period(name: str, instant: datetime, tz: ZoneInfo) -> CalendarPeriod:
     second = int(instant.timestamp())
     # Two months back there is one of every kind, whatever days a zone has left out.
     around = periods_between(name, today - timedelta(days=63), today, tz)
-    return next(period for period in around if second in _seconds(period.seen_during))
+    return next(period for period in around if second in _seconds(period.current_during))
 
 
 def _seconds(window: Window) -> range:

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flowledger.domain.figures import Trouble
+from flowledger.domain.figures import ProblemRun
 from flowledger.domain.texts import clip, one_line
 from flowledger.services.pipeline import RunResult
 
@@ -23,7 +23,7 @@ def artifact_key(name: str, app: str) -> str:
     return "-".join(part for part in (name, slug, distinct) if part)
 
 
-def publish(result: RunResult, failures: Sequence[Trouble]) -> None:
+def publish(result: RunResult, failures: Sequence[ProblemRun]) -> None:
     """Leave both artifacts of one finished run."""
     app = result.app
     create_markdown_artifact(
@@ -63,7 +63,7 @@ def markdown_of(result: RunResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def failure_row(trouble: Trouble) -> dict[str, str]:
+def failure_row(trouble: ProblemRun) -> dict[str, str]:
     """Give one row of the failures table."""
     return {
         "run": trouble.run_id,

@@ -33,8 +33,8 @@ from flowledger.services.catch_up import (
     CATCH_UP,
     Cadence,
     Due,
-    Fate,
     Filled,
+    FillStatus,
     catch_up_key,
     filling_operation,
     missing,
@@ -90,7 +90,7 @@ def create_runs(
     known = _runs_by_key(client, list(dues))
     for key, due in dues.items():
         if key in known:
-            yield Filled(due, Fate.HELD, _described(known[key]))
+            yield Filled(due, FillStatus.EXISTING, _described(known[key]))
             continue
         try:
             run = client.create_flow_run_from_deployment(
@@ -100,9 +100,9 @@ def create_runs(
                 tags=[tag],
             )
         except (HTTPError, PrefectException) as error:
-            yield Filled(due, Fate.FAILED, f"Prefect does not create the run: {error}")
+            yield Filled(due, FillStatus.FAILED, f"Prefect does not create the run: {error}")
         else:
-            yield Filled(due, Fate.CREATED, _described(run))
+            yield Filled(due, FillStatus.CREATED, _described(run))
 
 
 def not_coming(
@@ -116,7 +116,7 @@ def not_coming(
         due
         for due in dues
         if not any(
-            run.expected_start_time in due.period.seen_during for run in coming if run.expected_start_time
+            run.expected_start_time in due.period.current_during for run in coming if run.expected_start_time
         )
     ]
 
@@ -128,8 +128,8 @@ def _runs_still_coming(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STILL_COMING)),
         expected_start_time=FlowRunFilterExpectedStartTime(
-            after_=min(due.period.seen_during.after_at for due in dues),
-            before_=max(due.period.seen_during.before_at for due in dues),
+            after_=min(due.period.current_during.after_at for due in dues),
+            before_=max(due.period.current_during.before_at for due in dues),
         ),
     )
     offset = 0
@@ -174,7 +174,7 @@ def catch_up_runs(
         keys = {catch_up_key(app, cadence, due, now.date()): due for due in alone}
         created = {filled.due: filled for filled in create_runs(client, deployment, keys, tag)}
     on_its_way = "a run of the deployment is on its way"
-    return [created.get(due) or Filled(due, Fate.HELD, on_its_way) for due in dues]
+    return [created.get(due) or Filled(due, FillStatus.EXISTING, on_its_way) for due in dues]
 
 
 def backfill_runs(app: AppKey, cadence: Cadence, keys: Mapping[str, Due]) -> Sequence[Filled]:
@@ -204,7 +204,7 @@ def catch_up_after_run(logger: RunLog) -> None:
         logger.warning("missing reports could not be caught up: %s: %s", type(error).__name__, error)
     else:
         for filled in created:
-            logger.warning("caught up: %s: %s: %s", filled.due, filled.fate, filled.detail)
+            logger.warning("caught up: %s: %s: %s", filled.due, filled.status, filled.detail)
 
 
 def _catch_up(run: FlowRun) -> Sequence[Filled]:
@@ -218,11 +218,11 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
         found = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
         # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
         own = run.expected_start_time or now
-        dues = [due for due in found if own not in due.period.seen_during]
+        dues = [due for due in found if own not in due.period.current_during]
         if not dues:
             return ()
         filled = catch_up_runs(app.key, cadence, dues, now=now.astimezone(app.tz))
-        new = [each for each in filled if each.fate is not Fate.HELD]
+        new = [each for each in filled if each.status is not FillStatus.EXISTING]
         if new:
             user = f"flow run {run.name}"
             ledger.record(filling_operation(CATCH_UP, app.key, cadence, new, user=user, at=now))

@@ -16,8 +16,8 @@ from prefect.context import FlowRunContext
 from prefect.logging.handlers import APILogHandler
 
 from flowledger.errors import FlowledgerError, SettingsError
-from flowledger.services.log_files import SHOWN, is_kept, kept_as_before, on_stderr
-from flowledger.services.redaction import redacted
+from flowledger.services.log_files import ALREADY_ON_CONSOLE, has_latest_plan, logging_as_before, on_stderr
+from flowledger.services.secret_masking import redacted
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -99,7 +99,7 @@ class _Forwarding:
 
     def write(self, message: "Message") -> None:
         record = message.record
-        run = None if record["extra"].get(SHOWN) else self.run_of(record["extra"])
+        run = None if record["extra"].get(ALREADY_ON_CONSOLE) else self.run_of(record["extra"])
         if run is None or not run.log.isEnabledFor(record["level"].no):
             return
         line = _line(record, run)
@@ -202,7 +202,7 @@ class RunLogTap(logging.Filter):
             has_failed = run in self._failed
             self._failed.discard(run)
             return has_failed and text.startswith(ENDS_OF_FAILURE)
-        if record.levelno >= logging.ERROR and is_kept():
+        if record.levelno >= logging.ERROR and has_latest_plan():
             self._failed.add(run)
         return False
 
@@ -210,8 +210,10 @@ class RunLogTap(logging.Filter):
         text = "\n".join(part for part in (str(record.msg), record.exc_text) if part)
         names = app_names(ids.get("flow_run_id"))
         # A folder that cannot be written has been told where the run itself opened it.
-        with suppress(SettingsError), kept_as_before():
-            line = program_log.bind(**names, **ids, **{SHOWN: True}).patch(partial(_rename, record.name))
+        with suppress(SettingsError), logging_as_before():
+            line = program_log.bind(**names, **ids, **{ALREADY_ON_CONSOLE: True}).patch(
+                partial(_rename, record.name)
+            )
             line.log(_level(record.levelno), "{}", text)
 
 

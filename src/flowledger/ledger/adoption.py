@@ -117,7 +117,7 @@ def _batches(saved: Iterable[tuple[Run, Detail]]) -> Iterator[Sequence[tuple[Run
 
 def _run_of(source: str, record: Mapping[str, Json]) -> tuple[Run, Detail]:
     kind = KINDS[source]
-    return kind.kept({**record, kind.run_field: str(record[kind.run_field])})
+    return kind.run_and_detail({**record, kind.run_field: str(record[kind.run_field])})
 
 
 def _operation_of(record: Mapping[str, Any]) -> Operation:

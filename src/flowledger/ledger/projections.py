@@ -15,8 +15,8 @@ from datetime import UTC
 from pathlib import Path
 from time import time_ns
 
-from flowledger.domain.names import safe_name
 from flowledger.domain.operations import Operation
+from flowledger.domain.texts import safe_name
 from flowledger.ledger.disk import explaining, make_folder, write_whole
 
 EXECUTIONS = "workflow_executions"

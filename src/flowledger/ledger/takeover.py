@@ -24,7 +24,7 @@ from loguru import logger
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import Place, RunQuery
 from flowledger.domain.operations import Operation
-from flowledger.domain.run_documents import digest_of
+from flowledger.domain.run_mapping import digest_of
 from flowledger.domain.runs import AppKey, Detail, Entry, Run, RunStatus
 from flowledger.domain.windows import LATEST, Window
 from flowledger.errors import LedgerError, LedgerVersionError

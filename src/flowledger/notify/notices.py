@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from flowledger.domain.messages import (
-    KEPT_LOCALLY,
+    STORED_LOCALLY,
     Attachment,
     Notice,
     Occasion,
     failed_of,
-    kept_note,
-    kept_reason,
     notice_id,
     occasion_of,
+    stored_locally_note,
+    stored_locally_reason,
 )
 from flowledger.domain.report_heading import LANGUAGES
 from flowledger.domain.runs import AppKey, Json
@@ -162,7 +162,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
     notes = [one_line(str(note)) for note in _listed(result.get("notes"))]
     return {
         "occasion": str(notice.occasion),
-        "urgent": notice.occasion.is_trouble,
+        "urgent": notice.occasion.needs_action,
         "is_test": notice.occasion is Occasion.TEST,
         "task": one_line(notice.task),
         "app": one_line(notice.app_name or (notice.app.app_id if notice.app else "")),
@@ -174,8 +174,8 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "certificate": _certificate(result.get("certificate")),
         "failures": [_failure(each) for each in _listed(result.get("failures"))],
         # Why reports wait on this machine; None where they do not.  Templates have a sentence for it.
-        "kept_locally": (kept_reason(notes) or "") if result.get("kept_locally") is True else None,
-        "notes": [note for note in notes if not note.startswith(KEPT_LOCALLY)],
+        "kept_locally": (stored_locally_reason(notes) or "") if result.get("kept_locally") is True else None,
+        "notes": [note for note in notes if not note.startswith(STORED_LOCALLY)],
         "error": show_controls(notice.error).strip(),
         "run_url": notice.run_url,
         "links": [(one_line(label), mend(url)) for label, url in notice.links.items()],
@@ -188,7 +188,7 @@ def data_of(notice: Notice) -> Mapping[str, Json]:
     return {
         "notice_id": notice.notice_id,
         "occasion": str(notice.occasion),
-        "urgent": notice.occasion.is_trouble,
+        "urgent": notice.occasion.needs_action,
         "task": notice.task,
         "at": notice.at.isoformat(),
         "app": notice.app_name,
@@ -361,7 +361,7 @@ _UNCERTIFIED: Mapping[str, Json] = {
     "cost": {},
     "failures": [],
     "kept_locally": True,
-    "notes": [kept_note("storage away: cannot keep s3://sample/reports: no answer")],
+    "notes": [stored_locally_note("storage away: cannot keep s3://sample/reports: no answer")],
 }
 
 

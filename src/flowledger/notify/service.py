@@ -154,7 +154,7 @@ def bare_message(notice: Notice, escape: Callable[[str], str] = str) -> Message:
         message_id=notice.notice_id,
         subject=subject,
         body="\n".join(filter(None, lines)),
-        urgent=notice.occasion.is_trouble,
+        urgent=notice.occasion.needs_action,
         attachments=notice.attachments,
         data=data_of(notice),
     )

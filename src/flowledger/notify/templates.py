@@ -247,7 +247,7 @@ class Templates:
             subject=one_line(self._render("subject", f"subject.{notice.language}.txt{SUFFIX}", notice)),
             body=self._render(channel, body, notice),
             html=self._render(channel, html, notice) if self._has(html) else "",
-            urgent=notice.occasion.is_trouble,
+            urgent=notice.occasion.needs_action,
             attachments=notice.attachments,
             data=data_of(notice) if channel in _MACHINES else {},
         )

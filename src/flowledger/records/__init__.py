@@ -3,7 +3,7 @@
 Importing opens nothing: ``log_service`` reads the settings and opens the ledger at its first use.
 """
 
-from flowledger.domain.coze_executions import NOT_GIVEN
+from flowledger.domain.coze_runs import NOT_GIVEN
 from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.records.log_service import LogService, WorkflowLogger, load_default_config, log_service
 from flowledger.records.models import (

@@ -11,7 +11,7 @@ from uuid import uuid4
 from flowledger.bootstrap import clock, user_name
 from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.certificates import Scope
-from flowledger.domain.coze_executions import NOT_GIVEN, NotGiven, begun, changed, created
+from flowledger.domain.coze_runs import NOT_GIVEN, NotGiven, begun, changed, created
 from flowledger.domain.executions import Record
 from flowledger.domain.history import HistoryPage, Place, RunKey, RunQuery
 from flowledger.domain.operations import Operation
@@ -163,7 +163,7 @@ class ExecutionHistoryService:
             stored = None if entry is None else record_of(entry.run)
             record = begun(stored, fresh)
             # The same object is a change that changes nothing: the ledger writes nothing for None.
-            return None if record is stored else KINDS[COZE].kept(record)
+            return None if record is stored else KINDS[COZE].run_and_detail(record)
 
         return self._amend(_key(fresh["workflow_id"], fresh["execute_id"]), begin)
 
@@ -175,7 +175,7 @@ class ExecutionHistoryService:
                 raise _missing_execution(key)
             stored = record_of(entry.run)
             record = changed(stored, changes, now, self._limits)
-            return None if record is stored else KINDS[COZE].kept(record)
+            return None if record is stored else KINDS[COZE].run_and_detail(record)
 
         return self._amend(key, change)
 

@@ -16,7 +16,7 @@ from typing import Any
 from loguru import logger
 
 from flowledger.bootstrap import clock
-from flowledger.domain.coze_executions import milliseconds
+from flowledger.domain.coze_runs import milliseconds
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_kinds import COZE, record_of
 from flowledger.domain.runs import AppKey

@@ -11,7 +11,7 @@ from flowledger.domain.executions import Record, execution_of
 from flowledger.domain.history import OperationQuery, Place, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_checks import checked_id, checked_time, checked_word, kind_of, shortened
-from flowledger.domain.record_kinds import COZE, LOG, known_status, status_of
+from flowledger.domain.record_kinds import COZE, LOG, status_from_word, status_of
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
@@ -162,7 +162,7 @@ def _ledger_statuses(word: str) -> set[RunStatus]:
 def _has_status(word: str, own_word: object, status: RunStatus) -> bool:
     """Whether an execution has a status: one of the ledger's by its meaning, any other word literally."""
     if word in list(RunStatus):
-        return known_status(word) == status
+        return status_from_word(word) == status
     return str(own_word).strip().lower() == word.strip().lower()
 
 

@@ -189,7 +189,7 @@ class LedgerLogStorage(BaseLogStorage):
             stored = None if entry is None else record_of(entry.run)
             record = change(stored)
             # The same object is a change that changes nothing: the ledger writes nothing for None.
-            return None if record is stored else KINDS[LOG].kept(record)
+            return None if record is stored else KINDS[LOG].run_and_detail(record)
 
         entry = self.ledger.amend(key, amended)
         if entry is None:

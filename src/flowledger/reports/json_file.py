@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.figures import Figures, Trouble, UserFigures
+from flowledger.domain.figures import Figures, ProblemRun, UserFigures
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.io.atomic import naming_file
@@ -183,7 +183,7 @@ def _user(user: UserFigures) -> Row:
     }
 
 
-def _trouble(trouble: Trouble, tz: tzinfo | None) -> Row:
+def _trouble(trouble: ProblemRun, tz: tzinfo | None) -> Row:
     return {
         "run_id": trouble.run_id,
         "log_id": trouble.log_id,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.figures import KEPT_TROUBLES, Figures, Trouble
+from flowledger.domain.figures import LISTED_PROBLEMS, Figures, ProblemRun
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.domain.texts import mend, one_line, show_controls
@@ -294,7 +294,7 @@ def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Head
 
 
 def _troubles(
-    texts: Texts, style: MarkdownStyle, name: str, troubles: Sequence[Trouble], tz: tzinfo | None
+    texts: Texts, style: MarkdownStyle, name: str, troubles: Sequence[ProblemRun], tz: tzinfo | None
 ) -> Lines:
     if not troubles:
         return []
@@ -309,7 +309,7 @@ def _troubles(
         )
         for trouble in troubles
     ]
-    cut = [texts["list_cut"].format(shown=KEPT_TROUBLES), ""] if len(troubles) == KEPT_TROUBLES else []
+    cut = [texts["list_cut"].format(shown=LISTED_PROBLEMS), ""] if len(troubles) == LISTED_PROBLEMS else []
     return [f"### {texts[name]}", "", *table(columns, rows), *cut]
 
 

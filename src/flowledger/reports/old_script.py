@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flowledger.domain.costs import decimal_of
-from flowledger.domain.figures import Tally
+from flowledger.domain.figures import FiguresCounter
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -100,13 +100,13 @@ def save_csv(directory: Path, rows: Iterable[Row], *, tz: tzinfo | None) -> Sequ
 
 def _write_csv(staging: Path, rows: Iterable[Row], tz: tzinfo | None) -> Sequence[Path]:
     files = CsvSet(staging, ZH, tz, limits=OLD_SCRIPT)
-    tally = Tally(tz, now=datetime.fromtimestamp(0, UTC))  # nothing is stuck in the old reports
+    counter = FiguresCounter(tz, now=datetime.fromtimestamp(0, UTC))  # nothing is stuck in the old reports
     try:
         for row in rows:
             entry = entry_of(row)
             files.add(entry)
-            tally.add(entry)
-        return files.finish(tally.figures())
+            counter.add(entry)
+        return files.finish(counter.figures())
     finally:
         files.close()
 

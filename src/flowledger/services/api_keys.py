@@ -177,7 +177,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """Somebody who was refused: the address, why, and what was wanted; ``user`` where the key is known."""
 
     address: str
@@ -187,7 +187,7 @@ class Refused:
 
 
 @dataclass(slots=True)
-class RefusalBook:
+class RefusalLog:
     """Turns refusals into operations, few of them: the first of an address and minute, and how many followed.
 
     Beyond ``most`` addresses in a minute all others are one.  ``process`` tells books of one ledger apart.
@@ -196,9 +196,9 @@ class RefusalBook:
     process: str
     most: int = 60
     minute: str = ""
-    counts: dict[str, tuple[int, Refused]] = field(default_factory=dict, repr=False)
+    counts: dict[str, tuple[int, Refusal]] = field(default_factory=dict, repr=False)
 
-    def note(self, refused: Refused, now: datetime) -> Sequence[Operation]:
+    def note(self, refused: Refusal, now: datetime) -> Sequence[Operation]:
         """Count a refusal, and give the operations to keep now."""
         minute = f"{now:%Y%m%dT%H%M}"
         due = [] if minute == self.minute else list(self.closed(now))
@@ -217,7 +217,7 @@ class RefusalBook:
             if count > 1:
                 yield self._operation(name, first, now, f"more-{self.process}", count - 1)
 
-    def _operation(self, name: str, refused: Refused, now: datetime, part: str, count: int) -> Operation:
+    def _operation(self, name: str, refused: Refusal, now: datetime, part: str, count: int) -> Operation:
         return Operation(
             operation_id=f"refusal-{sha256(name.encode()).hexdigest()[:12]}-{self.minute}-{part}",
             operation_type=REFUSAL,
@@ -228,7 +228,7 @@ class RefusalBook:
         )
 
 
-def neighbourhood(address: str) -> str:
+def client_network(address: str) -> str:
     """Give what counts as one address: of IPv6 the /64, which one household has whole."""
     try:
         parsed = ip_address(address.partition("%")[0])

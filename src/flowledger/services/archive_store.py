@@ -1,28 +1,165 @@
-"""Archives of runs in a storage: written whole, the manifest last, and believed only when read back."""
+"""Archives of runs in a storage, as Parquet files: written whole, the manifest last, trusted once read back.
 
+Nothing is lost: a row has the fields of the run (``domain.run_mapping``), the source's row as ``raw``, and of
+the detail its ``level`` (null: never asked for), why it is not deeper, and its bodies by name.  Node
+executions are decoded again from the bodies.
+"""
+
+import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import UTC
 from hashlib import sha256
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
+import pyarrow as pa  # type: ignore[import-untyped]  # has no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # has no types
+
 from flowledger.domain.archives import ARCHIVES, MANIFEST, Manifest, Part, folder_of, manifest_of
-from flowledger.domain.runs import AppKey, Entry
+from flowledger.domain.run_mapping import Row, detail_from_values, detail_values, run_from_values, run_values
+from flowledger.domain.runs import AppKey, Creator, Entry
 from flowledger.errors import StorageError, UsageError
 from flowledger.ports import Decoder, StorageBackend
-from flowledger.services.archive_files import (
-    Row,
-    digest_of,
-    entry_of,
-    read_part,
-    row_of,
-    weight_of,
-    write_part,
-)
+
+GROUP_ROWS = 1000
+GROUP_BYTES = 16 << 20
+"""A row group is in memory as a whole, when it is written and when it is read."""
+
+BASE_WEIGHT = 1024
+"""About what the small columns of a row take in memory."""
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+_COLUMNS: Mapping[str, pa.DataType] = {
+    "source": pa.string(),
+    "app_id": pa.string(),
+    "run_id": pa.string(),
+    "listed_at": _INSTANT,
+    "status": pa.string(),
+    "source_status": pa.string(),
+    "log_id": pa.string(),
+    "gone": pa.bool_(),
+    "workflow_version": pa.string(),
+    "created_from": pa.string(),
+    **{f"creator_{each.name}": pa.string() for each in fields(Creator)},
+    "error": pa.string(),
+    "elapsed_s": pa.string(),
+    "total_tokens": pa.int64(),
+    "total_steps": pa.int64(),
+    "exceptions_count": pa.int64(),
+    "started_at": _INSTANT,
+    "finished_at": _INSTANT,
+    "raw": pa.binary(),
+    "level": pa.int8(),
+    "reason": pa.string(),
+    "permanent": pa.bool_(),
+    "bodies": pa.map_(pa.string(), pa.binary()),
+}
+SCHEMA = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS.items()])
+_INSTANTS = tuple(name for name, kind in _COLUMNS.items() if kind == _INSTANT)
+_LARGE = ("raw", "bodies")
+
+
+def write_part(path: Path, entries: Iterable[Entry]) -> int:
+    """Write runs with their details into a new file, and give how many; none makes no file."""
+    groups = _groups(map(row_of, entries))
+    first = next(groups, None)
+    if first is None:
+        return 0
+    written = 0
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for group in chain((first,), groups):
+            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+            written += len(group)
+    return written
+
+
+def read_part(content: bytes, place: str) -> Iterator[Row]:
+    """Read the rows of a file, a row group at a time.
+
+    :raises StorageError: naming the place, when it is damaged or no such file.
+    """
+    try:
+        with pq.ParquetFile(io.BytesIO(content)) as file:
+            if not file.schema_arrow.equals(SCHEMA):
+                raise StorageError(f"{place} has other columns than an archive's: nothing was changed")
+            for number in range(file.num_row_groups):
+                for row in file.read_row_group(number).to_pylist():
+                    yield _in_utc({**row, "bodies": sorted(row["bodies"])})
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(
+            f"{place} cannot be read as Parquet ({error}): bring it back from a copy of the storage;"
+            " nothing was changed"
+        ) from error
+
+
+def row_of(entry: Entry) -> Row:
+    """Return a run and its detail as a row of an archive."""
+    values = detail_values(entry.detail) or {"level": None, "reason": "", "permanent": False, "bodies": {}}
+    row = {
+        **run_values(entry.run),
+        "raw": entry.run.raw,
+        **values,
+        "bodies": sorted(values["bodies"].items()),
+    }
+    row["elapsed_s"] = None if row["elapsed_s"] is None else str(row["elapsed_s"])
+    return _in_utc(row)
+
+
+def entry_of(row: Row, decoders: Mapping[str, Decoder]) -> Entry:
+    """Return the run and detail that ``row_of`` was given.
+
+    :raises StorageError: when nothing can read the bodies of the run's source.
+    """
+    run = run_from_values(row, row["raw"])
+    if row["level"] and run.app.source not in decoders:
+        raise StorageError(
+            f"run {run.run_id} of {run.app}: nothing here can read details of the source"
+            f" {run.app.source!r}: add its decoder, then restore again"
+        )
+    values = None if row["level"] is None else {**row, "bodies": dict(row["bodies"])}
+    return Entry(run, detail_from_values(run, values, decoders))
+
+
+def digest_of(row: Row) -> bytes:
+    """Give the SHA-256 of all that a row says."""
+    small = [row[name] for name in _COLUMNS if name not in _LARGE]
+    digest = sha256(repr(small).encode("utf-8", "surrogatepass"))
+    for name, body in [("", row["raw"]), *sorted(row["bodies"])]:
+        digest.update(f"{name!r} {len(body)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(body)
+    return digest.digest()
+
+
+def weight_of(row: Row) -> int:
+    """Tell about how many bytes a row takes in memory."""
+    return BASE_WEIGHT + len(row["raw"]) + sum(len(body) for _, body in row["bodies"])
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += weight_of(row)
+        if len(group) >= GROUP_ROWS or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _in_utc(row: Row) -> Row:
+    """Let an instant look the same wherever it comes from."""
+    for name in _INSTANTS:
+        if row[name] is not None:
+            row[name] = row[name].astimezone(UTC)
+    return row
+
 
 PART_RUNS = 5_000
 PART_BYTES = 64 << 20

@@ -9,36 +9,32 @@ finished is gone on with the next time.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from loguru import logger
 
 from flowledger.domain.archives import Cut, Manifest, archive_name, cut_of
-from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.retention import Retention
-from flowledger.domain.runs import OPEN_FOR, UNREAD, AppKey, Entry, Run
-from flowledger.domain.windows import Window
+from flowledger.domain.runs import OPEN_FOR, AppKey, Entry, Run
 from flowledger.errors import LedgerError, StorageError
 from flowledger.ports import Clock, Ledger
-from flowledger.services.archive_files import digest_of, row_of
-from flowledger.services.archive_store import ArchiveStore, workplace, write_parts
+from flowledger.services.archive_store import ArchiveStore, digest_of, row_of, workplace, write_parts
+from flowledger.services.history.migrate import save_entries
+from flowledger.services.history.paging import DETAILED_PAGE, runs_of
 
 ARCHIVE, CLEANUP, RESTORE = "ARCHIVE", "CLEANUP", "RESTORE"
 ARCHIVE_RUNS = 50_000
 """Runs in one archive: so many ids are in memory, and so much is done again after a kill."""
-PAGE = 32
-"""Runs read at once with their details, as the ledgers themselves do."""
 BATCH = 500
-NO_COLLECTION = datetime.fromtimestamp(0, UTC)
 _NEXT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class AppRuns:
     """An app's runs, how long they are kept, and where they go then."""
 
     app: AppKey
@@ -48,7 +44,7 @@ class Holding:
 
 
 @dataclass(slots=True)
-class Tally:
+class ArchiveTotals:
     """What becomes of the runs of one app; ``changed`` ones were changed meanwhile, and stay."""
 
     runs: int = 0
@@ -86,7 +82,7 @@ class Archiver:
     open_for: timedelta = OPEN_FOR
     archive_runs: int = ARCHIVE_RUNS
 
-    def archive(self, holdings: Iterable[Holding], *, dry_run: bool = False) -> list[dict[str, Any]]:
+    def archive(self, holdings: Iterable[AppRuns], *, dry_run: bool = False) -> list[dict[str, Any]]:
         """Archive and delete app by app, and give what went (or would go); one that fails stops no other.
 
         :raises StorageError, LedgerError: naming all apps that failed, when the others are done.
@@ -104,26 +100,26 @@ class Archiver:
             raise type(problems[0])("\n".join(map(str, problems)))
         return results
 
-    def _archive(self, holding: Holding, *, dry_run: bool) -> dict[str, Any]:
-        tally, now = Tally(), self.clock()
+    def _archive(self, holding: AppRuns, *, dry_run: bool) -> dict[str, Any]:
+        totals, now = ArchiveTotals(), self.clock()
         cut = cut_of(self.ledger.sizes(holding.app), holding.retention, now)
         if cut is not None and dry_run:
             for entry in self._going(holding.app, cut, now, with_details=False):
-                tally.see(entry.run)
+                totals.see(entry.run)
         elif cut is not None:
             for archive in self._unfinished(holding):
                 manifest = holding.store.manifest(archive)
-                self._retire(holding, manifest, cut, tally)
+                self._retire(holding, manifest, cut, totals)
             entries = self._going(holding.app, cut, now, with_details=True)
             while written := self._write(holding, cut, entries):
-                tally.add(written)
-                self._retire(holding, written, cut, tally)
+                totals.add(written)
+                self._retire(holding, written, cut, totals)
         logger.info(
             "{}: {} runs {}archived, {} deleted",
             holding.app_name,
-            tally.runs,
+            totals.runs,
             "would be " if dry_run else "",
-            tally.deleted,
+            totals.deleted,
         )
         return {
             "app": holding.app_name,
@@ -131,36 +127,26 @@ class Archiver:
             "app_id": holding.app.app_id,
             "dry_run": dry_run,
             "reason": cut.reason if cut else "",
-            "runs": tally.runs,
-            "deleted": tally.deleted,
-            "changed": tally.changed,
-            "bytes": tally.size_bytes,
-            "oldest": tally.oldest.isoformat() if tally.oldest else None,
-            "newest": tally.newest.isoformat() if tally.newest else None,
-            "archives": tally.archives,
+            "runs": totals.runs,
+            "deleted": totals.deleted,
+            "changed": totals.changed,
+            "bytes": totals.size_bytes,
+            "oldest": totals.oldest.isoformat() if totals.oldest else None,
+            "newest": totals.newest.isoformat() if totals.newest else None,
+            "archives": totals.archives,
         }
 
     def _going(self, app: AppKey, cut: Cut, now: datetime, *, with_details: bool) -> Iterator[Entry]:
         """Stream the runs behind a cut, newest first, but not those that may still change."""
         query = RunQuery(apps=(app,), listed_before=cut.until)
-        for entry in self._history(query, with_details=with_details):
+        for entry in runs_of(self.ledger, query, with_details=with_details):
             if cut.takes(entry.run) and not self._may_change(entry.run, now):
                 yield entry
 
     def _may_change(self, run: Run, now: datetime) -> bool:
         return run.status.is_open and not run.is_stuck(now, self.open_for)
 
-    def _history(self, query: RunQuery, *, with_details: bool) -> Iterator[Entry]:
-        place = None
-        while True:
-            limit = PAGE if with_details else BATCH
-            page = self.ledger.history(query, after=place, limit=limit, with_details=with_details)
-            yield from page.entries
-            place = page.following
-            if place is None:
-                return
-
-    def _unfinished(self, holding: Holding) -> Sequence[str]:
+    def _unfinished(self, holding: AppRuns) -> Sequence[str]:
         """Give the archives whose runs this ledger does not know to be deleted."""
         return [
             archive
@@ -168,14 +154,14 @@ class Archiver:
             if self.ledger.operation(_act_id(CLEANUP, archive)) is None
         ]
 
-    def _write(self, holding: Holding, cut: Cut, entries: Iterator[Entry]) -> Manifest | None:
+    def _write(self, holding: AppRuns, cut: Cut, entries: Iterator[Entry]) -> Manifest | None:
         """Make an archive of the next runs; None where none is left."""
-        tally, at = Tally(), self.clock()
+        totals, at = ArchiveTotals(), self.clock()
         with workplace() as folder:
-            parts = write_parts(folder, _seen(entries, tally), self.archive_runs)
-            if tally.oldest is None or tally.newest is None:
+            parts = write_parts(folder, _seen(entries, totals), self.archive_runs)
+            if totals.oldest is None or totals.newest is None:
                 return None
-            name = archive_name(holding.app, tally.oldest, tally.newest, at, uuid4().hex[:8])
+            name = archive_name(holding.app, totals.oldest, totals.newest, at, uuid4().hex[:8])
             manifest = Manifest(
                 archive=name,
                 app=holding.app,
@@ -183,15 +169,15 @@ class Archiver:
                 reason=cut.reason,
                 created_at=at,
                 created_by=self.user,
-                oldest=tally.oldest,
-                newest=tally.newest,
-                runs=tally.runs,
-                by_status=dict(sorted(tally.by_status.items())),
+                oldest=totals.oldest,
+                newest=totals.newest,
+                runs=totals.runs,
+                by_status=dict(sorted(totals.by_status.items())),
                 parts=tuple(parts),
             )
             return holding.store.keep(folder, manifest)
 
-    def _retire(self, holding: Holding, manifest: Manifest, cut: Cut, tally: Tally) -> None:
+    def _retire(self, holding: AppRuns, manifest: Manifest, cut: Cut, totals: ArchiveTotals) -> None:
         """Delete what an archive holds, once it has been read back and is on record."""
         digests = holding.store.checked(manifest)
         told = {"archive": manifest.archive, "runs": manifest.runs, "reason": manifest.reason}
@@ -209,14 +195,14 @@ class Archiver:
                 gone += self.ledger.delete_runs(batch)
                 batch = []
         gone += self.ledger.delete_runs(batch) if batch else 0
-        tally.deleted += gone
-        tally.changed += changed
+        totals.deleted += gone
+        totals.changed += changed
         ended = {"archive": manifest.archive, "deleted": gone, "changed": changed}
         self._record(_act_id(CLEANUP, manifest.archive), CLEANUP, manifest, ended, self.user, self.clock())
 
     def _compared(self, manifest: Manifest, digests: Mapping[str, bytes]) -> Iterator[tuple[Entry, bool]]:
         """Stream what the ledger holds of an archive's runs, and whether it is the same, to the last byte."""
-        for entry in self._history(_within(manifest), with_details=True):
+        for entry in runs_of(self.ledger, _within(manifest), with_details=True):
             if entry.run.run_id in digests:
                 yield entry, digest_of(row_of(entry)) == digests[entry.run.run_id]
 
@@ -229,7 +215,7 @@ class Archiver:
         """
         manifest = store.manifest(archive)
         digests = store.checked(manifest)
-        listed = self._history(_within(manifest), with_details=False)
+        listed = runs_of(self.ledger, _within(manifest), with_details=False)
         held = {entry.run.run_id for entry in listed if entry.run.run_id in digests}
         told = {
             "archive": manifest.archive,
@@ -251,19 +237,10 @@ class Archiver:
         for entry in entries:
             if entry.run.run_id not in held:
                 batch.append(entry)
-            if len(batch) >= PAGE:
-                self._save(batch)
+            if len(batch) >= DETAILED_PAGE:
+                save_entries(self.ledger, batch)
                 batch = []
-        self._save(batch)
-
-    def _save(self, batch: Sequence[Entry]) -> None:
-        """Write runs as they were: no collection has seen them, and a detail never asked for stays that."""
-        unread = [entry.run for entry in batch if entry.detail == UNREAD]
-        if unread:
-            self.ledger.save_runs(unread, scope=Scope(unread[0].app, Window(0, 0)), at=NO_COLLECTION)
-        read = [(entry.run, entry.detail) for entry in batch if entry.detail != UNREAD]
-        if read:
-            self.ledger.save_details(read)
+        save_entries(self.ledger, batch)
 
     def _record(
         self,
@@ -290,7 +267,7 @@ def _act_id(operation_type: str, archive: str) -> str:
     return f"{operation_type.lower()}-{archive.rpartition('/')[2]}"
 
 
-def _seen(entries: Iterator[Entry], tally: Tally) -> Iterator[Entry]:
+def _seen(entries: Iterator[Entry], totals: ArchiveTotals) -> Iterator[Entry]:
     for entry in entries:
-        tally.see(entry.run)
+        totals.see(entry.run)
         yield entry

@@ -12,18 +12,26 @@ from cronsim import CronSim, CronSimError
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.history import OperationQuery, Place
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
-from flowledger.domain.windows import FIRST_DAY, HOLDING, LATEST, CalendarPeriod, Window, iso, periods_between
+from flowledger.domain.windows import (
+    CALENDAR_DAYS,
+    FIRST_DAY,
+    LATEST,
+    CalendarPeriod,
+    Window,
+    iso,
+    periods_between,
+)
 from flowledger.errors import FlowledgerError, UsageError
 from flowledger.ports import Ledger
+from flowledger.services.history.paging import operations_of
 
 EVER = Window(0, LATEST)
 LONGEST = timedelta(days=31)
 """No period of a calendar is longer."""
 A_MINUTE = timedelta(minutes=1)
-AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,9 @@ class Cadence:
     @property
     def proves_periods(self) -> bool:
         """Whether its runs certify whole periods: not those of a moving period, nor those of a filter."""
-        return self.period in HOLDING and not any(self.parameters.get(word) for word in ("keyword", "status"))
+        return self.period in CALENDAR_DAYS and not any(
+            self.parameters.get(word) for word in ("keyword", "status")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +90,12 @@ def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime |
         return period.usual_instant(tz)
     try:
         # The library takes whole minutes, and the first one may be the first that is wanted.
-        fired = next(CronSim(cadence.cron, (period.seen_during.after_at - A_MINUTE).astimezone(tz)))
+        fired = next(CronSim(cadence.cron, (period.current_during.after_at - A_MINUTE).astimezone(tz)))
     except (CronSimError, StopIteration):
         # A dialect that only the scheduler itself speaks: when exactly does not matter to the period.
         return period.usual_instant(tz)
     instant = fired.astimezone(UTC)
-    return instant if instant in period.seen_during else None
+    return instant if instant in period.current_during else None
 
 
 def missing(
@@ -112,7 +122,7 @@ def missing(
     if not owed:
         return ()
     held = _reported(ledger, app, certificates, since=owed[-1])
-    return [due for due in owed[::-1] if not _is_held(due, held)]
+    return [due for due in owed[::-1] if not _is_covered(due, held)]
 
 
 def _due_by(
@@ -124,12 +134,12 @@ def _due_by(
             yield Due(instant, period)
 
 
-def is_held(ledger: Ledger, app: AppKey, due: Due) -> bool:
+def is_reported(ledger: Ledger, app: AppKey, due: Due) -> bool:
     """Whether a report's whole window is certified in the ledger, and was reported as such."""
-    return _is_held(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
+    return _is_covered(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
 
 
-def _is_held(due: Due, held: Iterable[Window]) -> bool:
+def _is_covered(due: Due, held: Iterable[Window]) -> bool:
     return any(window.covers(due.period.window) for window in held)
 
 
@@ -149,11 +159,7 @@ def _reported(
 
 def _reports(ledger: Ledger, app: AppKey, since: datetime) -> Iterator[Operation]:
     query = OperationQuery(apps=(app,), types=("REPORT",), since=since)
-    found = ledger.operations(query, limit=AT_ONCE)
-    yield from found
-    while len(found) == AT_ONCE:
-        found = ledger.operations(query, after=Place(found[-1].at, found[-1].operation_id), limit=AT_ONCE)
-        yield from found
+    return operations_of(ledger, query)
 
 
 def _day(second: int, tz: ZoneInfo) -> date:
@@ -163,14 +169,14 @@ def _day(second: int, tz: ZoneInfo) -> date:
 BACKFILL, CATCH_UP = "BACKFILL", "CATCH_UP"
 
 
-class Fate(StrEnum):
+class FillStatus(StrEnum):
     """What became of a due report."""
 
     PLANNED = "would run"
     CREATED = "created"
     DONE = "done"
-    UNPROVED = "NOT certified"
-    HELD = "already there"
+    UNCERTIFIED = "NOT certified"
+    EXISTING = "already there"
     FAILED = "FAILED"
 
 
@@ -179,7 +185,7 @@ class Filled:
     """A due report and what became of it; ``detail`` is for people."""
 
     due: Due
-    fate: Fate
+    status: FillStatus
     detail: str = ""
 
 
@@ -204,7 +210,7 @@ def fill_each(dues: Iterable[Due], fill: Callable[[Due], Filled]) -> Iterator[Fi
             raise
         except FlowledgerError as error:
             logger.error("{} ({}): {}", due, due.period.window, error)
-            yield Filled(due, Fate.FAILED, str(error))
+            yield Filled(due, FillStatus.FAILED, str(error))
 
 
 def filling_operation(
@@ -219,8 +225,8 @@ def filling_operation(
         app=app,
         subject=cadence.key,
         data={
-            "periods": {str(each.due): each.fate.value for each in filled},
-            "failures": {str(each.due): each.detail for each in filled if each.fate is Fate.FAILED},
+            "periods": {str(each.due): each.status.value for each in filled},
+            "failures": {str(each.due): each.detail for each in filled if each.status is FillStatus.FAILED},
         },
     )
 

@@ -18,7 +18,7 @@ _RECORDED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class AppReports:
     """An app's reports and how long they are kept."""
 
     app: AppKey
@@ -35,7 +35,7 @@ class Cleaner:
     clock: Clock
     user: str
 
-    def clean(self, shelves: Sequence[Shelf], *, dry_run: bool = False) -> list[dict[str, Any]]:
+    def clean(self, shelves: Sequence[AppReports], *, dry_run: bool = False) -> list[dict[str, Any]]:
         """Clean app by app, and give what went (or would go) as plain values; one that fails stops no other.
 
         :raises StorageError: naming all apps that could not be cleaned, at the end.
@@ -52,7 +52,7 @@ class Cleaner:
             raise kind("\n".join(dict.fromkeys(str(each) for each in problems)))
         return results
 
-    def _clean(self, shelf: Shelf, *, dry_run: bool) -> dict[str, Any]:
+    def _clean(self, shelf: AppReports, *, dry_run: bool) -> dict[str, Any]:
         chosen: Sequence[Expired] = ()
         if shelf.retention != Retention():
             chosen = expired(shelf.archive.reports(app=shelf.app_name), shelf.retention, self.clock())
@@ -70,7 +70,7 @@ class Cleaner:
             "reports": [_told(each) for each in chosen],
         }
 
-    def _record(self, shelf: Shelf, chosen: Sequence[Expired]) -> None:
+    def _record(self, shelf: AppReports, chosen: Sequence[Expired]) -> None:
         self.ledger.record(
             Operation(
                 operation_id=f"cleanup-{uuid4().hex}",

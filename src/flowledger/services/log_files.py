@@ -18,7 +18,7 @@ from loguru import logger
 
 from flowledger.domain.texts import clip
 from flowledger.errors import SettingsError, UsageError
-from flowledger.services.redaction import redacted, redacted_value
+from flowledger.services.secret_masking import redacted, redacted_value
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -160,7 +160,7 @@ class DailyFiles:
 
 
 TARGETS = ("file", "stderr")
-SHOWN = "_shown"
+ALREADY_ON_CONSOLE = "_shown"
 """Marks a line that came from a run's own log: it is on the console and in Prefect already."""
 LONGEST = 16_000
 """Characters of the longest message and the longest other text of a line."""
@@ -193,7 +193,7 @@ _kept = _Kept()
 
 
 @contextmanager
-def kept(plan: LogPlan) -> Iterator[None]:
+def logging_to(plan: LogPlan) -> Iterator[None]:
     """Write what is logged where the plan says until the context ends; within itself it changes nothing.
 
     :raises SettingsError: when the folder cannot be written.
@@ -220,22 +220,22 @@ def _release(plan: LogPlan) -> None:
 
 
 @contextmanager
-def kept_as_before() -> Iterator[None]:
+def logging_as_before() -> Iterator[None]:
     """Keep the log where it was kept last, if anywhere, for what is said after a stage has ended."""
     if _kept.latest is None:
         yield
         return
-    with kept(_kept.latest):
+    with logging_to(_kept.latest):
         yield
 
 
-def is_kept() -> bool:
-    """Tell whether there is a place where ``kept_as_before`` keeps the log."""
+def has_latest_plan() -> bool:
+    """Tell whether there is a place where ``logging_as_before`` keeps the log."""
     return _kept.latest is not None
 
 
 @contextmanager
-def said_of(**names: str) -> Iterator[None]:
+def log_context(**names: str) -> Iterator[None]:
     """Note what the lines are about, such as an app, until the context ends; as metadata of each."""
     with logger.contextualize(**names):
         yield
@@ -284,7 +284,7 @@ def _to_files(files: DailyFiles, plan: LogPlan) -> "Callable[[Message], None]":
 
 def _to_stderr(plan: LogPlan) -> "Callable[[Message], None]":
     def write(message: "Message") -> None:
-        if not message.record["extra"].get(SHOWN):
+        if not message.record["extra"].get(ALREADY_ON_CONSOLE):
             sys.stderr.write(text_of(message.record, plan.tz) + "\n")
 
     return write
@@ -297,7 +297,7 @@ def text_of(record: "Record", tz: ZoneInfo = UTC_ZONE) -> str:
 
 def line_of(record: "Record", tz: ZoneInfo = UTC_ZONE) -> dict[str, Any]:
     """Give a record's line: time with offset, level, task and flow run (None outside), message, the rest."""
-    extra = {name: value for name, value in record["extra"].items() if name != SHOWN}
+    extra = {name: value for name, value in record["extra"].items() if name != ALREADY_ON_CONSOLE}
     task_id, flow_run_id = extra.pop("task_id", None), extra.pop("flow_run_id", None)
     return {
         "timestamp": record["time"].astimezone(tz).isoformat(),
@@ -322,3 +322,12 @@ def _error_of(record: "Record") -> dict[str, str]:
         "error": clip(redacted(f"{error.type.__name__}: {error.value}"), LONGEST),
         "traceback": redacted(trace)[-LONGEST:],
     }
+
+
+def restrict_umask() -> None:
+    """Let only owner and group write the files and folders of this process, whatever its umask says.
+
+    What everybody may change proves nothing.  A stricter umask stays, and says who may read.
+    """
+    before = os.umask(0o077)  # to be asked it has to be set: to the strictest, for other threads
+    os.umask(before | 0o002)

@@ -54,7 +54,7 @@ class LogQuery:
             and (self.pattern is None or self.pattern.search(line.text) is not None)
         )
 
-    def wants_day(self, day: date) -> bool:
+    def matches_day(self, day: date) -> bool:
         """Tell whether the file of a day can hold what is asked for."""
         return (self.since is None or day >= (self.since - _FILE_MARGIN).date()) and (
             self.until is None or day <= (self.until + _FILE_MARGIN).date()
@@ -89,7 +89,7 @@ class LogReader:
     def read(self, query: LogQuery) -> Iterator[LogLine]:
         """Give the lines that are asked for, in the order of the files."""
         for file in log_files(self.directory):
-            if query.wants_day(file.day):
+            if query.matches_day(file.day):
                 yield from filter(query.wants, self._lines(file.path))
 
     def _lines(self, path: Path) -> Iterator[LogLine]:

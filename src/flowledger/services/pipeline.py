@@ -12,7 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.messages import comparable, kept_reason, told_failures
+from flowledger.domain.messages import comparable, failure_rows, stored_locally_reason
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit
@@ -234,9 +234,9 @@ class Pipeline:
             cost={currency: f"{price:f}" for currency, price in figures.cost.items()},
             duration_p50_s=figures.duration_p50_s,
             duration_p95_s=figures.duration_p95_s,
-            failures=list(told_failures(figures)),
+            failures=list(failure_rows(figures)),
             filtered=bool(request.wanted),
-            kept_locally=kept_reason(report.notes) is not None,
+            kept_locally=stored_locally_reason(report.notes) is not None,
             notes=[*notes_of(request, collected), *report.notes],
             requests=collected.requests + enriched.requests,
             duration=round(time.monotonic() - started, 3),

@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.figures import Figures, Tally
-from flowledger.domain.names import report_stem
+from flowledger.domain.figures import Figures, FiguresCounter
 from flowledger.domain.report_heading import Heading, conversation_of, count_turns
 from flowledger.domain.retention import ReportSubject
 from flowledger.domain.run_filters import RunFilter
 from flowledger.domain.runs import OPEN_FOR, Entry, Level
+from flowledger.domain.texts import report_stem
 from flowledger.errors import StorageError
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
 
@@ -57,7 +57,7 @@ class ReportGenerator:
         heading = self._with_turns(scope, heading, local)
         undecided = self._undecided(scope, local)
         heading = replace(heading, notes=(*heading.notes, *undecided))
-        tally = Tally(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
+        counter = FiguresCounter(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
         # What is filtered neither looks like the whole report nor takes its place as the latest.
         filtered = "-filtered" if scope.query or local else ""
         first_day = heading.window.after_at.astimezone(heading.tz).date()
@@ -67,7 +67,7 @@ class ReportGenerator:
             spool = Path()
             try:
                 spool = Path(stack.enter_context(TemporaryDirectory(prefix="flowledger-")))
-                rendered = self._render(self._entries(scope, local), heading, tally, spool)
+                rendered = self._render(self._entries(scope, local), heading, counter, spool)
             except OSError as error:
                 raise StorageError(
                     f"report {stem}: cannot write to {error.filename or spool}: {error.strerror or error};"
@@ -83,7 +83,7 @@ class ReportGenerator:
             return Report(kept, figures, (*undecided, *self.store.notes))
 
     def _render(
-        self, entries: Iterable[Entry], heading: Heading, tally: Tally, spool: Path
+        self, entries: Iterable[Entry], heading: Heading, counter: FiguresCounter, spool: Path
     ) -> tuple[Figures, Mapping[str, Sequence[Path]]]:
         with ExitStack() as stack:
             writers = {}
@@ -92,11 +92,11 @@ class ReportGenerator:
                 directory.mkdir()
                 writers[report_format.name] = stack.enter_context(report_format.begin(heading, directory))
             for entry in entries:
-                tally.add(entry)
+                counter.add(entry)
                 for writer in writers.values():
                     writer.add(entry)
                 self.progress.advance()
-            figures = tally.figures()
+            figures = counter.figures()
             return figures, {name: writer.finish(figures) for name, writer in writers.items()}
 
     def _entries(self, scope: Scope, local: RunFilter) -> Iterator[Entry]:

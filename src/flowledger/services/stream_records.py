@@ -9,15 +9,24 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from flowledger.domain.coze_executions import RUNNING, changed, milliseconds
-from flowledger.domain.coze_streams import PROCESS_GONE, Ending, Transcript, WorkflowOrder, reason
-from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.coze_runs import (
+    PROCESS_GONE,
+    RUNNING,
+    Ending,
+    Transcript,
+    WorkflowOrder,
+    changed,
+    milliseconds,
+    reason,
+)
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_checks import RecordLimits
 from flowledger.domain.record_kinds import COZE, KINDS, record_of
 from flowledger.domain.runs import Detail, Entry, Run, RunStatus
 from flowledger.errors import FlowledgerError, RecordConflictError, UsageError
 from flowledger.ports import Clock, RunHistory
-from flowledger.services.redaction import redacted
+from flowledger.services.history.paging import runs_of
+from flowledger.services.secret_masking import redacted
 
 STREAMING = 1
 """Coze's number for the mode of such a run."""
@@ -175,7 +184,6 @@ class StreamRecord:
         return (self.clock() - self._saved_at).total_seconds() if self._saved_at else 0.0
 
 
-AT_ONCE = 100
 ANY_SIZE = RecordLimits(size_bytes=2**62)
 OPEN_STREAMS = RunQuery(sources=(COZE,), statuses=(RunStatus.RUNNING,))
 
@@ -190,13 +198,9 @@ def end_abandoned(history: RunHistory, now: datetime) -> list[RunKey]:
 
 
 def _running(history: RunHistory) -> Iterator[tuple[RunKey, dict[str, Any]]]:
-    place: Place | None = None
-    while True:
-        page = history.history(OPEN_STREAMS, after=place, limit=AT_ONCE, with_details=True)
-        yield from ((RunKey(each.run.app, each.run.run_id), record_of(each.run)) for each in page.entries)
-        place = page.following
-        if place is None:
-            return
+    # The record is the run's raw row, which comes with the details only.
+    for entry in runs_of(history, OPEN_STREAMS, with_details=True):
+        yield RunKey(entry.run.app, entry.run.run_id), record_of(entry.run)
 
 
 def _is_abandoned(record: dict[str, Any], now: datetime) -> bool:
@@ -218,7 +222,7 @@ def _end(entry: Entry | None, *, now: datetime) -> tuple[Run, Detail] | None:
         "error_message": PROCESS_GONE.error_message,
         "metadata": {name: value for name, value in record["metadata"].items() if name != LEASE},
     }
-    return KINDS[COZE].kept(changed(record, changes, now, ANY_SIZE))
+    return KINDS[COZE].run_and_detail(changed(record, changes, now, ANY_SIZE))
 
 
 def _ended(entry: Entry | None) -> bool:

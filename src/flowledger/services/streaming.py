@@ -1,8 +1,4 @@
-"""Streams runs of Coze workflows to clients, and records them meanwhile.
-
-Each run is one task: it follows Coze, keeps the record and hands on what it is told.  The client, the
-deadline and the end of this process may each end it; the first reason counts.
-"""
+"""One thread that waits in the place of an event loop."""
 
 import asyncio
 import json
@@ -12,12 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 from loguru import logger
 
-from flowledger.domain.coze_streams import (
+from flowledger.domain.coze_runs import (
     CUT_SHORT,
     FAILED,
     PING,
@@ -48,7 +46,58 @@ from flowledger.services.stream_records import (
     StreamRecord,
     end_abandoned,
 )
-from flowledger.services.worker_thread import OwnThread
+
+Result = TypeVar("Result")
+_Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
+
+
+class OwnThread:
+    """A thread for calls that may wait long, one after the other; the process ends without waiting for it."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self.finished: asyncio.Future[None] = self._loop.create_future()
+        Thread(target=self._work, name=name, daemon=True).start()
+
+    async def run(self, call: Callable[[], Result]) -> Result:
+        """Call it there, and wait for what it gives; who is cancelled does not stop it."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._calls.put((call, future))
+        result: Result = await future
+        return result
+
+    def stop(self) -> None:
+        """End the thread after the call that it is in."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            call, future = item
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001  # whoever waits for it gets it
+                self._tell(_fail, future, error)
+            else:
+                self._tell(_succeed, future, result)
+        self._tell(_succeed, self.finished, None)
+
+    def _tell(self, tell: Callable[..., None], future: "asyncio.Future[Any]", value: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(tell, future, value)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+
+def _succeed(future: "asyncio.Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
 
 _CODES: Sequence[tuple[type[FlowledgerError], str]] = (
     (AuthenticationError, "authentication"),
@@ -95,7 +144,7 @@ class StreamLimits:
 LIMITS = StreamLimits()
 
 
-class Told(NamedTuple):
+class StreamItem(NamedTuple):
     """What a client is told at an instant: an event of Coze, or how it ended."""
 
     at: datetime
@@ -112,14 +161,14 @@ class StreamedRun:
     opened: "asyncio.Future[FlowledgerError | None]"
     ended: asyncio.Event
     _stop: "asyncio.Future[Ending]"
-    _told: "asyncio.Queue[Told | None]"
+    _told: "asyncio.Queue[StreamItem | None]"
 
     @property
     def execute_id(self) -> str:
         """The id of its record."""
         return self.record.execute_id
 
-    async def next(self) -> list[Told | None]:
+    async def next(self) -> list[StreamItem | None]:
         """Wait for what the client is to be told next, and give all that waits; None is the end."""
         found = [await self._told.get()]
         while not self._told.empty():
@@ -154,7 +203,7 @@ class StreamedRun:
         if not self.opened.done():
             self.opened.set_result(error)
         if ending.error_code is not None and self.record.transcript.ending is None:
-            await self._tell(Told(self.record.clock(), ending))
+            await self._tell(StreamItem(self.record.clock(), ending))
         await self._tell(None)
         # As long as its thread waits for a connection that nobody can end, the run takes up its place.
         await thread.finished
@@ -195,12 +244,12 @@ class StreamedRun:
             for event in events:
                 ending = self.record.transcript.take(event)
                 if event.event != PING:
-                    await self._tell(Told(self.record.clock(), event))
+                    await self._tell(StreamItem(self.record.clock(), event))
                 if ending is not None:
                     return ending
             await self.record.keep_what_is_due()
 
-    async def _tell(self, told: Told | None) -> None:
+    async def _tell(self, told: StreamItem | None) -> None:
         """Hand on, waiting for a slow client, but not for one that has gone."""
         with suppress(asyncio.QueueFull):
             self._told.put_nowait(told)
@@ -296,7 +345,7 @@ class Streams:
             log_id=lambda: upstream.log_id,
         )
         loop = asyncio.get_running_loop()
-        told: asyncio.Queue[Told | None] = asyncio.Queue(self.limits.waiting_events)
+        told: asyncio.Queue[StreamItem | None] = asyncio.Queue(self.limits.waiting_events)
         opened, stop = loop.create_future(), loop.create_future()
         return StreamedRun(record, upstream, self.limits, opened, asyncio.Event(), stop, told)
 

@@ -12,10 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
-from flowledger.domain.names import safe_name, safe_path
-from flowledger.domain.texts import clip, one_line
+from flowledger.domain.texts import clip, one_line, safe_name, safe_path
 from flowledger.errors import StorageError, StorageRefusedError, StorageUnavailableError
-from flowledger.ports import Stored
+from flowledger.ports import StoredFile
 
 MULTIPART_FROM = 16 << 20
 """Bytes from which a file goes up in parts."""
@@ -222,7 +221,7 @@ class BucketStorage(ABC):
             raise spoilt(self._place(key))
         return content
 
-    def names(self, prefix: str) -> Sequence[Stored]:
+    def names(self, prefix: str) -> Sequence[StoredFile]:
         """List the files whose names begin with a prefix, with the time (UTC) each was kept, oldest first."""
         start, last = start_of(self.prefix, prefix), prefix.rpartition("/")[2]
         if last and safe_name(last) == last:
@@ -276,7 +275,7 @@ class BucketStorage(ABC):
         """Give an object's content and the SHA-256 kept with it, empty where there is none."""
 
     @abstractmethod
-    def _list(self, start: str) -> Iterator[Stored]:
+    def _list(self, start: str) -> Iterator[StoredFile]:
         """List the objects whose keys begin with a text, page by page; their names are keys."""
 
     @abstractmethod

@@ -9,9 +9,9 @@ from enum import IntEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from flowledger.domain.names import safe_name
 from flowledger.domain.retention import StoredReport
-from flowledger.ports import Stored
+from flowledger.domain.texts import safe_name
+from flowledger.ports import StoredFile
 
 REPORTS = "reports"
 DATA = "data"
@@ -137,7 +137,7 @@ class Usage:
     size_bytes: int
 
 
-def reports_in(stored: Sequence[Stored], pointed: Collection[str] = ()) -> Sequence[StoredReport]:
+def reports_in(stored: Sequence[StoredFile], pointed: Collection[str] = ()) -> Sequence[StoredReport]:
     """Join entries with their files, oldest first; ``pointed`` are names that a pointer names."""
     contents = _contents_of(stored)
     reports = []
@@ -161,13 +161,13 @@ def reports_in(stored: Sequence[Stored], pointed: Collection[str] = ()) -> Seque
     return sorted(reports, key=lambda report: report.age_order)
 
 
-def unlisted_in(stored: Iterable[Stored], reports: Iterable[StoredReport]) -> Sequence[Stored]:
+def unlisted_in(stored: Iterable[StoredFile], reports: Iterable[StoredReport]) -> Sequence[StoredFile]:
     """Give the contents that no entry names: data, and what a killed process or an old version left."""
     listed = {name for report in reports for name in report.names}
     return [each for each in stored if rank_of(each.name) is Rank.CONTENT and each.name not in listed]
 
 
-def usage_of(stored: Sequence[Stored]) -> Sequence[Usage]:
+def usage_of(stored: Sequence[StoredFile]) -> Sequence[Usage]:
     """Add up bytes and counts by app and type, and what no entry names."""
     reports = reports_in(stored)
     found = defaultdict(list)
@@ -182,7 +182,7 @@ def usage_of(stored: Sequence[Stored]) -> Sequence[Usage]:
     )
 
 
-def _usage_of_rest(rest: Iterable[Stored]) -> Sequence[Usage]:
+def _usage_of_rest(rest: Iterable[StoredFile]) -> Sequence[Usage]:
     found = defaultdict(list)
     for each in rest:
         report = report_of(each.name)
@@ -190,7 +190,7 @@ def _usage_of_rest(rest: Iterable[Stored]) -> Sequence[Usage]:
     return [Usage(UNLISTED, kind, 0, len(sizes), sum(sizes)) for kind, sizes in found.items()]
 
 
-def _contents_of(stored: Iterable[Stored]) -> Mapping[tuple[str, str], Sequence[Stored]]:
+def _contents_of(stored: Iterable[StoredFile]) -> Mapping[tuple[str, str], Sequence[StoredFile]]:
     contents = defaultdict(list)
     for each in stored:
         report = report_of(each.name) if rank_of(each.name) is Rank.CONTENT else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flowledger.domain.names import safe_path
+from flowledger.domain.texts import safe_path
 from flowledger.errors import StorageError
 from flowledger.io.atomic import copy_any, make_directories, remove_any, sync_directory
-from flowledger.ports import Stored
+from flowledger.ports import StoredFile
 from flowledger.storage.workspace import FOLDER, remove_leftovers, workspace
 
 _PAYLOAD = "payload"
@@ -52,7 +52,7 @@ class LocalStorage:
         with _naming(name, self.root, "read"):
             return self._path(name).read_bytes()
 
-    def names(self, prefix: str) -> Sequence[Stored]:
+    def names(self, prefix: str) -> Sequence[StoredFile]:
         """List the files whose names begin with a prefix, with the time (UTC) each was kept, oldest first."""
         folder, _, beginning = prefix.rpartition("/")
         start = self.root / safe_path(folder) if folder else self.root
@@ -88,7 +88,7 @@ class LocalStorage:
     def _path(self, name: str) -> Path:
         return self.root / safe_path(name)
 
-    def _files(self, start: Path, beginning: str) -> Iterator[Stored]:
+    def _files(self, start: Path, beginning: str) -> Iterator[StoredFile]:
         """Give the files below a folder; of its own names only those that begin so are looked at."""
         for folder, folders, files in os.walk(start):  # unlike rglob, it goes on where a directory vanishes
             wanted = beginning if folder == str(start) else ""
@@ -97,7 +97,7 @@ class LocalStorage:
                 with suppress(FileNotFoundError):
                     about = path.stat()
                     kept_at = datetime.fromtimestamp(about.st_mtime, UTC)
-                    yield Stored(path.relative_to(self.root).as_posix(), kept_at, about.st_size)
+                    yield StoredFile(path.relative_to(self.root).as_posix(), kept_at, about.st_size)
 
 
 def _move_in(place: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from flowledger.errors import StorageError
-from flowledger.ports import Stored
+from flowledger.ports import StoredFile
 from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
@@ -116,7 +116,7 @@ class OssStorage(BucketStorage):
         with self._translated("read", key):
             return _tried(fetch)
 
-    def _list(self, start: str) -> Iterator[Stored]:
+    def _list(self, start: str) -> Iterator[StoredFile]:
         token = ""
         with self._translated("list", start):
             while True:
@@ -124,7 +124,7 @@ class OssStorage(BucketStorage):
                     lambda: self._bucket.list_objects_v2(start, continuation_token=token, max_keys=1000)  # noqa: B023
                 )
                 for each in page.object_list:
-                    yield Stored(each.key, datetime.fromtimestamp(each.last_modified, UTC), each.size)
+                    yield StoredFile(each.key, datetime.fromtimestamp(each.last_modified, UTC), each.size)
                 if not page.is_truncated:
                     return
                 token = page.next_continuation_token

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import SecretStr
 
 from flowledger.errors import StorageError
-from flowledger.ports import Stored
+from flowledger.ports import StoredFile
 from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
@@ -96,14 +96,14 @@ class S3Storage(BucketStorage):
             answer = self._client.get_object(Bucket=self.bucket_name, Key=key)
             return answer["Body"].read(), answer.get("Metadata", {}).get("sha256", "")
 
-    def _list(self, start: str) -> Iterator[Stored]:
+    def _list(self, start: str) -> Iterator[StoredFile]:
         with self._translated("list", start):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket_name, Prefix=start
             )
             for page in pages:
                 for each in page.get("Contents", ()):
-                    yield Stored(each["Key"], each["LastModified"], each["Size"])
+                    yield StoredFile(each["Key"], each["LastModified"], each["Size"])
 
     def _delete(self, keys: Sequence[str]) -> None:
         with self._translated("remove", keys[0]):

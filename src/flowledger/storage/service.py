@@ -12,12 +12,11 @@ from uuid import uuid4
 import orjson
 from loguru import logger
 
-from flowledger.domain.names import safe_name
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport, protected
-from flowledger.domain.texts import mend
+from flowledger.domain.texts import mend, safe_name
 from flowledger.errors import StorageError, UsageError
 from flowledger.io.json_text import dumps_readable
-from flowledger.ports import Clock, StorageBackend, Stored
+from flowledger.ports import Clock, StorageBackend, StoredFile
 from flowledger.storage import layout
 from flowledger.storage.layout import DATA, REPORTS, Rank, Usage, rank_of, reports_in, usage_of
 from flowledger.storage.spool import Spooled
@@ -264,7 +263,7 @@ class StorageService:
             return
         self._put_bytes(layout.pointer_of(report_type, app), dumps_readable(pointer))
 
-    def _pointed(self, stored: Iterable[Stored], apps: Iterable[str] | None = None) -> frozenset[str]:
+    def _pointed(self, stored: Iterable[StoredFile], apps: Iterable[str] | None = None) -> frozenset[str]:
         """Give the names that pointers name, those of some apps only where that is wanted."""
         wanted = None if apps is None else set(apps)
         pointers = [each.name for each in stored if rank_of(each.name) is Rank.POINTER]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from loguru import logger
 
-from flowledger.domain.messages import kept_note
+from flowledger.domain.messages import stored_locally_note
 from flowledger.errors import StorageError, StorageRefusedError, StorageUnavailableError
 from flowledger.io.locks import locked
-from flowledger.ports import StorageBackend, Stored
+from flowledger.ports import StorageBackend, StoredFile
 from flowledger.storage.layout import Rank, pointer_order, rank_of
 from flowledger.storage.local import LocalStorage
 
@@ -47,7 +47,7 @@ class Spooled:
         if self.trouble is None:
             return sent
         why = "refuses" if isinstance(self.trouble, StorageRefusedError) else "away"
-        return (*sent, kept_note(f"storage {why}: {self.trouble}"))
+        return (*sent, stored_locally_note(f"storage {why}: {self.trouble}"))
 
     def put(self, name: str, source: Path) -> str:
         """Keep a file or a whole directory, here where it cannot be kept there, and give where it is now."""
@@ -63,7 +63,7 @@ class Spooled:
         """Give a file's content, from here where it waits here."""
         return self._kept.read(name) if self._waits(name) else self.remote.read(name)
 
-    def names(self, prefix: str) -> Sequence[Stored]:
+    def names(self, prefix: str) -> Sequence[StoredFile]:
         """List what is there and what waits here; while the storage is away, only this."""
         found = {each.name: each for each in self._there(prefix)}
         found |= {each.name: each for each in self._kept.names(prefix)}
@@ -84,7 +84,7 @@ class Spooled:
             self._kept.remove(*names)
         self.remote.remove(*names)
 
-    def waiting(self) -> Sequence[Stored]:
+    def waiting(self) -> Sequence[StoredFile]:
         """List what waits here, in the order in which it is to be sent."""
         return sorted(self._kept.names(""), key=lambda each: (rank_of(each.name), each.kept_at, each.name))
 
@@ -131,7 +131,7 @@ class Spooled:
         there, here = _order(self.remote.read(pointer)), _order(self._kept.read(pointer))
         return there is not None and here is not None and there > here
 
-    def _there(self, prefix: str) -> Sequence[Stored]:
+    def _there(self, prefix: str) -> Sequence[StoredFile]:
         if not self._is_up():
             return ()
         try:

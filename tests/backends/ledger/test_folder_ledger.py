@@ -67,7 +67,7 @@ def logged(number: int, **more: Any) -> dict[str, Any]:
 
 
 def keep(ledger: Ledger, source: str, record: dict[str, Any]) -> Run:
-    fresh, detail = KINDS[source].kept(record)
+    fresh, detail = KINDS[source].run_and_detail(record)
     ledger.amend(RunKey(fresh.app, fresh.run_id), lambda _: (fresh, detail))
     return fresh
 
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_written_fails_no_record(folder: Path, log: list[s
 def test_a_large_workflows_file_is_a_hundredth_behind_at_most(folder: Path) -> None:
     """Written for each change it would take ever longer; it is whole when the ledger is closed."""
     ledger = opened(folder)
-    ledger.save_details([KINDS["coze"].kept(coze(number)) for number in range(1, 301)])
+    ledger.save_details([KINDS["coze"].run_and_detail(coze(number)) for number in range(1, 301)])
     assert len(history_ids(folder)) == 300
     behind = []
     for number in range(301, 310):

@@ -16,10 +16,10 @@ from flowledger.domain.retention import Retention
 from flowledger.domain.runs import Detail, Entry, Missing, Run
 from flowledger.errors import StorageError, StorageUnavailableError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ports import Ledger, Stored
+from flowledger.ports import Ledger, StoredFile
 from flowledger.services import archive_store as archives_module
 from flowledger.services.archive_store import ArchiveStore
-from flowledger.services.archiving import Archiver, Holding
+from flowledger.services.archiving import AppRuns, Archiver
 from flowledger.storage.local import LocalStorage
 
 NOW = START + timedelta(days=10)
@@ -51,7 +51,7 @@ class FaultyStorage:
             return content[:1] + bytes([content[1] ^ 1]) + content[2:]
         return content
 
-    def names(self, prefix: str) -> Sequence[Stored]:
+    def names(self, prefix: str) -> Sequence[StoredFile]:
         """List what is there."""
         return self.folder.names(prefix)
 
@@ -85,9 +85,9 @@ def archiver(ledger: Ledger, now: datetime = NOW, archive_runs: int = 50_000) ->
     return Archiver(ledger, lambda: now, "operator", archive_runs=archive_runs)
 
 
-def holding(store: ArchiveStore, **limits: int) -> Holding:
+def holding(store: ArchiveStore, **limits: int) -> AppRuns:
     """An app's runs under limits."""
-    return Holding(APP, "shop", Retention(**limits), store)
+    return AppRuns(APP, "shop", Retention(**limits), store)
 
 
 def fill(ledger: Ledger, details: Sequence[tuple[Run, Detail | None]]) -> None:
@@ -309,7 +309,7 @@ def test_another_storage_lists_its_own(store: ArchiveStore, memory_ledger: Ledge
     fill(memory_ledger, MIXED)
     archiver(memory_ledger).archive([holding(store, days=5)])
     (manifest,) = store.manifests()
-    listed: Sequence[Stored] = store.backend.names(f"{manifest.archive}/")
+    listed: Sequence[StoredFile] = store.backend.names(f"{manifest.archive}/")
     assert [each.name.rpartition("/")[2] for each in listed] == ["part-00001.parquet", MANIFEST]
     assert (manifest.runs, manifest.app, manifest.oldest) == (7, APP, START)
     assert manifest.size_bytes == listed[0].size_bytes

@@ -22,7 +22,7 @@ from ledger_samples import APP, AT, DECODERS, FAILED, OTHER_APP, SCOPE, START
 import flowledger
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_kinds import coze_detail, logged_detail
-from flowledger.domain.run_documents import digest_of
+from flowledger.domain.run_mapping import digest_of
 from flowledger.domain.runs import AppKey, Level, missing_reason
 from flowledger.domain.windows import LATEST, Window
 from flowledger.errors import LedgerError, LedgerVersionError

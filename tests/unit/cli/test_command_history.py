@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # has no types
 import pytest
 
 from flowledger import bootstrap
@@ -14,7 +15,6 @@ from flowledger.cli.main import main
 from flowledger.domain.history import RunQuery
 from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.services.history.paging import runs_of
-from flowledger.services.parquet_files import read_rows
 
 End = Callable[..., int]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -38,14 +38,14 @@ def end_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> End:
                 "user": "anna" if number else "=cmd()",
                 "error": "没有 room" if number == 2 else None,
             }
-            ledger.save_details([KINDS[LOG].kept(record)])
+            ledger.save_details([KINDS[LOG].run_and_detail(record)])
         coze = {
             "execute_id": "c0",
             "workflow_id": "75",
             "create_time": 1_700_000_000_000,
             "execute_status": "success",
         }
-        ledger.save_details([KINDS[COZE].kept(coze)])
+        ledger.save_details([KINDS[COZE].run_and_detail(coze)])
 
     def run(*words: str) -> int:
         with pytest.raises(SystemExit) as end:
@@ -119,7 +119,7 @@ def test_exports(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert end_of("export", "--out", str(tmp_path / "runs.jsonl"), "--details") == 0
     assert [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()] == found
     assert end_of("export", "--format", "parquet", "--out", str(tmp_path / "runs.parquet")) == 0
-    flat = list(read_rows(tmp_path / "runs.parquet"))
+    flat = pq.read_table(tmp_path / "runs.parquet").to_pylist()
     assert flat == [{name: row[name] for name in flat[0]} for row in found]
     assert end_of("export", "--format", "parquet") == 2
     assert end_of("export", "--format", "csv", "--lossless") == 2

@@ -13,8 +13,8 @@ from loguru import logger
 from flowledger import bootstrap
 from flowledger.cli.main import log_error, main, show_defect, warnings_on_stderr
 from flowledger.errors import FlowledgerError
-from flowledger.services.log_files import LogPlan, kept
-from flowledger.services.redaction import know
+from flowledger.services.log_files import LogPlan, logging_to
+from flowledger.services.secret_masking import register_secrets
 from flowledger.settings import ConfigManager
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -132,13 +132,13 @@ def test_wrong_words_exit_with_2(query: Query, options: tuple[str, ...], word: s
 
 def test_warnings_are_shown_without_secrets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A line each; not those that Prefect shows, and none where the log itself goes to standard error."""
-    know([SECRET])
+    register_secrets([SECRET])
     with warnings_on_stderr():
         logger.info("too little")
         logger.warning("sent {}", SECRET)
         with logger.contextualize(flow_run_id="f"):
             logger.warning("Prefect shows it")
-        with kept(LogPlan(tmp_path, targets=("stderr",))):
+        with logging_to(LogPlan(tmp_path, targets=("stderr",))):
             logger.warning("as JSON")
     plain, line = capsys.readouterr().err.splitlines()
     assert (plain, json.loads(line)["message"]) == ("WARNING: sent [redacted]", "as JSON")
@@ -146,7 +146,7 @@ def test_warnings_are_shown_without_secrets(capsys: pytest.CaptureFixture[str], 
 
 def test_a_defect_is_shown_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     """With its traceback."""
-    know([SECRET])
+    register_secrets([SECRET])
     error = ZeroDivisionError(SECRET)
     show_defect(type(error), error, None)
     assert "ZeroDivisionError: [redacted]" in capsys.readouterr().err
@@ -154,8 +154,8 @@ def test_a_defect_is_shown_without_secrets(capsys: pytest.CaptureFixture[str]) -
 
 def test_why_a_command_failed_is_in_the_log(tmp_path: Path) -> None:
     """In the file of errors too, after the command has closed its log; without secrets."""
-    know([SECRET])
-    with kept(LogPlan(tmp_path)):
+    register_secrets([SECRET])
+    with logging_to(LogPlan(tmp_path)):
         pass
     log_error(FlowledgerError(f"refused {SECRET}"))
     (errors,) = tmp_path.glob("flowledger-errors-*")

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from flowledger.coze.client import CozeClient, CozeRun
-from flowledger.domain.coze_streams import CozeEvent, WorkflowOrder
+from flowledger.domain.coze_runs import CozeEvent, WorkflowOrder
 from flowledger.errors import (
     AuthenticationError,
     DeadlineExceededError,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.coze_streams import CozeEvent, Ending, Transcript
+from flowledger.domain.coze_runs import CozeEvent, Ending, Transcript
 from flowledger.domain.record_checks import RecordLimits, check_json
 from flowledger_simulator.coze_server import (
     DEBUG_URL,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flowledger.bootstrap.ledgers import decoders
-from flowledger.domain.coze_executions import milliseconds
+from flowledger.domain.coze_runs import milliseconds
 from flowledger.domain.history import RunKey
 from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey

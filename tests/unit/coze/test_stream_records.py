@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowledger.domain.coze_streams import CLIENT_GONE, CozeEvent, Ending, Transcript, WorkflowOrder
+from flowledger.domain.coze_runs import CLIENT_GONE, CozeEvent, Ending, Transcript, WorkflowOrder
 from flowledger.errors import FlowledgerError, LedgerError, RecordConflictError, UsageError
 from flowledger.services.stream_records import LEASE, RecordPace, StreamRecord
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowledger.bootstrap.ledgers import decoders
-from flowledger.domain.coze_streams import CLIENT_GONE, CozeEvent, Ending, WorkflowOrder
+from flowledger.domain.coze_runs import CLIENT_GONE, CozeEvent, Ending, WorkflowOrder
 from flowledger.domain.record_kinds import COZE
 from flowledger.errors import AuthenticationError, RecordConflictError, SourceRefusedError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger

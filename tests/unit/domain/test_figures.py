@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.costs import cost_of, decimal_of
-from flowledger.domain.figures import KEPT_TROUBLES, Figures, Tally
+from flowledger.domain.figures import LISTED_PROBLEMS, Figures, FiguresCounter
 from flowledger.domain.report_heading import conversation_of, count_turns, user_of
 from flowledger.domain.runs import (
     AppKey,
@@ -58,10 +58,10 @@ def entry(
 
 def count(*entries: Entry, level: Level = Level.NODES) -> Figures:
     """Tally entries in Shanghai."""
-    tally = Tally(SHANGHAI, now=NOW, level=level)
+    counter = FiguresCounter(SHANGHAI, now=NOW, level=level)
     for one in entries:
-        tally.add(one)
-    return tally.figures()
+        counter.add(one)
+    return counter.figures()
 
 
 ENTRIES = st.lists(
@@ -183,7 +183,7 @@ def test_failures_are_named_and_bounded() -> None:
     gone = entry(99, status=RunStatus.INTERRUPTED)
     figures = count(*failed, Entry(replace(gone.run, gone=True), Missing("deleted")))
     assert figures.by_status[RunStatus.FAILED] == 60
-    assert [one.run_id for one in figures.failures] == [f"r{n}" for n in range(KEPT_TROUBLES)]
+    assert [one.run_id for one in figures.failures] == [f"r{n}" for n in range(LISTED_PROBLEMS)]
     assert figures.failures[0].node == "HTTP"
     assert len(figures.failures[0].error) == 500
     assert figures.gone == 1

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.names import LONGEST, report_stem, safe_name, safe_path
-from flowledger.domain.texts import clip, mend, one_line, show_controls
+from flowledger.domain.texts import (
+    LONGEST,
+    clip,
+    mend,
+    one_line,
+    report_stem,
+    safe_name,
+    safe_path,
+    show_controls,
+)
 
 ANY = st.text(alphabet=st.characters(), max_size=300)
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.figures import Figures, Trouble, UserFigures
+from flowledger.domain.figures import Figures, ProblemRun, UserFigures
 from flowledger.domain.messages import (
-    TOLD_FAILURES,
+    LISTED_FAILURES,
     Occasion,
     comparable,
-    kept_note,
-    kept_reason,
+    failure_rows,
     notice_id,
     occasion_of,
-    told_failures,
+    stored_locally_note,
+    stored_locally_reason,
 )
 from flowledger.domain.runs import RunStatus
 
@@ -39,7 +39,7 @@ def test_the_certificate_decides(result: dict[str, object], expected: Occasion) 
 
 def test_only_trouble_is_trouble() -> None:
     """Somebody has to do something about these three."""
-    troubles = {occasion for occasion in Occasion if occasion.is_trouble}
+    troubles = {occasion for occasion in Occasion if occasion.needs_action}
     assert troubles == {Occasion.UNCERTIFIED, Occasion.FAILURE, Occasion.CRASH}
 
 
@@ -60,28 +60,28 @@ def test_other_outcomes_have_other_ids() -> None:
     assert len(ids) == 2 * len(Occasion)
 
 
-def trouble(number: int) -> Trouble:
+def trouble(number: int) -> ProblemRun:
     """Give a failed run."""
-    return Trouble(f"run-{number}", None, AT, "failed", "line one\nline two " + "x" * 400, "a\nnode")
+    return ProblemRun(f"run-{number}", None, AT, "failed", "line one\nline two " + "x" * 400, "a\nnode")
 
 
 @given(st.text(max_size=2000))
 def test_a_note_of_what_waits_says_first_what_follows(reason: str) -> None:
     """It is one short line, however long the reason, and is known again among others."""
-    note = kept_note(reason)
+    note = stored_locally_note(reason)
     assert note.startswith("kept on this machine until the storage takes it; the next run uploads it: ")
     assert len(note) <= 300
     assert "\n" not in note
-    found = kept_reason(["only runs with status failed", note])
+    found = stored_locally_reason(["only runs with status failed", note])
     assert found is not None
     assert found in note
-    assert kept_reason(["only runs with status failed", "4 files were uploaded"]) is None
+    assert stored_locally_reason(["only runs with status failed", "4 files were uploaded"]) is None
 
 
 def test_few_failures_are_told_shortly() -> None:
     """The newest, each on one line."""
-    told = told_failures(Figures(failures=tuple(trouble(number) for number in range(9))))
-    assert [failure["run_id"] for failure in told] == [f"run-{number}" for number in range(TOLD_FAILURES)]
+    told = failure_rows(Figures(failures=tuple(trouble(number) for number in range(9))))
+    assert [failure["run_id"] for failure in told] == [f"run-{number}" for number in range(LISTED_FAILURES)]
     assert told[0]["node"] == "a node"
     assert str(told[0]["error"]).startswith("line one line two x")
     assert len(str(told[0]["error"])) == 300

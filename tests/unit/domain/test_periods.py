@@ -8,7 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowledger.domain.windows import HOLDING, CalendarPeriod, latest_period, periods_between, resolve_period
+from flowledger.domain.windows import (
+    CALENDAR_DAYS,
+    CalendarPeriod,
+    latest_period,
+    periods_between,
+    resolve_period,
+)
 from flowledger.errors import UsageError
 
 NAMES = [
@@ -24,7 +30,7 @@ NAMES = [
     "Africa/Casablanca",
 ]
 zones = st.sampled_from(NAMES)
-names = st.sampled_from(sorted(HOLDING))
+names = st.sampled_from(sorted(CALENDAR_DAYS))
 days = st.dates(date(1995, 1, 1), date(2035, 12, 31))
 NEW_YORK, SHANGHAI, APIA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Shanghai"), ZoneInfo("Pacific/Apia")
 
@@ -51,7 +57,7 @@ def test_neighbours_neither_overlap_nor_leave_a_second_out(name: str, first: dat
     assert len(found) == 5
     for period, following in pairwise(found):
         assert period.window.before + 1 == following.window.after
-        assert period.seen_during == following.window
+        assert period.current_during == following.window
     whole = found[-1].window.before - found[0].window.after + 1
     assert sum(period.window.seconds for period in found) == whole
 
@@ -65,7 +71,7 @@ def test_a_run_reports_the_period_it_was_scheduled_for(
     """Seen from any second of the period that follows, its name means this one and no other."""
     tz = ZoneInfo(zone)
     period = row(name, first, tz, 1)[0]
-    second = period.seen_during.after + int((period.seen_during.seconds - 1) * moment)
+    second = period.current_during.after + int((period.current_during.seconds - 1) * moment)
     for instant in (datetime.fromtimestamp(second, UTC), period.usual_instant(tz)):
         assert resolve_period(name, instant=instant, tz=tz) == period.window
         assert latest_period(name, instant, tz) == period
@@ -77,7 +83,7 @@ def test_the_usual_instant_lies_where_the_period_is_seen(name: str, first: date,
     tz = ZoneInfo(zone)
     period = row(name, first, tz, 1)[0]
     instant = period.usual_instant(tz)
-    assert instant in period.seen_during
+    assert instant in period.current_during
     assert instant.astimezone(tz).hour in (2, 3)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.record_kinds import KINDS, instant_of, known_status, raw_of, record_of, status_of
+from flowledger.domain.record_kinds import KINDS, instant_of, raw_of, record_of, status_from_word, status_of
 from flowledger.domain.runs import AppKey, Level, RunStatus, level_of
 
 LOGGED: dict[str, Any] = {
@@ -45,7 +45,7 @@ values = st.recursive(
 
 def test_a_logged_execution_is_a_run() -> None:
     """Its own word stays; times are UTC."""
-    run, detail = KINDS["log"].kept(LOGGED)
+    run, detail = KINDS["log"].run_and_detail(LOGGED)
     assert (run.app, run.run_id, run.source_status) == (AppKey("log", "w"), "e", "Timed Out")
     assert (run.status, run.error, run.total_tokens) == (RunStatus.FAILED, '{"code": 1}', 12)
     assert (run.started_at, run.elapsed_s) == (datetime(2026, 11, 22, 0, 30, tzinfo=UTC), Decimal("90.25"))
@@ -57,13 +57,13 @@ def test_a_logged_execution_is_a_run() -> None:
 
 def test_a_coze_execution_is_a_run() -> None:
     """An output that is no object is put in one; the end is the last change."""
-    run, detail = KINDS["coze"].kept(COZE)
+    run, detail = KINDS["coze"].run_and_detail(COZE)
     assert (run.app, run.run_id, run.status) == (AppKey("coze", "w"), "e", RunStatus.SUCCESS)
     assert (run.elapsed_s, run.total_tokens) == (Decimal("0.711"), 100)
     assert run.creator is not None
     assert (run.creator.name, run.creator.session_id) == ("u-1", "talk")
     assert (detail.inputs, detail.outputs) == ({"q": 1}, {"value": "text"})
-    running, _ = KINDS["coze"].kept({**COZE, "execute_status": "running"})
+    running, _ = KINDS["coze"].run_and_detail({**COZE, "execute_status": "running"})
     assert (running.finished_at, running.elapsed_s, running.status.is_open) == (None, None, True)
 
 
@@ -72,7 +72,7 @@ def test_any_record_can_be_kept_and_comes_back(record: dict[str, Any]) -> None:
     """Whatever is in its fields; what cannot be read is left out of the run, never of the record."""
     for source, kind in KINDS.items():
         whole = {**record, kind.run_field: "e", "workflow_id": "w"}
-        run, _ = kind.kept(whole)
+        run, _ = kind.run_and_detail(whole)
         assert (run.app.source, raw_of(record_of(run))) == (source, raw_of(whole))
 
 
@@ -90,7 +90,7 @@ def test_any_record_can_be_kept_and_comes_back(record: dict[str, Any]) -> None:
 def test_fields_of_other_kinds_do_no_harm(record: dict[str, Any]) -> None:
     """What was imported may hold anything where a time or a number should be."""
     for kind in KINDS.values():
-        run, _ = kind.kept({**record, kind.run_field: "e", "workflow_id": "w"})
+        run, _ = kind.run_and_detail({**record, kind.run_field: "e", "workflow_id": "w"})
         assert run.listed_at.tzinfo is UTC
         assert run.elapsed_s is None or run.elapsed_s >= 0
 
@@ -98,7 +98,7 @@ def test_fields_of_other_kinds_do_no_harm(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize("tokens", [10**400, "1e999999999", -(10**30), True, "many", float("inf")])
 def test_an_absurd_number_of_tokens_is_none(tokens: Any) -> None:
     """It is not worked out, which could take for ever; the record keeps what it can."""
-    run, _ = KINDS["log"].kept({**LOGGED, "usage": {"total_tokens": tokens}})
+    run, _ = KINDS["log"].run_and_detail({**LOGGED, "usage": {"total_tokens": tokens}})
     assert run.total_tokens is None
 
 
@@ -116,12 +116,12 @@ def test_an_absurd_number_of_tokens_is_none(tokens: Any) -> None:
 )
 def test_words_are_understood(word: str, status: RunStatus) -> None:
     """In either case, with spaces, in English and Chinese."""
-    assert known_status(word) == status_of(word, ended=False) == status
+    assert status_from_word(word) == status_of(word, ended=False) == status
 
 
 def test_of_an_unknown_word_only_the_end_is_known() -> None:
     """It is neither a success nor a failure."""
-    assert known_status("odd") is None
+    assert status_from_word("odd") is None
     assert (status_of("odd", ended=False), status_of("odd", ended=True)) == (
         RunStatus.RUNNING,
         RunStatus.PARTIAL,

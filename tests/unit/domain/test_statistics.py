@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowledger.domain.history import RunFacts
 from flowledger.domain.runs import AppKey, RunStatus
-from flowledger.domain.statistics import Tally, day_finder, statistics_of
+from flowledger.domain.statistics import RunTotals, day_finder, statistics_of
 
 APP = AppKey("dify", "a")
 INSTANTS = st.integers(157_766_400, 3_786_912_000).map(lambda second: datetime.fromtimestamp(second, UTC))
@@ -82,8 +82,8 @@ def test_tallies_join() -> None:
     fact = RunFacts(
         APP, datetime(2026, 1, 1, tzinfo=UTC), RunStatus.SUCCESS, None, 3, {"USD": Decimal("0.1")}
     )
-    one, two = Tally(), Tally()
+    one, two = RunTotals(), RunTotals()
     one.add(fact)
     two.add(fact)
-    one.join(two)
+    one.merge(two)
     assert (one.runs, one.total_tokens, one.cost) == (2, 6, {"USD": Decimal("0.2")})

@@ -16,8 +16,8 @@ from flowledger.errors import FlowledgerError
 from flowledger.flows import logs
 from flowledger.flows.logs import MOST_REMEMBERED, app_names, forwarded_to, note_app
 from flowledger.services import log_files
-from flowledger.services.log_files import LogPlan, kept
-from flowledger.services.redaction import know
+from flowledger.services.log_files import LogPlan, logging_to
+from flowledger.services.secret_masking import register_secrets
 
 SECRET = "open-sesame"
 
@@ -26,9 +26,9 @@ SECRET = "open-sesame"
 def _alone() -> Iterator[None]:
     """No other sink, and one known secret."""
     logger.remove()
-    know([SECRET])
+    register_secrets([SECRET])
     yield
-    know([])
+    register_secrets([])
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_runs_own_lines_are_kept_too(
 ) -> None:
     """Once on either side, with the run's ids; also what Prefect says when the stage has ended."""
     under(monkeypatch, "f-1", "t-1")
-    with kept(LogPlan(tmp_path)), forwarded_to(task_log):
+    with logging_to(LogPlan(tmp_path)), forwarded_to(task_log):
         task_log.info("by %s with %s", "Prefect", SECRET)
         logger.info("by the program")
     task_log.warning("Finished")
@@ -179,7 +179,7 @@ def test_a_runs_lines_name_its_app(
     note_app("f-1", "chat", "id-1")
     note_app("f-1", "id-1")
     under(monkeypatch, "f-1", "t-1")
-    with kept(LogPlan(tmp_path)), forwarded_to(task_log):
+    with logging_to(LogPlan(tmp_path)), forwarded_to(task_log):
         logger.error("by the program")
     task_log.error("by Prefect")
     task_log.logger.error("by nobody")
@@ -201,7 +201,7 @@ def test_a_hook_in_another_process_keeps_the_runs_id(
     tmp_path: Path, task_log: PrefectLogAdapter, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker that tells of a crash is in no run: the log it writes to knows whose it is."""
-    with kept(LogPlan(tmp_path)), forwarded_to(task_log):
+    with logging_to(LogPlan(tmp_path)), forwarded_to(task_log):
         logger.warning("told")
     assert [(line["flow_run_id"], line["task_id"]) for line in lines(tmp_path)] == [("f-1", "t-1")]
     assert [record.getMessage() for record in caplog.records] == ["told"]
@@ -211,7 +211,7 @@ def test_a_failure_is_kept_once_for_each_run(
     tmp_path: Path, task_log: PrefectLogAdapter, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The state that only repeats it is Prefect's alone; every other end is kept."""
-    with kept(LogPlan(tmp_path)):
+    with logging_to(LogPlan(tmp_path)):
         task_log.error("Task run failed with exception: Boom('why')")
         task_log.error("Finished in state Failed('Task run encountered an exception Boom: why')")
         task_log.info("Finished in state Completed()")
@@ -230,6 +230,6 @@ def test_an_end_is_kept_where_the_error_was_not(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(log_files, "_kept", log_files._Kept())
     task_log = adapted("t-3")
     task_log.error("Encountered exception during execution: Boom('why')")
-    with kept(LogPlan(tmp_path)):
+    with logging_to(LogPlan(tmp_path)):
         task_log.info("Finished in state Failed('Boom: why')")
     assert [line["message"] for line in lines(tmp_path)] == ["Finished in state Failed('Boom: why')"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger import plugins
-from flowledger.domain.messages import Occasion, kept_note
+from flowledger.domain.messages import Occasion, stored_locally_note
 from flowledger.errors import SettingsError
 from flowledger.notify.notices import sample_notice, sample_notices
 from flowledger.notify.templates import (
@@ -43,7 +43,7 @@ def test_every_channel_has_templates(channel: str) -> None:
         assert len(message.subject) <= 120
         assert "\n" not in message.subject
         assert message.body
-        assert message.urgent is notice.occasion.is_trouble
+        assert message.urgent is notice.occasion.needs_action
         assert bool(message.html) is (channel == "email")
         assert bool(message.data) is (channel == "webhook")
 
@@ -89,7 +89,7 @@ KEPT = {
 def test_what_waits_on_this_machine_is_said_first(language: str) -> None:
     """In the language of the message, the consequence before the reason, and not once more as a note."""
     reason = "storage away: cannot keep s3://b/" + "x" * 400
-    notes = ["only runs with status failed", kept_note(reason)]
+    notes = ["only runs with status failed", stored_locally_note(reason)]
     result = {**SUCCESS.result, "kept_locally": True, "notes": notes}
     notice = replace(SUCCESS, language=language, result=result)
     for channel in CHANNELS:

@@ -9,7 +9,7 @@ import pytest
 
 from flowledger import records
 from flowledger.bootstrap import clock, configured
-from flowledger.domain.coze_executions import created
+from flowledger.domain.coze_runs import created
 from flowledger.domain.record_checks import RecordLimits
 from flowledger.records import OPERATION_TYPES, load_default_config, log_service
 from flowledger.settings import ConfigManager

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowledger.domain.figures import Figures, Tally
+from flowledger.domain.figures import Figures, FiguresCounter
 from flowledger.domain.report_heading import Heading, count_turns
 from flowledger.domain.runs import Detailed, Entry, Missing, NodeExecution, RunStatus
 from flowledger.errors import StorageError, UsageError
@@ -50,14 +50,14 @@ TEXTS = st.one_of(st.sampled_from(NASTY), st.text(alphabet=st.characters(), max_
 
 def render(name: str, heading: Heading, directory: Path, entries: list[Entry]) -> list[Path]:
     """Write a report as a flow does."""
-    tally = Tally(heading.tz, now=heading.generated_at)
+    counter = FiguresCounter(heading.tz, now=heading.generated_at)
     report_format = load("report format", name)()
     directory.mkdir(parents=True, exist_ok=True)
     with report_format.begin(heading, directory) as writer:
         for entry in entries:
             writer.add(entry)
-            tally.add(entry)
-        return list(writer.finish(tally.figures()))
+            counter.add(entry)
+        return list(writer.finish(counter.figures()))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -264,13 +264,13 @@ def test_memory_is_flat(name: str, heading: Heading, make_entry: Any, tmp_path: 
     def write(runs: int) -> int:
         directory = tmp_path / str(runs)
         directory.mkdir()
-        tally = Tally(heading.tz, now=heading.generated_at)
+        counter = FiguresCounter(heading.tz, now=heading.generated_at)
         with measured() as peak, load("report format", name)().begin(heading, directory) as writer:
             for number in range(runs):
                 entry = make_entry(number, "user", "x" * 6000, elapsed_s=Decimal(number))
                 writer.add(entry)
-                tally.add(entry)
-            writer.finish(tally.figures())
+                counter.add(entry)
+            writer.finish(counter.figures())
         return peak[0]
 
     write(10)

@@ -15,10 +15,10 @@ from flowledger.services.api_keys import (
     KeyRing,
     LockOut,
     Pace,
-    RefusalBook,
-    Refused,
+    Refusal,
+    RefusalLog,
+    client_network,
     create_key,
-    neighbourhood,
     revoke_key,
 )
 
@@ -106,8 +106,8 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_refusals_of_many_addresses_are_few_operations() -> None:
     """Beyond so many addresses in a minute all others are one."""
-    book = RefusalBook("1", most=5)
-    kept = [each for n in range(100) for each in book.note(Refused(f"10.0.0.{n}", "401", "GET /"), NOW)]
+    book = RefusalLog("1", most=5)
+    kept = [each for n in range(100) for each in book.note(Refusal(f"10.0.0.{n}", "401", "GET /"), NOW)]
     kept += book.closed(NOW)
     assert len(kept) == 7
     assert sum(int(str(each.data["count"])) for each in kept) == 100
@@ -116,7 +116,7 @@ def test_refusals_of_many_addresses_are_few_operations() -> None:
 
 def test_the_wanted_path_is_kept_short_and_on_one_line() -> None:
     """An attacker chooses it."""
-    (operation,) = RefusalBook("1").note(Refused("a", "401", "GET /" + "x\n" * 5000), NOW)
+    (operation,) = RefusalLog("1").note(Refusal("a", "401", "GET /" + "x\n" * 5000), NOW)
     assert operation.subject is not None
     assert len(operation.subject) <= 200
     assert "\n" not in operation.subject
@@ -135,7 +135,7 @@ def test_the_wanted_path_is_kept_short_and_on_one_line() -> None:
 )
 def test_neighbours_count_as_one(address: str, counts_as: str) -> None:
     """Of IPv6 the whole /64."""
-    assert neighbourhood(address) == counts_as
+    assert client_network(address) == counts_as
 
 
 def test_reach() -> None:

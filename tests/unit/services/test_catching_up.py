@@ -20,7 +20,7 @@ from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import Ledger
-from flowledger.services.catch_up import Cadence, Due, due_between, is_held, missing, over_by
+from flowledger.services.catch_up import Cadence, Due, due_between, is_reported, missing, over_by
 
 APP, OTHER = AppKey("dify", "support"), AppKey("dify", "sales")
 SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
@@ -116,10 +116,10 @@ def test_a_day_that_was_proved_but_never_reported_is_missing(ledger: Ledger) -> 
     report(ledger, window("2026-11-20"), filtered=True)
     report(ledger, window("2026-11-21"), app=OTHER)
     assert still_missing(ledger) == ["2026-11-19", "2026-11-20", "2026-11-21"]
-    assert not is_held(ledger, APP, due("2026-11-20"))
+    assert not is_reported(ledger, APP, due("2026-11-20"))
     report(ledger, window("2026-11-20"))
     assert still_missing(ledger) == ["2026-11-19", "2026-11-21"]
-    assert is_held(ledger, APP, due("2026-11-20"))
+    assert is_reported(ledger, APP, due("2026-11-20"))
 
 
 def test_a_wider_window_proves_its_days_and_a_narrower_or_filtered_one_does_not(ledger: Ledger) -> None:
@@ -231,7 +231,7 @@ def test_every_due_run_sees_its_own_period(day: date, zone: str, cron: str, peri
     """Whatever the cron and the zone, the run's instant lies where its period is the last one."""
     tz = ZoneInfo(zone)
     for found in due_between(Cadence("any", period, cron), day, day, tz):
-        assert found.instant in found.period.seen_during
+        assert found.instant in found.period.current_during
 
 
 def test_only_what_is_over_can_be_reported() -> None:
@@ -251,5 +251,5 @@ def test_certified_is_told_for_one_report(ledger: Ledger) -> None:
     """Only a whole certified window counts."""
     certify(ledger, window("2026-11-20"))
     certify(ledger, window("2026-11-21"), certified=False)
-    assert is_held(ledger, APP, due("2026-11-20"))
-    assert not is_held(ledger, APP, due("2026-11-21"))
+    assert is_reported(ledger, APP, due("2026-11-20"))
+    assert not is_reported(ledger, APP, due("2026-11-21"))

@@ -11,7 +11,7 @@ from flowledger.domain.retention import Retention, StoredReport
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageUnavailableError
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.services.cleanup import Cleaner, Shelf
+from flowledger.services.cleanup import AppReports, Cleaner
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 KEY = AppKey("dify", "app-1")
@@ -56,7 +56,7 @@ def cleaner(ledger: SqlLedger) -> Cleaner:
 def test_what_goes_is_on_record() -> None:
     """A cleaning removes what the limits say and leaves user, app, reports and reasons in the ledger."""
     ledger, archive = SqlLedger.open("memory://", {}), FakeArchive()
-    (result,) = cleaner(ledger).clean([Shelf(KEY, "shop", archive, Retention(count=1))])
+    (result,) = cleaner(ledger).clean([AppReports(KEY, "shop", archive, Retention(count=1))])
     assert archive.gone == ["day3", "day1"]
     assert (result["app"], result["removed"], result["bytes"]) == ("shop", 2, 20)
     (operation,) = ledger.operations(OperationQuery(apps=(KEY,)))
@@ -67,14 +67,14 @@ def test_what_goes_is_on_record() -> None:
 def test_a_dry_run_changes_nothing() -> None:
     """A dry run says the same and removes and records nothing."""
     ledger, archive = SqlLedger.open("memory://", {}), FakeArchive()
-    (result,) = cleaner(ledger).clean([Shelf(KEY, "shop", archive, Retention(count=1))], dry_run=True)
+    (result,) = cleaner(ledger).clean([AppReports(KEY, "shop", archive, Retention(count=1))], dry_run=True)
     assert (result["removed"], archive.gone, list(ledger.operations())) == (2, [], [])
 
 
 def test_without_limits_nothing_is_asked() -> None:
     """An app without limits costs no request to its storage."""
     (result,) = cleaner(SqlLedger.open("memory://", {})).clean(
-        [Shelf(KEY, "shop", FakeArchive(is_away=True), Retention())]
+        [AppReports(KEY, "shop", FakeArchive(is_away=True), Retention())]
     )
     assert result["removed"] == 0
 
@@ -83,8 +83,8 @@ def test_one_storage_that_is_away_stops_no_other() -> None:
     """The others are cleaned, then the error names what was not."""
     archive = FakeArchive()
     shelves = [
-        Shelf(KEY, "away", FakeArchive(is_away=True), Retention(count=1)),
-        Shelf(AppKey("dify", "app-2"), "shop", archive, Retention(count=1)),
+        AppReports(KEY, "away", FakeArchive(is_away=True), Retention(count=1)),
+        AppReports(AppKey("dify", "app-2"), "shop", archive, Retention(count=1)),
     ]
     with pytest.raises(StorageUnavailableError, match="away for now"):
         cleaner(SqlLedger.open("memory://", {})).clean(shelves)

@@ -11,8 +11,8 @@ from flowledger.services.catch_up import (
     BACKFILL,
     Cadence,
     Due,
-    Fate,
     Filled,
+    FillStatus,
     backfill_key,
     catch_up_key,
     check_days,
@@ -35,10 +35,10 @@ def test_one_that_fails_does_not_stop_the_others() -> None:
     def fill(due: Due) -> Filled:
         if due is DUES[1]:
             raise SourceUnreachableError("dify.example.com does not answer")
-        return Filled(due, Fate.DONE)
+        return Filled(due, FillStatus.DONE)
 
     filled = list(fill_each(DUES, fill))
-    assert [each.fate for each in filled] == [Fate.DONE, Fate.FAILED, Fate.DONE]
+    assert [each.status for each in filled] == [FillStatus.DONE, FillStatus.FAILED, FillStatus.DONE]
     assert filled[1].detail == "dify.example.com does not answer"
 
 
@@ -69,7 +69,7 @@ def test_catching_up_has_one_key_a_day() -> None:
 
 def test_the_audit_trail_says_who_filled_which_periods() -> None:
     """Each period with what became of it, and why where it failed."""
-    filled = [Filled(DUES[0], Fate.CREATED, "run 1"), Filled(DUES[1], Fate.FAILED, "no answer")]
+    filled = [Filled(DUES[0], FillStatus.CREATED, "run 1"), Filled(DUES[1], FillStatus.FAILED, "no answer")]
     operation = filling_operation(BACKFILL, APP, DAILY, filled, user="someone", at=NOW)
     assert (operation.operation_type, operation.user, operation.app) == (BACKFILL, "someone", APP)
     assert operation.subject == "daily_report"

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.run_rows import Row, instant, run_row
+from flowledger.domain.run_mapping import Row, instant, run_row
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
 from flowledger.services.history.transfer import Depth, writer_of
 

@@ -11,8 +11,8 @@ from flowledger.domain.history import RunQuery
 from flowledger.domain.record_kinds import KINDS, LOG
 from flowledger.domain.runs import Detail, Run
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.services.history import follow
-from flowledger.services.history.follow import Follower
+from flowledger.services.history import paging
+from flowledger.services.history.paging import Follower
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ AT = datetime(2026, 11, 20, tzinfo=UTC)
 def run(number: int, status: str = "running") -> tuple[Run, Detail]:
     """Make an execution; three of them share each instant."""
     start = (AT + timedelta(seconds=number // 3)).isoformat()
-    return KINDS[LOG].kept(
+    return KINDS[LOG].run_and_detail(
         {"execution_id": f"e{number:04}", "workflow_id": "w", "status": status, "start_time": start}
     )
 
@@ -44,7 +44,7 @@ def test_tells_each_new_run_once(steps: list[int], count: int) -> None:
 
 def test_tells_changes_and_forgets_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watched run that ends is told again; so many are watched and no more."""
-    monkeypatch.setattr(follow, "WATCHED", 10)
+    monkeypatch.setattr(paging, "WATCHED", 10)
     ledger = SqlLedger.open("memory://", {LOG: KINDS[LOG].to_detail})
     ledger.save_details([run(number) for number in range(60)])
     follower = Follower(ledger, replace(RunQuery(), sources=(LOG,)))
@@ -52,4 +52,4 @@ def test_tells_changes_and_forgets_the_old(monkeypatch: pytest.MonkeyPatch) -> N
     ledger.save_details([run(58, "completed"), run(1, "completed")])
     assert [entry.run.run_id for entry in follower.again()] == ["e0058"]
     assert follower.again() == []
-    assert len(follower.seen) <= 10
+    assert len(follower.watched) <= 10

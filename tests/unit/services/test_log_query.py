@@ -73,7 +73,7 @@ def test_only_what_is_asked_for_is_given(folder: Path, query: LogQuery, messages
 def test_files_of_other_days_are_not_read(folder: Path) -> None:
     """With a margin, since zones and rotations change."""
     query = LogQuery(since=NOW, until=NOW)
-    assert [query.wants_day(date(2026, 11, day)) for day in (18, 19, 23, 24)] == [False, True, True, False]
+    assert [query.matches_day(date(2026, 11, day)) for day in (18, 19, 23, 24)] == [False, True, True, False]
     (folder / "flowledger-2026-11-01.jsonl").write_text("not ours\n")
     reader = LogReader(folder)
     list(reader.read(query))

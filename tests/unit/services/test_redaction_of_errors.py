@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowledger.errors import FlowledgerError, SettingsError, SourceRefusedError
-from flowledger.services.redaction import clean_errors, know, redacted, redacted_value
+from flowledger.services.secret_masking import redacted, redacted_errors, redacted_value, register_secrets
 
 SECRET = "open-sesame"
 
@@ -13,9 +13,9 @@ SECRET = "open-sesame"
 @pytest.fixture(autouse=True)
 def _knowing() -> Iterator[None]:
     """One secret is known for each test, none after it."""
-    know([SECRET])
+    register_secrets([SECRET])
     yield
-    know([])
+    register_secrets([])
 
 
 def fail(error: Exception, cause: Exception) -> None:
@@ -26,7 +26,7 @@ def fail(error: Exception, cause: Exception) -> None:
 
 def test_newly_known_values_take_the_place_of_those_before() -> None:
     """A process has one set of settings."""
-    know(["other-value"])
+    register_secrets(["other-value"])
     assert redacted(f"{SECRET} other-value") == f"{SECRET} [redacted]"
 
 
@@ -59,7 +59,7 @@ def test_an_error_keeps_its_kind_and_loses_its_secret() -> None:
     """Its message, its notes, its body and what it came from."""
     error = SourceRefusedError(f"refused {SECRET}", status=403, body=f"echo {SECRET}")
     error.add_note(SECRET)
-    with pytest.raises(SourceRefusedError) as caught, clean_errors():
+    with pytest.raises(SourceRefusedError) as caught, redacted_errors():
         fail(error, ValueError(f"sent {SECRET}"))
     assert str(caught.value) == "refused [redacted]"
     assert caught.value.body == "echo [redacted]"
@@ -69,14 +69,14 @@ def test_an_error_keeps_its_kind_and_loses_its_secret() -> None:
 
 def test_settings_problems_are_cleaned_one_by_one() -> None:
     """They are shown from their list as well."""
-    with pytest.raises(SettingsError) as caught, clean_errors():
+    with pytest.raises(SettingsError) as caught, redacted_errors():
         raise SettingsError([f"A: {SECRET}", "B: fine"])
     assert caught.value.problems == ("A: [redacted]", "B: fine")
 
 
 def test_an_error_whose_text_cannot_be_changed_is_replaced() -> None:
     """Its kind is said; neither it nor its cause is kept."""
-    with pytest.raises(FlowledgerError) as caught, clean_errors():
+    with pytest.raises(FlowledgerError) as caught, redacted_errors():
         raise OSError(2, "gone", f"/run/{SECRET}")
     assert str(caught.value).startswith("FileNotFoundError: ")
     assert SECRET not in str(caught.value)
@@ -86,13 +86,13 @@ def test_an_error_whose_text_cannot_be_changed_is_replaced() -> None:
 def test_an_innocent_error_is_the_same_one() -> None:
     """Nothing about it changes."""
     error = ValueError("nothing secret")
-    with pytest.raises(ValueError, match="nothing secret") as caught, clean_errors():
+    with pytest.raises(ValueError, match="nothing secret") as caught, redacted_errors():
         raise error
     assert caught.value is error
 
 
 def test_a_cause_that_cannot_be_changed_is_cut_off() -> None:
     """Tracebacks show it otherwise."""
-    with pytest.raises(FlowledgerError) as caught, clean_errors():
+    with pytest.raises(FlowledgerError) as caught, redacted_errors():
         fail(FlowledgerError("not read"), OSError(2, "gone", f"/run/{SECRET}"))
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)

@@ -11,7 +11,7 @@ from fake_source import APP, NOW, START, FakeSource, decode, make_run
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.figures import Figures
-from flowledger.domain.messages import kept_note
+from flowledger.domain.messages import stored_locally_note
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import Detailed, Level, Missing, RunStatus, missing_reason
@@ -24,12 +24,11 @@ from flowledger.errors import (
     SourceRefusedError,
 )
 from flowledger.ledger.sql.ledger import SqlLedger
-from flowledger.ports import LogPage
+from flowledger.ports import LogPage, SilentProgress
 from flowledger.reports.json_file import JsonFormat
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
 from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
-from flowledger.services.progress import SilentProgress
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportRequest
 from flowledger.storage.local import LocalStorage
@@ -309,7 +308,7 @@ def test_without_details_a_stuck_run_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("notes", "waits"),
-    [((), False), (("4 files were uploaded",), False), ((kept_note("storage away"),), True)],
+    [((), False), (("4 files were uploaded",), False), ((stored_locally_note("storage away"),), True)],
 )
 def test_a_result_says_whether_its_files_wait_here(
     tmp_path: Path, notes: tuple[str, ...], waits: bool

@@ -11,7 +11,7 @@ from flowledger.bootstrap import config_checks
 from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
-from flowledger.services.redaction import redacted
+from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, ConfigManager, Settings
 from flowledger.settings.model import APP_VARIABLES, VARIABLES
 

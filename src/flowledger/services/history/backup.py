@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from flowledger.domain.history import RunKey, RunQuery
-from flowledger.domain.run_documents import document_of, entry_of
+from flowledger.domain.run_mapping import document_of, entry_of
 from flowledger.domain.runs import AppKey, Entry
 from flowledger.errors import StorageError, UsageError
 from flowledger.ports import Decoder, Ledger
@@ -31,10 +31,9 @@ from flowledger.services.history.migrate import (
     keep_key,
     keep_letter,
     members_of,
-    operations_of,
     save_entries,
 )
-from flowledger.services.history.paging import DETAILED_PAGE, runs_of
+from flowledger.services.history.paging import DETAILED_PAGE, operations_of, runs_of
 from flowledger.services.history.whole_file import whole_file
 
 FORMAT = "flowledger-backup/1"

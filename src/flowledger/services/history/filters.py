@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from flowledger.domain.history import RunKey, RunQuery
-from flowledger.domain.record_kinds import known_status
+from flowledger.domain.record_kinds import status_from_word
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.errors import UsageError
 from flowledger.ports import RunHistory
@@ -117,7 +117,7 @@ def status_of(word: str) -> RunStatus:
 
     :raises UsageError: with ours, for an unknown one.
     """
-    status = known_status(word)
+    status = status_from_word(word)
     if status is None:
         raise UsageError(f"unknown status {word!r:.80}: one of {', '.join(each.value for each in RunStatus)}")
     return status

@@ -12,14 +12,14 @@ from pydantic import TypeAdapter
 
 from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.history import Place, RunKey, RunQuery
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.messages import Letter
 from flowledger.domain.operations import Operation
-from flowledger.domain.run_documents import digest_of
+from flowledger.domain.run_mapping import digest_of
 from flowledger.domain.runs import UNREAD, AppKey, Entry, Run
 from flowledger.domain.windows import LATEST, Window
 from flowledger.ports import Ledger
-from flowledger.services.history.paging import count_of, pages_of
+from flowledger.services.history.paging import count_of, operations_of, pages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,11 @@ NO_SCOPE = Window(0, 0)
 NO_COLLECTION = datetime.fromtimestamp(0, UTC)
 """What is copied was seen by no collection of the ledger it comes into."""
 ALL_LETTERS = 2**31 - 1
-OPERATIONS_A_BATCH = 1000
 MEMBERS_A_BATCH = 500
 
 
 @dataclass(slots=True)
-class Tally:
+class MigrationCounts:
     """How much of each kind went over; ``problems`` are lines for people."""
 
     runs: int = 0
@@ -102,14 +101,6 @@ def members_of(ledger: Ledger, scope: Scope) -> Iterator[list[Run]]:
         yield batch
 
 
-def operations_of(ledger: Ledger) -> Iterator[Operation]:
-    """Give all operations, newest first."""
-    place: Place | None = None
-    while found := ledger.operations(after=place, limit=OPERATIONS_A_BATCH):
-        yield from found
-        place = Place(found[-1].at, found[-1].operation_id)
-
-
 def copy_certificate(ledger: Ledger, certificate: Certificate, members: Iterable[Sequence[Run]]) -> int:
     """Write a certificate with the members of its scope, and give how many there were."""
     count = 0
@@ -139,7 +130,7 @@ def keep_key(ledger: Ledger, key: AccessKey) -> None:
         ledger.keep_key(key)
 
 
-def copy_rest(source: Ledger, target: Ledger, tally: Tally, apps: Iterable[AppKey] = ()) -> None:
+def copy_rest(source: Ledger, target: Ledger, tally: MigrationCounts, apps: Iterable[AppKey] = ()) -> None:
     """Copy all that is no run: certificates with members, operations, letters, keys."""
     for certificate in certificates_of(source, apps):
         tally.members += copy_certificate(target, certificate, members_of(source, certificate.scope))
@@ -166,13 +157,13 @@ def migrate(
     resume: bool = False,
     apps: Iterable[AppKey] = (),
     moved: Callable[[int], None] = lambda _runs: None,
-) -> Tally:
+) -> MigrationCounts:
     """Copy everything; twice is once.  ``problems`` name the runs that are not the same in the target.
 
     ``resume`` leaves out what the target holds already, to the last byte; ``apps`` are those that may have
     certificates and no runs; ``moved`` is told after each batch how many more runs are safe.
     """
-    tally = Tally()
+    tally = MigrationCounts()
     for page in pages_of(source, RunQuery(), with_details=True):
         batch = [entry for entry in page if not holds(target, entry)] if resume else page
         save_entries(target, batch)
@@ -184,11 +175,11 @@ def migrate(
     return tally
 
 
-def would_migrate(source: Ledger, target: Ledger | None) -> Tally:
+def would_migrate(source: Ledger, target: Ledger | None) -> MigrationCounts:
     """Tell how many runs would go over, and how many the target (None: not there yet) holds already."""
     if target is None:
-        return Tally(runs=count_of(source, RunQuery()))
-    tally = Tally()
+        return MigrationCounts(runs=count_of(source, RunQuery()))
+    tally = MigrationCounts()
     for page in pages_of(source, RunQuery(), with_details=True):
         held = sum(holds(target, entry) for entry in page)
         tally.runs += len(page) - held

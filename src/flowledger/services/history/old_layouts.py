@@ -152,7 +152,7 @@ def _execution(record: Record, zone: tzinfo) -> Entry:
     checked_id("workflow_id", made.get("workflow_id"))
     if made.get("status") is not None:
         checked_word("status", made["status"])
-    return Entry(*KINDS[LOG].kept(made))
+    return Entry(*KINDS[LOG].run_and_detail(made))
 
 
 def _coze(record: Record, owner: Any, zone: tzinfo) -> Entry:
@@ -168,7 +168,7 @@ def _coze(record: Record, owner: Any, zone: tzinfo) -> Entry:
     checked_id("workflow_id", made.get("workflow_id"))
     if made.get("execute_status") is not None:
         checked_word("execute_status", made["execute_status"])
-    return Entry(*KINDS[COZE].kept(made))
+    return Entry(*KINDS[COZE].run_and_detail(made))
 
 
 def _operation(record: Record, zone: tzinfo) -> Operation:

@@ -1,4 +1,4 @@
-"""Runs written as JSON lines, JSON or CSV, and read from JSON lines, a page in memory at a time."""
+"""Runs written as JSON lines, JSON, CSV or Parquet, and read from JSON lines, a block of rows at a time."""
 
 import csv
 import io
@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from flowledger.domain.operations import Operation
-from flowledger.domain.run_documents import FORMAT, document_of, entry_of
-from flowledger.domain.run_rows import COLUMNS, DETAIL_COLUMNS, Kind, Row, entry_row, flat, run_row
+from flowledger.domain.run_mapping import (
+    COLUMNS,
+    DETAIL_COLUMNS,
+    FORMAT,
+    ColumnType,
+    Row,
+    document_of,
+    entry_of,
+    entry_row,
+    flat,
+    run_row,
+)
 from flowledger.domain.runs import Entry
 from flowledger.domain.texts import defuse
 from flowledger.errors import UsageError
@@ -24,8 +35,13 @@ from flowledger.ports import Decoder, Ledger
 from flowledger.services.history.migrate import save_entries
 from flowledger.services.history.old_layouts import record_item
 from flowledger.services.history.paging import DETAILED_PAGE
+from flowledger.services.history.whole_file import whole_file
 
 BLOCK = 1000
+"""Rows written at once."""
+NO_PYARROW = (
+    "Parquet needs pyarrow, which is not installed: run scripts/setup --all, or choose another format"
+)
 BOM = b"\xef\xbb\xbf"
 
 
@@ -37,7 +53,7 @@ class Depth(StrEnum):
     LOSSLESS = "lossless"
 
 
-def columns_of(depth: Depth) -> Mapping[str, Kind]:
+def columns_of(depth: Depth) -> Mapping[str, ColumnType]:
     """Give the columns of a depth that has any."""
     return COLUMNS if depth is Depth.ROW else {**COLUMNS, **DETAIL_COLUMNS}
 
@@ -68,7 +84,7 @@ def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) ->
     return written
 
 
-def write_csv(rows: Iterable[Row], columns: Mapping[str, Kind], stream: BinaryIO) -> int:
+def write_csv(rows: Iterable[Row], columns: Mapping[str, ColumnType], stream: BinaryIO) -> int:
     """Write CSV with a line of names, as spreadsheets take it: no text in it runs as a formula."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -83,6 +99,38 @@ def write_csv(rows: Iterable[Row], columns: Mapping[str, Kind], stream: BinaryIO
         written += len(block)
     stream.write(text.getvalue().encode())
     return written
+
+
+def write_parquet(rows: Iterable[Row], columns: Mapping[str, ColumnType], path: Path) -> int:
+    """Write rows under the given columns, and give how many; none at all makes a file with columns only.
+
+    Values are as in ``domain.run_mapping``: instants ISO 8601 text, objects JSON text.
+
+    :raises UsageError: without pyarrow; StorageError: when the file cannot be written.
+    """
+    pa, pq = _pyarrow()
+    kinds = {
+        ColumnType.TEXT: pa.string(),
+        ColumnType.INTEGER: pa.int64(),
+        ColumnType.NUMBER: pa.float64(),
+        ColumnType.FLAG: pa.bool_(),
+    }
+    schema = pa.schema([pa.field(name, kinds[kind]) for name, kind in columns.items()])
+    written = 0
+    with whole_file(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for block in _blocks(rows):
+            writer.write_table(pa.Table.from_pylist(block, schema=schema))
+            written += len(block)
+    return written
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]  # has no types, and is an extra
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]  # has no types, and is an extra
+    except ImportError as error:
+        raise UsageError(NO_PYARROW) from error
+    return pa, pq
 
 
 def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], int]:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunQuery
-from flowledger.domain.run_documents import digest_of
+from flowledger.domain.run_mapping import digest_of
 from flowledger.domain.runs import AppKey, Entry
 from flowledger.ports import Ledger
 from flowledger.services.history import migrate
 from flowledger.services.history.audit import INCOMING
-from flowledger.services.history.migrate import ALL_LETTERS, certificates_of, members_of, operations_of
-from flowledger.services.history.paging import runs_of
+from flowledger.services.history.migrate import ALL_LETTERS, certificates_of, members_of
+from flowledger.services.history.paging import operations_of, runs_of
 
 MISSING, EXTRA, DIFFERENT = "missing in the target", "only in the target", "different"
 

@@ -21,7 +21,7 @@ class _Known:
     redactor: Redactor = redactor(())
 
 
-def know(secrets: Iterable[str]) -> None:
+def register_secrets(secrets: Iterable[str]) -> None:
     """Hide these values from now on, instead of those before."""
     _Known.redactor = redactor(secrets)
 
@@ -49,7 +49,7 @@ def _named(name: str, value: object, depth: int) -> Any:
 
 
 @contextmanager
-def clean_errors() -> Iterator[None]:
+def redacted_errors() -> Iterator[None]:
     """Take secrets out of the errors that leave the context, those they come from included.
 
     :raises FlowledgerError: in the place of an error whose text cannot be changed.
