@@ -44,18 +44,18 @@ STATUSES = (RunStatus.SUCCESS, RunStatus.SUCCESS, RunStatus.SUCCESS, RunStatus.F
 
 def main() -> None:
     """Measure everything and print it."""
-    wanted = arguments()
-    if wanted.client:
-        print(json.dumps(asked(json.load(sys.stdin))))
+    options = arguments()
+    if options.client:
+        print(json.dumps(run_client(json.load(sys.stdin))))
         return
     with tempfile.TemporaryDirectory(prefix="flowledger-") as folder:
-        url = wanted.ledger or f"sqlite:///{folder}/ledger.db"
-        fill(url, wanted.runs)
+        url = options.ledger or f"sqlite:///{folder}/ledger.db"
+        fill(url, options.runs)
         variables = {"LEDGER_URL": url, "API_REQUESTS_PER_MINUTE": "100000000", "OUTPUT_BASE_DIR": folder}
         figures: dict[str, object] = {"load before": os.getloadavg()}
-        for workers in wanted.workers:
+        for workers in options.workers:
             with serving(Path(folder), variables, workers) as (address, process):
-                figures[f"{workers} processes"] = measured(address, process, wanted)
+                figures[f"{workers} processes"] = measured(address, process, options)
         figures["load after"] = os.getloadavg()
     print(json.dumps(figures, indent=2))
 
@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
 
 
 def fill(url: str, count: int) -> None:
-    """Keep runs of a month, evenly spread."""
+    """Store runs of a month, evenly spread."""
     scope = Scope(APP, Window.between(START, START + timedelta(days=DAYS)))
     step = timedelta(days=DAYS) / max(count, 1)
     with open_ledger_at(url) as ledger:
@@ -126,7 +126,9 @@ def serving(
             process.terminate()
 
 
-def measured(address: str, process: "subprocess.Popen[str]", wanted: argparse.Namespace) -> dict[str, object]:
+def measured(
+    address: str, process: "subprocess.Popen[str]", options: argparse.Namespace
+) -> dict[str, object]:
     """Ask each kind of question for a while."""
     app = f"app={APP.source}:{APP.app_id}"
     day = "since=2026-10-15T00:00:00Z&before=2026-10-16T00:00:00Z"
@@ -141,14 +143,16 @@ def measured(address: str, process: "subprocess.Popen[str]", wanted: argparse.Na
     }
     # Memory is compared after everything was asked for once.
     for question in questions.values():
-        client(address, wanted, **question, seconds=1.0)
+        client(address, options, **question, seconds=1.0)
     before = memory_mb(process.pid)
-    found: dict[str, object] = {name: client(address, wanted, **each) for name, each in questions.items()}
-    return {**found, "memory in MB": [before, memory_mb(process.pid)]}
+    figures_by_question: dict[str, object] = {
+        name: client(address, options, **each) for name, each in questions.items()
+    }
+    return {**figures_by_question, "memory in MB": [before, memory_mb(process.pid)]}
 
 
 def deep(address: str) -> str:
-    """Give the cursor of a page far back, by way of a few hundred pages."""
+    """Return the cursor of a page far back, by way of a few hundred pages."""
     cursor = ""
     with socket.create_connection(split(address)) as connection:
         for _ in range(200):
@@ -161,7 +165,7 @@ def deep(address: str) -> str:
 
 def client(
     address: str,
-    wanted: argparse.Namespace,
+    options: argparse.Namespace,
     *,
     path: str,
     connections: int | None = None,
@@ -172,8 +176,8 @@ def client(
     order = {
         "address": address,
         "path": path,
-        "connections": connections or wanted.connections,
-        "seconds": seconds or wanted.seconds,
+        "connections": connections or options.connections,
+        "seconds": seconds or options.seconds,
         "zipped": zipped,
     }
     done = subprocess.run(
@@ -183,8 +187,8 @@ def client(
         text=True,
         check=True,
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures_by_question: dict[str, float] = json.loads(done.stdout)
+    return figures_by_question
 
 
 @dataclass
@@ -210,7 +214,7 @@ class Asking(Thread):
                 self.took_s.append(time.perf_counter() - begun)
 
 
-def asked(order: Mapping[str, object]) -> dict[str, float]:
+def run_client(order: Mapping[str, object]) -> dict[str, float]:
     """Ask over several connections at once, and give how often and how long it took, in milliseconds."""
     message = request(str(order["path"]), zipped=bool(order["zipped"]))
     begun = time.perf_counter()
@@ -232,7 +236,7 @@ def asked(order: Mapping[str, object]) -> dict[str, float]:
 
 
 def milliseconds(took_s: Sequence[float], share: float) -> float:
-    """Give a quantile."""
+    """Return a quantile."""
     return round(took_s[min(len(took_s) - 1, int(len(took_s) * share))] * 1000, 2)
 
 
@@ -245,10 +249,10 @@ def request(path: str, *, zipped: bool) -> bytes:
 def ask(connection: socket.socket, message: bytes) -> bytes:
     """Send a request and give the whole body of its answer."""
     connection.sendall(message)
-    held = b""
-    while b"\r\n\r\n" not in held:
-        held += connection.recv(65536)
-    head, _, body = held.partition(b"\r\n\r\n")
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise SystemExit(head.decode() + body.decode())
     size = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -258,13 +262,13 @@ def ask(connection: socket.socket, message: bytes) -> bytes:
 
 
 def split(address: str) -> tuple[str, int]:
-    """Give host and port."""
+    """Return host and port."""
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 def memory_mb(pid: int) -> float:
-    """Give the resident memory of a process and its children."""
+    """Return the resident memory of a process and its children."""
     pids = [pid, *(int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
     lines = [line for each in pids for line in Path(f"/proc/{each}/status").read_text().splitlines()]
     return round(sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024, 1)

@@ -145,7 +145,7 @@ def run(settings: dict[str, str], request: ReportRequest, limit: int, place: Pat
 
 
 def urls_of(pipeline: Pipeline, settings: dict[str, str], request: ReportRequest) -> Sequence[Question]:
-    """Give as many questions as Flowledger will ask: log pages, and node executions of every run."""
+    """Return the requests that Flowledger will make: log pages, and node executions of every run."""
     source = pipeline.source
     assert isinstance(source, WorkflowLogFetcher)
     assert source.console is not None
@@ -182,7 +182,7 @@ def fetch_bare(questions: Sequence[Question], limit: int) -> None:
 
 
 def timed(work: Callable[[], None]) -> float:
-    """Give how many seconds some work takes."""
+    """Return the seconds that some work takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -1,7 +1,7 @@
 """The report formats, writing many runs, against the csv and json modules writing the same rows from memory.
 
 Each is a process of its own.  The runs, of a simulated Dify, are in memory already and given again and again;
-what their report holds of them is what the modules write.  Told are rows a second, the time against the
+what their report holds of them is what the modules write.  It reports rows a second, the time against the
 module's, the peak memory and how much of it came while writing, in MB.
 """
 
@@ -21,7 +21,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from race import Contender, compete, task_of
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 from simulated import simulated_dify
 
 from flowledger import bootstrap
@@ -53,20 +53,20 @@ Write = Callable[[Sequence[Entry], int, Path], object]
 
 def report(name: str, entries: Sequence[Entry], times: int, folder: Path) -> None:
     """Write entries as a report of a format, so many times over."""
-    (wanted,) = bootstrap.report_formats((name,))
+    (report_format,) = bootstrap.report_formats((name,))
     end = entries[0].run.listed_at
     heading = Heading("Bench", "custom", Window.between(end - timedelta(days=3), end), UTC, "en", end)
     counter = FiguresCounter(UTC, now=end)
     for entry in entries:
         counter.add(entry)
-    with wanted.begin(heading, folder) as writer:
+    with report_format.begin(heading, folder) as writer:
         for entry in over(entries, times):
             writer.add(entry)
         writer.finish(counter.figures())
 
 
 def over(rows: Sequence[Entry], times: int) -> Iterator[Entry]:
-    """Give the rows again and again."""
+    """Yield the rows again and again."""
     return chain.from_iterable(repeat(rows, times))
 
 
@@ -130,7 +130,7 @@ def written(name: str, entries: Sequence[Entry], scratch: Path, times: int) -> N
 
 
 def peak_mb() -> float:
-    """Give the most memory this process had so far."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
@@ -152,13 +152,13 @@ def main() -> None:
     ):
         collect(Path(scratch))
         ledger = f"sqlite:///{scratch}/0/ledger.db"
-        found = [pool.apply(measure, (name, times, ledger)) for name in names]
-    tell("formats", [asdict(each) for each in found], table(found), options.json)
+        figures = [pool.apply(measure, (name, times, ledger)) for name in names]
+    report_figures("formats", [asdict(each) for each in figures], table(figures), options.json)
 
 
-def table(found: Iterable[Outcome]) -> str:
+def table(figures: Iterable[Outcome]) -> str:
     """Write a line for each, with its time against the module that writes nearest to it."""
-    by_name = {each.name: each for each in found}
+    by_name = {each.name: each for each in figures}
     lines = [f"{'':<14}{'rows':>9}{'seconds':>9}{'rows/s':>10}{'× module':>10}{'MB':>8}{'MB grown':>10}"]
     for name, each in by_name.items():
         module = by_name["csv module" if name.startswith(("csv", "markdown")) else "json module"]

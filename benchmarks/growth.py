@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 from race import Contender, Task, compete, run_ids, task_of
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 from simulated import simulated_server
 
 PROBES = 100
@@ -67,7 +67,7 @@ def main() -> None:
         sizes.append(measure(runs, options.rounds, options.latency_ms))
         print(f"{runs} runs: {sizes[-1].seconds:.1f} s", file=sys.stderr, flush=True)
     figures = {"sizes": [asdict(size) for size in sizes], "misses": list(misses(sizes))}
-    tell("growth", figures, table(sizes), options.json)
+    report_figures("growth", figures, table(sizes), options.json)
 
 
 def parse() -> argparse.Namespace:
@@ -87,9 +87,9 @@ def parse() -> argparse.Namespace:
 def measure(runs: int, rounds: int, latency_ms: float) -> Size:
     """Collect, enrich, keep and report so many runs."""
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
-    said = ("--runs", str(runs), "--latency-ms", str(latency_ms), "--end", end.isoformat())
+    arguments = ("--runs", str(runs), "--latency-ms", str(latency_ms), "--end", end.isoformat())
     with (
-        simulated_server(*said) as (settings, server),
+        simulated_server(*arguments) as (settings, server),
         tempfile.TemporaryDirectory(prefix="growth-") as scratch,
     ):
         task = task_of(settings, end)
@@ -116,33 +116,33 @@ def probe(task: Task, ids: Sequence[str]) -> Probe:
     oldest = datetime.fromisoformat(task.before) - timedelta(hours=47)
     with requests.Session() as session:
 
-        def asked_ms(address: str, headers: Mapping[str, str], query: Mapping[str, str]) -> float:
+        def response_ms(address: str, headers: Mapping[str, str], query: Mapping[str, str]) -> float:
             began = time.perf_counter()
             session.get(address, headers=headers, params=query, timeout=60).raise_for_status()
             return 1000 * (time.perf_counter() - began)
 
         def page_ms(before: str) -> float:
             query = {**newest, "created_at__before": before}
-            return sum(asked_ms(task.logs, task.key, query) for _ in ids) / len(ids)
+            return sum(response_ms(task.logs, task.key, query) for _ in ids) / len(ids)
 
-        nodes_ms = sum(asked_ms(task.nodes(run_id), task.console, {}) for run_id in ids) / len(ids)
+        nodes_ms = sum(response_ms(task.nodes(run_id), task.console, {}) for run_id in ids) / len(ids)
         return Probe(nodes_ms, page_ms(oldest.isoformat()), page_ms(task.before))
 
 
 def cpu_s(process: int) -> float:
-    """Give the processor seconds that a process has used."""
+    """Return the processor seconds that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb(process: int) -> float:
-    """Give the most memory that a process has had."""
+    """Return the peak memory of a process."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
 
 
 def misses(sizes: Sequence[Size]) -> Iterator[str]:
-    """Say what is not as flat, or as small, as it shall be."""
+    """Return the figures that grow more than they may."""
     measures: Mapping[str, Callable[[Size], float]] = {
         "time a run": lambda size: size.run_ms,
         "processor time a run": lambda size: size.run_cpu_ms,

@@ -2,7 +2,7 @@
 
 One ledger and one simulated Dify, in processes of their own: first everything is collected, then shares of it
 change in one way at a time (open runs end; new runs come after the newest; runs all over the month are gone
-with their rows), and each time the month so far is collected and enriched once more.  Told are the requests
+with their rows), and each time the month so far is collected and enriched once more.  It reports the requests
 and the seconds of each, against all that the first collection took; every one must be certified.
 """
 
@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from loguru import logger
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 
 import flowledger_simulator as simulator
 from flowledger import bootstrap
@@ -68,8 +68,8 @@ def main() -> None:
     options = parser.parse_args()
     logger.remove()
     tune_garbage_collector()
-    found = list(steps(options))
-    tell("incremental", [asdict(each) for each in found], table(found), options.json)
+    figures = list(steps(options))
+    report_figures("incremental", [asdict(each) for each in figures], table(figures), options.json)
 
 
 def steps(options: argparse.Namespace) -> Iterator[Step]:
@@ -143,8 +143,8 @@ def changing_dify(recipe: simulator.Recipe, latency_ms: float) -> Iterator[Calla
     process = spawning.Process(target=serve, args=(recipe, latency_ms, there), daemon=True)
     process.start()
 
-    def change(wanted: Change) -> Any:
-        here.send(wanted)
+    def change(requested: Change) -> Any:
+        here.send(requested)
         return here.recv()
 
     try:
@@ -190,14 +190,14 @@ def lose_runs(world: simulator.World, chance: random.Random, number: int, _: ran
     return number
 
 
-def table(found: Sequence[Step]) -> str:
+def table(figures: Sequence[Step]) -> str:
     """Write a line for each step, and what was not proved or not whole."""
-    whole = found[0]
+    whole = figures[0]
     lines = [
         f"{'':<9}{'changed':>9}{'runs':>9}{'requests':>10}{'of all':>9}{'of list':>9}"
         f"{'seconds':>9}{'of all':>9}"
     ]
-    for step in found:
+    for step in figures:
         lines.append(
             f"{step.change:<9}{step.changed:>9,}{step.runs:>9,}{step.requests:>10,}"
             f"{step.requests / whole.requests:>9.2%}{step.collect_requests:>9,}"
@@ -206,7 +206,7 @@ def table(found: Sequence[Step]) -> str:
     lines += [
         f"misses: {step.change}, {step.changed:,} changed:"
         f" {'not certified' if step.complete else 'not all detailed'}"
-        for step in found
+        for step in figures
         if not (step.certified and step.complete)
     ]
     return "\n".join(lines)

@@ -34,7 +34,7 @@ from ledger_runs import (
     raw_bytes,
     record,
 )
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 
 from flowledger.cli.main import tune_garbage_collector
 from flowledger.domain.history import Place, RunKey, RunQuery
@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     tune_garbage_collector()
     lines = list(measure(options))
-    tell("ledger", lines, "\n".join(lines), options.json)
+    report_figures("ledger", lines, "\n".join(lines), options.json)
 
 
 def measure(options: argparse.Namespace) -> Iterator[str]:
@@ -123,14 +123,14 @@ class Places:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Give how long work takes, in seconds."""
+    """Return the seconds that work takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def p95(times: Sequence[float]) -> str:
-    """Say what 95 of 100 took at most, and half of them."""
+    """Return the 95th percentile and the median as text."""
     return f"p95 {quantiles(times, n=20)[-1] * 1000:.1f} ms, median {median(times) * 1000:.1f} ms"
 
 
@@ -203,7 +203,7 @@ def insert(ledger: SqlLedger, rows: Rows) -> None:
 
 
 def stored(ledger: SqlLedger) -> int:
-    """Give the size of the tables with their indices, in bytes."""
+    """Return the size of the tables with their indices, in bytes."""
     names = ", ".join(f"'{table}'" for table in metadata.tables)
     question = f"SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(ARRAY[{names}]) AS name"
     if ledger.engine.dialect.name == "sqlite":
@@ -212,21 +212,21 @@ def stored(ledger: SqlLedger) -> int:
         return int(connection.exec_driver_sql(question).scalar_one())
 
 
-def creates(name: str, places: Places, held: int, creates: int) -> Iterator[str]:
+def creates(name: str, places: Places, existing: int, creates: int) -> Iterator[str]:
     """Time acknowledged records, one at a time, where a workflow has many."""
     with places.new(name) as ledger:
-        records = [record(number) for number in range(held + creates)]
+        records = [record(number) for number in range(existing + creates)]
         if isinstance(ledger, SqlLedger):
-            for page in page_of(records[:held], 500):
+            for page in page_of(records[:existing], 500):
                 ledger.save_details(page)
         else:
-            for saved in records[:held]:
+            for saved in records[:existing]:
                 ledger.amend(RunKey(saved[0].app, saved[0].run_id), lambda _, saved=saved: saved)
         times = [
             timed(lambda saved=saved: ledger.amend(RunKey(saved[0].app, saved[0].run_id), lambda _: saved))
-            for saved in records[held:]
+            for saved in records[existing:]
         ]
-        yield f"{name}: create where a workflow has {held:,} records: {p95(times)}"
+        yield f"{name}: create where a workflow has {existing:,} records: {p95(times)}"
 
 
 def history(name: str, places: Places, number: int) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Rows:
     tables: Sequence[Sequence[Table]]
 
     def pages(self) -> Iterator[Sequence[Table]]:
-        """Give the tables of each page."""
+        """Return the tables of each page."""
         return iter(self.tables)
 
 
@@ -56,15 +56,18 @@ def make(number: int) -> tuple[Run, Detailed]:
     """
     at = START + timedelta(seconds=number * 40)
     chance = random.Random(number)
-    said = [" ".join(chance.choices(WORDS, RANKS, k=60)) for _ in range(NODES + 1)]
+    sentences = [" ".join(chance.choices(WORDS, RANKS, k=60)) for _ in range(NODES + 1)]
     texts = [
         {
             "id": f"{number:08x}-0000-4000-8000-{place:012x}",
-            "inputs": {"text": said[place]},
+            "inputs": {"text": sentences[place]},
             "process_data": {
-                "prompts": [{"role": "system", "text": PROMPT}, {"role": "user", "text": said[place]}]
+                "prompts": [{"role": "system", "text": PROMPT}, {"role": "user", "text": sentences[place]}]
             },
-            "outputs": {"text": said[place + 1], "usage": {"total_tokens": 50, "latency": chance.random()}},
+            "outputs": {
+                "text": sentences[place + 1],
+                "usage": {"total_tokens": 50, "latency": chance.random()},
+            },
         }
         for place in range(NODES)
     ]
@@ -87,7 +90,7 @@ def make(number: int) -> tuple[Run, Detailed]:
         for place in range(NODES)
     ]
     body = {"nodes": json.dumps(texts).encode()}
-    return _run(number, at), Detailed({"query": "你好"}, {"answer": said[-1]}, nodes, body)
+    return _run(number, at), Detailed({"query": "你好"}, {"answer": sentences[-1]}, nodes, body)
 
 
 def _run(number: int, at: datetime) -> Run:
@@ -114,7 +117,7 @@ def _run(number: int, at: datetime) -> Run:
 def record(number: int) -> tuple[Run, Detailed]:
     """Make a record of another program, all of one workflow."""
     at = START + timedelta(seconds=number)
-    given = {
+    fields = {
         "execution_id": f"record-{number}",
         "workflow_id": "benchmark",
         "status": "completed",
@@ -124,7 +127,7 @@ def record(number: int) -> tuple[Run, Detailed]:
         "messages": ["begun", "done"],
         "task_results": {"answer": f"第{number}个"},
     }
-    return KINDS[LOG].run_and_detail(given)
+    return KINDS[LOG].run_and_detail(fields)
 
 
 def decode(_run: Run, raws: Mapping[str, bytes], _why: str) -> Detailed:

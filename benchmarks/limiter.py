@@ -1,9 +1,9 @@
 """The adaptive limiter against every fixed number of requests at once, on servers of known strength.
 
-Each server is a process of its own on loopback; callers are the session and the threads of a real run.  Told
-are requests a second over the whole time, the search included, against the best fixed number, and the share
-that was refused with 429; a refused caller rests a moment, as a real one does.  The same servers are told as
-a model in simulated time, which is the same on any machine.
+Each server is a process of its own on loopback; callers are the session and the threads of a real run.  The
+figures are requests a second over the whole time, the search included, against the best fixed number, and the
+share that was refused with 429; a refused caller rests a moment, as a real one does.  The same servers are
+also modelled in simulated time, which is the same on any machine.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 
 from flowledger.dify.concurrency import AdaptiveLimiter, Course
 from flowledger.dify.retry import RetryPolicy
@@ -112,13 +112,13 @@ class Server:
             before = now
 
 
-def serve(strength: Strength, said: Connection) -> None:
+def serve(strength: Strength, port_pipe: Connection) -> None:
     """Serve in this process; say the port."""
 
     async def run() -> None:
         model = Server(strength)
         listener = await asyncio.start_server(model.answer, "127.0.0.1", 0)
-        said.send(listener.sockets[0].getsockname()[1])
+        port_pipe.send(listener.sockets[0].getsockname()[1])
         await model.work()
 
     asyncio.run(run())
@@ -127,11 +127,13 @@ def serve(strength: Strength, said: Connection) -> None:
 @contextmanager
 def serving(strength: Strength) -> Iterator[str]:
     """Run a server; give its address."""
-    heard, said = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=serve, args=(strength, said), daemon=True)
+    port_of, port_pipe = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=serve, args=(strength, port_pipe), daemon=True
+    )
     process.start()
     try:
-        yield f"http://127.0.0.1:{heard.recv()}"
+        yield f"http://127.0.0.1:{port_of.recv()}"
     finally:
         process.terminate()
         process.join()
@@ -157,21 +159,21 @@ def real_load(address: str, limiter: AdaptiveLimiter, seconds: float) -> tuple[f
     ends = time.monotonic() + seconds
 
     def ask(session: DifySession) -> Counter[bool]:
-        seen: Counter[bool] = Counter()
+        counts: Counter[bool] = Counter()
         while time.monotonic() < ends:
             try:
                 session.get("/")
             except RetriableError:
-                seen[False] += 1
+                counts[False] += 1
                 time.sleep(simulated_load.PAUSE_S)
             else:
-                seen[True] += time.monotonic() < ends
-        return seen
+                counts[True] += time.monotonic() < ends
+        return counts
 
     with DifySession(address, limiter=limiter, options=options) as session, ThreadPoolExecutor(MOST) as pool:
         jobs = [pool.submit(ask, session) for _ in range(MOST)]
-        seen = sum((job.result() for job in jobs), Counter())
-    return seen[True] / seconds, seen[False] / max(1, seen.total())
+        counts = sum((job.result() for job in jobs), Counter())
+    return counts[True] / seconds, counts[False] / max(1, counts.total())
 
 
 def model_load(strength: Strength, limiting: "Limiting", seconds: float) -> tuple[float, float]:
@@ -190,7 +192,7 @@ Limiting = Callable[[Callable[[], float]], AdaptiveLimiter]
 
 
 def limiters(fixed: Sequence[int]) -> Iterator[tuple[str, Limiting]]:
-    """Give ways to limit; the adaptive one is first."""
+    """Yield the limiters; the adaptive one is first."""
     yield "adaptive", lambda clock: AdaptiveLimiter(Course(cap=MOST), clock=clock)
     for limit in fixed:
         course = Course(limit=limit, cap=limit)
@@ -218,16 +220,16 @@ def foresee(strength: Strength, fixed: Sequence[int], seconds: float) -> Iterato
 def main() -> None:
     """Measure on each server, and print."""
     options = parse()
-    found = []
+    races = []
     for way in (foresee,) if options.model_only else (foresee, measure):
         for strength in STRENGTHS:
-            found.append(list(way(strength, options.fixed, options.seconds)))
-            print(f"{found[-1][0].server}: measured", file=sys.stderr, flush=True)
+            races.append(list(way(strength, options.fixed, options.seconds)))
+            print(f"{races[-1][0].server}: measured", file=sys.stderr, flush=True)
     figures = {
-        "outcomes": [asdict(each) for outcomes in found for each in outcomes],
-        "misses": [miss for outcomes in found for miss in misses(outcomes)],
+        "outcomes": [asdict(each) for outcomes in races for each in outcomes],
+        "misses": [miss for outcomes in races for miss in misses(outcomes)],
     }
-    tell("limiter", figures, "\n\n".join(map(table, found)), options.json)
+    report_figures("limiter", figures, "\n\n".join(map(table, races)), options.json)
 
 
 def parse() -> argparse.Namespace:
@@ -243,14 +245,14 @@ def parse() -> argparse.Namespace:
 
 
 def best_of(outcomes: Sequence[Outcome]) -> float:
-    """Give answers a second of the best fixed one that is refused next to nothing."""
+    """Return the responses per second of the best fixed one that is refused next to nothing."""
     fixed = outcomes[1:]
     calm = [each for each in fixed if each.refused <= REFUSED_AT_MOST]
     return max(each.per_second for each in calm or fixed)
 
 
 def misses(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Say where the adaptive one is not as good as it shall be."""
+    """Return where the adaptive limiter misses its target."""
     ours, share = outcomes[0], outcomes[0].per_second / best_of(outcomes)
     if share < GOOD:
         how = "" if share >= BEARABLE else ", less than is bearable"

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import SecretStr
-from results import add_json, at_least_one, tell
+from results import add_json, at_least_one, report_figures
 from simulated import simulated_dify
 
 from flowledger import bootstrap
@@ -75,7 +75,7 @@ def main() -> None:
         for runs in options.runs
         for latency in options.latency_ms
     ]
-    tell("race", races, "\n\n".join(map(table, races)), options.json)
+    report_figures("race", races, "\n\n".join(map(table, races)), options.json)
 
 
 def parse() -> argparse.Namespace:
@@ -99,8 +99,8 @@ def parse() -> argparse.Namespace:
 def race(runs: int, latency_ms: float, options: argparse.Namespace) -> Iterator[Outcome]:
     """Let all contenders read one server, one after another."""
     end = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
-    said = ("--runs", str(runs), "--latency-ms", str(latency_ms), "--end", end.isoformat())
-    with simulated_dify(*said) as settings, tempfile.TemporaryDirectory(prefix="race-") as scratch:
+    server_options = ("--runs", str(runs), "--latency-ms", str(latency_ms), "--end", end.isoformat())
+    with simulated_dify(*server_options) as settings, tempfile.TemporaryDirectory(prefix="race-") as scratch:
         task = task_of(settings, end)
         for contender in contenders(runs, options):
             tries = [compete(contender, task, Path(scratch)) for _ in range(options.rounds)]
@@ -131,7 +131,7 @@ def contenders(runs: int, options: argparse.Namespace) -> Sequence[Contender]:
 
 
 def task_of(settings: Mapping[str, str], end: datetime) -> Task:
-    """Say what is to be read, with a log-in to the console."""
+    """Return the task for a contender, with a log-in to the console."""
     email, password = settings["DIFY_CONSOLE_EMAIL"], settings["DIFY_CONSOLE_PASSWORD"]
     with DifySession(settings["DIFY_BASE_URL"]) as session:
         signed_in = ConsoleLogin(session, EmailPassword(email, SecretStr(password))).sign_in()
@@ -166,34 +166,34 @@ def compete(contender: Contender, task: Task, scratch: Path) -> Outcome:
         assert process.stdout is not None
         process.stdin.write(json.dumps(asdict(own)))
         process.stdin.close()
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"race.py: {contender.name} ended with {process.returncode}")
-    found = json.loads(said.splitlines()[-1])
+    result = json.loads(output.splitlines()[-1])
     peak_mb = used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    return Outcome(contender.name, cpu_s=used.ru_utime + used.ru_stime, peak_mb=peak_mb, lost=0, **found)
+    return Outcome(contender.name, cpu_s=used.ru_utime + used.ru_stime, peak_mb=peak_mb, lost=0, **result)
 
 
 def run_ids(folder: Path, most: int | None = None) -> list[str]:
-    """Give the runs that a certified collection holds, the newest first."""
+    """Return the runs that a certified collection holds, the newest first."""
     with bootstrap.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
-        found, after = [], None
+        run_ids, after = [], None
         while True:
             page = ledger.history(RunQuery(), after=after, limit=1000)
-            found += [entry.run.run_id for entry in page.entries if not entry.run.gone]
+            run_ids += [entry.run.run_id for entry in page.entries if not entry.run.gone]
             after = page.following
-            if after is None or (most is not None and len(found) >= most):
-                return found[:most]
+            if after is None or (most is not None and len(run_ids) >= most):
+                return run_ids[:most]
 
 
-def table(said: Mapping[str, object]) -> str:
+def table(race: Mapping[str, object]) -> str:
     """Write a line for each contender, with its time against the best bound's and Flowledger's."""
-    outcomes: list[dict[str, float]] = said["outcomes"]  # type: ignore[assignment]
+    outcomes: list[dict[str, float]] = race["outcomes"]  # type: ignore[assignment]
     bounds = [each["seconds"] for each in outcomes if str(each["name"]).startswith("bound")]
     ours = outcomes[0]["seconds"]
-    lines = [f"{said['runs']} runs, {said['latency_ms']:g} ms", HEADER]
+    lines = [f"{race['runs']} runs, {race['latency_ms']:g} ms", HEADER]
     for each in outcomes:
         against = f"{each['seconds'] / min(bounds):.2f}" if bounds else "-"
         lines.append(

@@ -29,13 +29,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def tell(name: str, figures: object, table: str, where: str | None) -> None:
-    """Print a benchmark's figures, and keep them as JSON where ``--json`` says."""
+def report_figures(name: str, figures: object, table: str, where: str | None) -> None:
+    """Print a benchmark's figures, and save them as JSON in the file that ``--json`` names."""
     if where == STDOUT:
         print(json.dumps(figures, indent=2))
         return
     print(table, flush=True)
     if where:
         path = Path(where)
-        held = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        path.write_text(json.dumps({**held, name: figures}, indent=2) + "\n", "utf-8")
+        existing = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**existing, name: figures}, indent=2) + "\n", "utf-8")

@@ -99,7 +99,7 @@ class Place:
 
 def main() -> None:
     """Measure everything and print it."""
-    wanted = arguments()
+    options = arguments()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowledger-")))
         world = simulator.make_world(simulator.Recipe(runs=1))
@@ -118,9 +118,9 @@ def main() -> None:
         worker = stack.enter_context(place.program(*start))
         figures: dict[str, object] = {}
         for name, measure in (
-            ("seconds from Pending to Completed", lambda: pairs(client, ours.id, bare, wanted.pairs)),
-            ("worker RSS in MB after so many runs", lambda: memory(client, many, worker, wanted.runs)),
-            ("seconds to register", lambda: registration(place, wanted.apps)),
+            ("seconds from Pending to Completed", lambda: pairs(client, ours.id, bare, options.pairs)),
+            ("worker RSS in MB after so many runs", lambda: memory(client, many, worker, options.runs)),
+            ("seconds to register", lambda: registration(place, options.apps)),
         ):
             figures[name] = measure()
             print(f"{name}: {figures[name]}", file=sys.stderr, flush=True)
@@ -143,7 +143,7 @@ def arguments() -> argparse.Namespace:
 
 
 def make_place(folder: Path, dify: Mapping[str, str]) -> Place:
-    """Give a folder with a port for its Prefect server."""
+    """Return a folder with a port for its Prefect server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -195,21 +195,21 @@ def pairs(client: SyncPrefectClient, ours: UUID, bare: UUID, count: int) -> Mapp
         for name, deployment in (("a bare flow", bare), ("an empty window", ours)):
             run = start(client, deployment, LONG_AGO + timedelta(days=index))
             seconds[name].append(round(duration_s(client, finished(client, [run])[0]), 2))
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     return {**seconds, "more (medians)": round(medians["an empty window"] - medians["a bare flow"], 2)}
 
 
 def memory(client: SyncPrefectClient, deployment: UUID, worker: int, count: int) -> Mapping[int, float]:
     """Run many, and look at the worker now and then."""
-    found, begun = {0: resident_mb(worker)}, 0
+    times, begun = {0: resident_mb(worker)}, 0
     while begun < count:
         batch = min(10, count - begun)
         days = range(begun, begun + batch)
         finished(client, [start(client, deployment, LONG_AGO + timedelta(days=100 + day)) for day in days])
         begun += batch
         if begun in (20, 50, 100, 150) or begun == count:
-            found[begun] = resident_mb(worker)
-    return found
+            times[begun] = resident_mb(worker)
+    return times
 
 
 def registration(place: Place, count: int) -> Mapping[str, float]:
@@ -217,7 +217,7 @@ def registration(place: Place, count: int) -> Mapping[str, float]:
     (place.folder / "many" / "config").mkdir(parents=True)
     apps = "".join(APP.format(number=number) for number in range(count))
     (place.folder / "many/config/settings.yaml").write_text(MANY.format(apps=apps), "utf-8")
-    bare = {name: said for name, said in place.variables.items() if not name.startswith("DIFY_")}
+    bare = {name: value for name, value in place.variables.items() if not name.startswith("DIFY_")}
     many = Place(place.folder / "many", bare)
     return {
         name: timed(lambda: many.command("flowledger", "deploy", "--offline")) for name in ("first", "again")
@@ -225,7 +225,7 @@ def registration(place: Place, count: int) -> Mapping[str, float]:
 
 
 def timed(act: Callable[[], None]) -> float:
-    """Give how many seconds something takes."""
+    """Return the seconds that something takes."""
     began = time.monotonic()
     act()
     return round(time.monotonic() - began, 1)
@@ -247,7 +247,7 @@ def finished(client: SyncPrefectClient, run_ids: Sequence[UUID]) -> list[FlowRun
 
 
 def duration_s(client: SyncPrefectClient, run: FlowRun) -> float:
-    """Give the seconds from Pending to Completed, the start of the process included."""
+    """Return the seconds from Pending to Completed, the start of the process included."""
     states = {state.type: state.timestamp for state in client.read_flow_run_states(run.id)}
     if StateType.COMPLETED not in states:
         sys.exit(f"worker.py: {run.name} ended as {run.state_name}: {run.state and run.state.message}")
@@ -255,7 +255,7 @@ def duration_s(client: SyncPrefectClient, run: FlowRun) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Give the resident memory of a process."""
+    """Return the resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith("VmRSS"))
     return round(int(kilobytes) / 1024, 1)
@@ -270,7 +270,7 @@ def answers(address: str) -> bool:
 
 
 def until(done: Callable[[], bool], most_s: float) -> None:
-    """Wait until something is so; gives up loudly."""
+    """Wait until a condition holds; gives up loudly."""
     ends = time.monotonic() + most_s
     while not done():
         if time.monotonic() > ends:

@@ -66,9 +66,9 @@ def pins_of(lock: str) -> dict[str, Pin]:
     pins: dict[str, Pin] = {}
     last: Pin | None = None
     for line in lock.splitlines():
-        if found := _PIN.match(line):
-            needed = found["marker"] is None or Marker(found["marker"]).evaluate()
-            last = Pin(canonicalize_name(found["name"]), found["version"], needed)
+        if match := _PIN.match(line):
+            needed = match["marker"] is None or Marker(match["marker"]).evaluate()
+            last = Pin(canonicalize_name(match["name"]), match["version"], needed)
             if last.is_needed or last.name not in pins:  # one name may have a release for each Python
                 pins[last.name] = last
         elif line.startswith(_HASH) and last:
@@ -77,7 +77,7 @@ def pins_of(lock: str) -> dict[str, Pin]:
 
 
 def problems(pins: Mapping[str, Pin], installed: Iterable[Distribution]) -> Iterator[str]:
-    """Give a line for each difference between the locks and what is installed, and for each licence."""
+    """Return a line for each difference between the locks and what is installed, and for each licence."""
     there = {str(canonicalize_name(each.name)): each for each in installed}
     for name, each in sorted(there.items()):
         if name == OURS:
@@ -99,7 +99,7 @@ def problems(pins: Mapping[str, Pin], installed: Iterable[Distribution]) -> Iter
 
 
 def licences_of(metadata: PackageMetadata) -> frozenset[str]:
-    """Give the SPDX names in what a release says of its licence: its expression, or else in older words."""
+    """Return the SPDX names of a release's licence: of its expression, or else of its older fields."""
     if expression := metadata.get_all("License-Expression", []):
         return frozenset(re.split(r"[\s()]+", expression[0])) - {"", "AND", "OR"}
     prefix = "License :: "
@@ -113,7 +113,7 @@ def licences_of(metadata: PackageMetadata) -> frozenset[str]:
 
 
 def licence_problem(name: str, licences: frozenset[str]) -> str:
-    """Say what is wrong with the licences of a release; "" for nothing.
+    """Return what is wrong with the licences of a release; "" for nothing.
 
     All that are named must be allowed, also where one would do: that is read by a person once.
     """
@@ -127,12 +127,12 @@ def licence_problem(name: str, licences: frozenset[str]) -> str:
 def main() -> int:
     """Check, and give the exit status."""
     pins = {name: pin for lock in LOCKS for name, pin in pins_of(lock.read_text("utf-8")).items()}
-    found = list(problems(pins, distributions()))
-    for line in found:
+    differences = list(problems(pins, distributions()))
+    for line in differences:
         print(f"dependencies: {line}", file=sys.stderr)
-    if not found:
+    if not differences:
         print(f"dependencies: {len(pins)} locked, all as locked, with hashes and allowed licences")
-    return 1 if found else 0
+    return 1 if differences else 0
 
 
 if __name__ == "__main__":

@@ -23,32 +23,32 @@ Proofs = Mapping[int, Sequence[tuple[Path, str]]]
 
 def marked(root: Path) -> Proofs:
     """Find the marked tests below a folder, in the order of files and lines; nothing is imported."""
-    found: dict[int, list[tuple[Path, str]]] = defaultdict(list)
+    matches: dict[int, list[tuple[Path, str]]] = defaultdict(list)
     for path in sorted(root.rglob("test_*.py")):
         for test in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(test, ast.FunctionDef):
                 for number in sorted(_numbers(test)):
-                    found[number].append((path, test.name))
-    return found
+                    matches[number].append((path, test.name))
+    return matches
 
 
 def filled(text: str, proofs: Proofs) -> str:
-    """Give the document with the last column of its table as the markers have it."""
+    """Return the document with the last column of its table as the markers have it."""
     return "".join(f"{_filled_line(line.rstrip(), proofs)}\n" for line in text.splitlines())
 
 
 def problems(text: str, proofs: Proofs) -> list[str]:
-    """Say which faults have no test, which markers name no fault, and whether the table is out of date."""
+    """Return a line for each fault without a test, each marker without a fault, and an outdated table."""
     rows = {int(row["number"]) for line in text.splitlines() if (row := _ROW.match(line))}
-    found = [f"fault {number} has no test" for number in sorted(rows - proofs.keys())]
-    found += [
+    lines = [f"fault {number} has no test" for number in sorted(rows - proofs.keys())]
+    lines += [
         f"{name} in {path.name} is marked with fault {number}, which {TABLE.name} does not have"
         for number in sorted(proofs.keys() - rows)
         for path, name in proofs[number]
     ]
     if filled(text, proofs) != text:
-        found.append(f"{TABLE.name} is out of date: run scripts/faults.py")
-    return found
+        lines.append(f"{TABLE.name} is out of date: run scripts/faults.py")
+    return lines
 
 
 def main(words: Sequence[str]) -> int:
@@ -57,10 +57,10 @@ def main(words: Sequence[str]) -> int:
     if "--check" not in words:
         text = filled(text, proofs)
         TABLE.write_text(text, "utf-8")
-    found = problems(text, proofs)
-    for problem in found:
+    listed = problems(text, proofs)
+    for problem in listed:
         print(problem, file=sys.stderr)
-    return 1 if found else 0
+    return 1 if listed else 0
 
 
 def _numbers(test: ast.FunctionDef) -> Iterator[int]:

@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def artifacts(api: str, flow_run_id: str) -> Any:
-    """Give a flow run's artifacts."""
+    """Return a flow run's artifacts."""
     return ask(f"{api}/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}})
 
 
@@ -125,9 +125,9 @@ def browser(folder: Path) -> Iterator[Connection]:
         [program, *CHROMIUM, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.DEVNULL
     ) as process:
         try:
-            said = profile / "DevToolsActivePort"
-            wait_for(lambda: said.exists() and bool(said.read_text().strip()), "Chromium")
-            port = said.read_text().split()[0]
+            port_file = profile / "DevToolsActivePort"
+            wait_for(lambda: port_file.exists() and bool(port_file.read_text().strip()), "Chromium")
+            port = port_file.read_text().split()[0]
             tabs = ask(f"http://127.0.0.1:{port}/json/list")
             tab = next(each for each in tabs if each["type"] == "page")
             with connect(tab["webSocketDebuggerUrl"], max_size=None) as page:
@@ -141,9 +141,9 @@ def shoot(page: Connection, address: str, text: str, name: str, height: int = 10
     size = {"width": 1400, "height": height, "deviceScaleFactor": 1, "mobile": False}
     call(page, "Emulation.setDeviceMetricsOverride", **size)
     call(page, "Page.navigate", url=address)
-    wanted = f"document.body.innerText.includes({json.dumps(text)})"
+    expression = f"document.body.innerText.includes({json.dumps(text)})"
     wait_for(
-        lambda: call(page, "Runtime.evaluate", expression=wanted)["result"].get("value") is True,
+        lambda: call(page, "Runtime.evaluate", expression=expression)["result"].get("value") is True,
         f"{text!r} on {address}",
     )
     time.sleep(SETTLE_S)
@@ -183,7 +183,7 @@ def answers(address: str) -> bool:
 
 
 def wait_for(done: Any, what: str) -> None:
-    """Wait until something is so.
+    """Wait until a condition holds.
 
     :raises SystemExit: naming it, when it takes too long.
     """

@@ -13,7 +13,7 @@ PAGE = 100
 def fetch(task: Task) -> Callable[[], Result]:
     """Get every address at a fixed concurrency, with a plain session for each thread."""
     pages = range(1, len(task.run_ids) // PAGE + 2)
-    wanted: list[tuple[str, Mapping[str, str]]] = [
+    pages_and_nodes: list[tuple[str, Mapping[str, str]]] = [
         *((f"{task.logs}?limit={PAGE}&page={page}", task.key) for page in pages),
         *((task.nodes(run_id), task.console) for run_id in task.run_ids),
     ]
@@ -29,8 +29,8 @@ def fetch(task: Task) -> Callable[[], Result]:
         return len(answer.json()["data"])
 
     with ThreadPoolExecutor(task.concurrency) as pool:
-        counts = list(pool.map(get, wanted))
-    return lambda: Result(len(wanted), len(task.run_ids), sum(counts[len(pages) :]))
+        counts = list(pool.map(get, pages_and_nodes))
+    return lambda: Result(len(pages_and_nodes), len(task.run_ids), sum(counts[len(pages) :]))
 
 
 if __name__ == "__main__":

@@ -64,12 +64,12 @@ class Result:
 
 
 def compete(work: Callable[[Task], Callable[[], Result]]) -> None:
-    """Read the task, do it, and print the seconds it took, imports not counted; what it gives tells the rest.
+    """Read the task, do it, and print the seconds it took, imports not counted, and its result.
 
-    Counting what was kept comes after the clock has stopped.
+    Counting what was stored comes after the clock has stopped.
     """
     task = Task(**json.load(sys.stdin))
     began = time.perf_counter()
-    tell = work(task)
+    count_results = work(task)
     seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, **asdict(tell())}))
+    print(json.dumps({"seconds": seconds, **asdict(count_results())}))

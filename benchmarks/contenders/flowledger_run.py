@@ -28,7 +28,7 @@ def fetch(task: Task) -> Callable[[], Result]:
         pipeline.report(collected, request, level=enriched.level, run_id="race")
     assert collected.certificate.certified, collected.certificate.reason
 
-    def tell() -> Result:
+    def count_results() -> Result:
         runs = nodes = 0
         with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
             for entry in ledger.entries(collected.certificate.scope):
@@ -38,11 +38,11 @@ def fetch(task: Task) -> Callable[[], Result]:
                     nodes += len(detail.nodes)
         return Result(collected.requests + enriched.requests, runs, nodes)
 
-    return tell
+    return count_results
 
 
 def settings_of(task: Task) -> dict[str, str]:
-    """Give the variables that a person would set."""
+    """Return the variables that a person would set."""
     most = {"DIFY_MAX_CONCURRENCY": str(task.concurrency)} if task.concurrency else {}
     return {
         "DIFY_BASE_URL": task.base_url,

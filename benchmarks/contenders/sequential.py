@@ -12,7 +12,7 @@ PAGE = 20
 def fetch(task: Task) -> Callable[[], Result]:
     """Walk the pages by number, and ask for detail and node executions of each run."""
     sent = nodes = 0
-    seen: set[str] = set()
+    ids: set[str] = set()
     page = 1
     with (
         requests.Session() as session,
@@ -21,23 +21,25 @@ def fetch(task: Task) -> Callable[[], Result]:
         rows = csv.writer(file)
         while True:
             window = {"created_at__after": task.after, "created_at__before": task.before}
-            said = {"limit": str(PAGE), "page": str(page), **window}
-            answer = session.get(task.logs, params=said, headers=task.key, timeout=60).json()
+            params = {"limit": str(PAGE), "page": str(page), **window}
+            answer = session.get(task.logs, params=params, headers=task.key, timeout=60).json()
             sent += 1
             for row in answer["data"]:
                 run = row.get("workflow_run")
                 if not run:
                     continue
                 detail = session.get(task.detail(run["id"]), headers=task.console, timeout=60).json()
-                found = session.get(task.nodes(run["id"]), headers=task.console, timeout=60).json()["data"]
+                executions = session.get(task.nodes(run["id"]), headers=task.console, timeout=60).json()[
+                    "data"
+                ]
                 sent += 2
-                nodes += len(found)
-                seen.add(run["id"])
-                rows.writerow([run["id"], detail.get("status"), detail.get("outputs"), len(found)])
+                nodes += len(executions)
+                ids.add(run["id"])
+                rows.writerow([run["id"], detail.get("status"), detail.get("outputs"), len(executions)])
             if not answer["has_more"]:
                 break
             page += 1
-    return lambda: Result(sent, len(seen), nodes)
+    return lambda: Result(sent, len(ids), nodes)
 
 
 if __name__ == "__main__":
