@@ -218,7 +218,7 @@ class _Fetch:
             most = options.limit * options.max_pages
             runs = list(newest_runs(self.source, window, remote, most))
             total = self.source.page(window, remote, limit=1).total
-            paging = Paging(total=len(runs), shown=len(runs), has_more=total > len(runs))
+            paging = Paging(total=len(runs), records=len(runs), has_more=total > len(runs))
         else:
             page = self.source.page(window, remote, page=options.page, limit=options.limit)
             runs = list(page.rows)
@@ -245,7 +245,7 @@ class _Fetch:
         total = sum(1 for entry in self.ledger.entries(scope) if local.matches(entry))
         shown = len(range(*bounds.indices(total)))
         if self.options.fetch_all:
-            return Paging(total=shown, shown=shown, has_more=total > shown)
+            return Paging(total=shown, records=shown, has_more=total > shown)
         has_more = total > self.options.page * self.options.limit
         return Paging(total, shown, self.options.page, self.options.limit, has_more)
 

@@ -1,4 +1,4 @@
-"""Files being written: spools, and final names that appear whole."""
+"""Files of a report while they are written: spools, and files that appear under their name whole."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def spool(path: Path) -> Iterator[BinaryIO]:
-    """Give a nameless file beside an artifact, for a body whose header is not known yet."""
+    """Yield a nameless file beside an artifact, for a body that is written before its header."""
     with naming_file(path):
         file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed below
     with closing(file, path):

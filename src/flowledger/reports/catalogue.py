@@ -216,7 +216,7 @@ CATALOGUES: Mapping[str, Texts] = {"zh": ZH, "en": EN}
 def texts_in(language: str) -> Texts:
     """Give the catalogue of a language.
 
-    :raises UsageError: with the known ones, for an unknown one.
+    :raises UsageError: for an unknown language, with those there are.
     """
     if language not in CATALOGUES:
         raise UsageError(f"unknown report language {language!r}: one of {', '.join(sorted(CATALOGUES))}")

@@ -1,4 +1,4 @@
-"""Single values as reports show them."""
+"""Single values as text in reports."""
 
 import math
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def at(instant: datetime, tz: tzinfo | None) -> str:
 
 
 def number(value: Any) -> float:
-    """Read a number or a text that is one; anything else, NaN and infinity count as 0."""
+    """Return a number, or that of a text; anything else, NaN and infinity are 0."""
     try:
         read = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -40,12 +40,12 @@ def number(value: Any) -> float:
 
 
 def as_mapping(value: Any) -> dict[str, Any]:
-    """Give an object, or an empty one in place of anything else."""
+    """Return an object, or an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def creator_of(row: dict[str, Any]) -> tuple[str | None, str]:
-    """Give the kind (``account``, ``end_user`` or None) and the name of who started a run."""
+    """Return the kind (``account``, ``end_user`` or None) and the name of who started a run."""
     if account := as_mapping(row.get("created_by_account")):
         return "account", str(account.get("email", ABSENT))
     if user := as_mapping(row.get("created_by_end_user")):
@@ -54,22 +54,22 @@ def creator_of(row: dict[str, Any]) -> tuple[str | None, str]:
 
 
 EXCEL_LIMIT = 32_767
-"""UTF-16 units that a cell of Excel holds."""
+"""UTF-16 units that a cell of Excel can have."""
 
 __all__ = ["EXCEL_LIMIT", "cut_cell", "defuse"]
 
 
 def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:
-    """Cut a text to Excel's limit at a character border, the note included; tell whether it was cut.
+    """Return a text cut to Excel's limit, the note included, and whether it was cut.
 
-    The note says how long (``{length}``) the whole text is.
+    It is cut between characters; ``{length}`` in the note becomes the length of the whole text.
     """
     if len(text) * 2 <= EXCEL_LIMIT or _units(text) <= EXCEL_LIMIT:
         return text, False
     note = note.format(length=length)
     room = 2 * (EXCEL_LIMIT - _units(note))
-    kept = text.encode("utf-16-le")[:room].decode("utf-16-le", "ignore")
-    return kept + note, True
+    beginning = text.encode("utf-16-le")[:room].decode("utf-16-le", "ignore")
+    return beginning + note, True
 
 
 def _units(text: str) -> int:

@@ -15,7 +15,7 @@ from flowledger.domain.texts import one_line
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import compact
 from flowledger.reports.catalogue import Texts, texts_in
-from flowledger.reports.cells import ABSENT, at, cost_text, cut_cell, defuse, speed_text
+from flowledger.reports.cells import ABSENT, as_mapping, at, cost_text, cut_cell, defuse, speed_text
 from flowledger.reports.markdown import certificate_items, figure_items
 
 RETRIEVAL = "knowledge-retrieval"
@@ -30,7 +30,7 @@ _SYSTEM = "sys."
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a pair is shown: characters of answer and segment, documents, segments; None shows all."""
+    """How much of a pair is written: characters of answer and segment, documents, segments; None is all."""
 
     answer: int | None = None
     segment: int | None = None
@@ -44,7 +44,7 @@ OLD_SCRIPT = Limits(answer=5000, segment=200, documents=5, segments=10)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a person asked and was told; names are distinct, in the order first met."""
+    """Question and answer of a run; names are distinct, in the order of their first occurrence."""
 
     question: str
     answer: str
@@ -55,7 +55,7 @@ class Pair:
 
 
 def pair_of(entry: Entry, score_word: str, limits: Limits = WHOLE) -> Pair:
-    """Read a run's question, answer, attachments and citations; empty where its detail is missing."""
+    """Return a run's question, answer, attachments and citations; empty where its detail is missing."""
     detail = entry.detail
     if isinstance(detail, Missing):
         return Pair("", "", (), (), (), ())
@@ -72,21 +72,21 @@ def pair_of(entry: Entry, score_word: str, limits: Limits = WHOLE) -> Pair:
 
 
 def question_of(inputs: Mapping[str, Any]) -> str:
-    """Pick the question: a well-known input, else the first text that is not the system's own."""
+    """Return the question: a well-known input, else the first text that is not one of ``sys.*``."""
     own = {name: value for name, value in inputs.items() if not name.startswith(_SYSTEM)}
-    return _first_known(inputs, _QUESTION_KEYS) or _first_text(own)
+    return _first_of(inputs, _QUESTION_KEYS) or _first_text(own)
 
 
 def answer_of(outputs: Mapping[str, Any]) -> str:
-    """Pick the answer: a well-known output, else the only text, else all outputs as JSON."""
+    """Return the answer: a well-known output, else the only text, else all outputs as JSON."""
     if not any(_meaningful(value) for value in outputs.values()):
         return ""
     only = _first_text(outputs) if len(outputs) == 1 else ""
-    return _first_known(outputs, _ANSWER_KEYS) or only or compact(dict(outputs))
+    return _first_of(outputs, _ANSWER_KEYS) or only or compact(dict(outputs))
 
 
 def attachments_of(inputs: Mapping[str, Any]) -> Sequence[str]:
-    """Name the files a person sent: ``sys.files`` first, then inputs that are files or lists of them."""
+    """Return the names of the files sent: ``sys.files``, then inputs that are files or lists of them."""
     sent = list(_files(inputs.get("sys.files"), any_object=True))
     for name, value in inputs.items():
         if name != "sys.files":
@@ -94,7 +94,7 @@ def attachments_of(inputs: Mapping[str, Any]) -> Sequence[str]:
     return [name for file in sent if (name := str(file.get("name") or file.get("filename") or ""))]
 
 
-def _first_known(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+def _first_of(values: Mapping[str, Any], keys: Iterable[str]) -> str:
     for key in keys:
         if _meaningful(value := values.get(key)):
             return _as_text(value)
@@ -124,21 +124,18 @@ def _hits(detail: Detailed) -> Iterator[Mapping[str, Any]]:
         return
     for node in detail.nodes:
         if node.node_type == RETRIEVAL and isinstance(node.outputs, dict):
-            found = node.outputs.get("result")
-            yield from (
-                (hit for hit in found or () if isinstance(hit, dict)) if isinstance(found, list) else ()
-            )
+            hits = node.outputs.get("result")
+            yield from (hit for hit in hits if isinstance(hit, dict)) if isinstance(hits, list) else ()
 
 
 def _metadata(hit: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = hit.get("metadata")
-    return found if isinstance(found, dict) else {}
+    return as_mapping(hit.get("metadata"))
 
 
 def _segment(hit: Mapping[str, Any], score_word: str, length: int | None) -> str:
     score = _metadata(hit).get("score", 0)
-    known = isinstance(score, int | float) and not isinstance(score, bool)
-    return f"{score_word}:{f'{score:.4f}' if known else ABSENT} {_as_text(hit['content'])[:length]}"
+    has_score = isinstance(score, int | float) and not isinstance(score, bool)
+    return f"{score_word}:{f'{score:.4f}' if has_score else ABSENT} {_as_text(hit['content'])[:length]}"
 
 
 def _distinct(names: Iterable[Any]) -> list[str]:
@@ -149,7 +146,7 @@ LINE_END = "\r\n"
 
 
 def notes_text(texts: Texts, heading: Heading, figures: Figures, cells_cut: int = 0) -> str:
-    """Write the notes, one fact a line, lines ended by CRLF; times in the heading's zone."""
+    """Return the notes, one fact a line, lines ended by CRLF; times in the heading's zone."""
     window = heading.window
     facts = [
         (texts["app"], heading.app_name),
@@ -178,12 +175,12 @@ def _listed(title: str, items: list[str]) -> list[str]:
 
 
 BYTE_ORDER_MARK = "\ufeff"
-"""Excel needs it to see UTF-8."""
+"""Without it Excel reads the file in the machine's code page, not as UTF-8."""
 
 
 @dataclass(slots=True)
 class CsvSet:
-    """The four files: pairs as the entries come, the others when the figures are known.
+    """The four files: pairs are written as the entries come, the others from the final figures.
 
     ``turns`` counts down the runs of each conversation, newest first.  Times are shown in ``tz`` (None: the
     machine's zone).  ``cells_cut`` counts the cells cut at Excel's limit; with ``limits`` of the old script
@@ -214,7 +211,7 @@ class CsvSet:
             self._pairs.writerow(self._pair(entry))
 
     def finish(self, figures: Figures) -> Sequence[Path]:
-        """Complete all files and give them."""
+        """Complete all files and return them."""
         with naming_file(self._pairs_path):
             note = [self.texts["pairs_note"], *self._blank()[1:]]
             self._pairs.writerows([self._blank(), note, self._blank()])
@@ -225,7 +222,7 @@ class CsvSet:
         return [self._path(name) for name in ("overview", "daily", "users", "pairs")]
 
     def close(self) -> None:
-        """Close the file still being written, which writes what is buffered."""
+        """Close the file of pairs, which writes what is buffered and may fail as any write."""
         with naming_file(self._pairs_path):
             self._open.close()
 

@@ -37,19 +37,19 @@ class JsonRows:
         self.add_text(self.style.render(row))
 
     def add_text(self, text: bytes) -> None:
-        """Write one row that is JSON text, indented by two, already."""
+        """Write one row that is already JSON text, indented by two."""
         self.out.write((b"," if self.count else b"") + _INDENT + text.replace(b"\n", _INDENT))
         self.count += 1
 
 
 def head(before: Mapping[str, Any]) -> bytes:
-    """Write a document up to the rows of ``data``, with these keys before it."""
+    """Return the text of a document up to the rows of ``data``, with these keys before it."""
     opening = _STRICT.render({**before, "data": []})
     return opening.removesuffix(b"]\n}")
 
 
 def tail(after: Mapping[str, Any], count: int) -> bytes:
-    """Write a document from the end of ``count`` rows on, with these keys after ``data``."""
+    """Return the text of a document after ``count`` rows, with these keys after ``data``."""
     closing = b"\n  ]" if count else b"]"
     more = _STRICT.render(after).removeprefix(b"{").removesuffix(b"\n}") if after else b""
     return closing + (b"," + more if more else b"") + b"\n}"
@@ -63,7 +63,7 @@ def write_document(
     after: Mapping[str, Any],
     style: JsonStyle = _STRICT,
 ) -> int:
-    """Write a document whose outer keys are known, and give the number of rows."""
+    """Write a document between outer keys that are given beforehand; return the number of rows."""
     out.write(head(before))
     elements = JsonRows(out, style)
     for row in rows:
@@ -85,11 +85,11 @@ class _Writer:
             self.rows.add_text(text)
 
     def _text(self, entry: Entry) -> bytes:
-        wanted = {"with_details": self.heading.with_details, "with_nodes": self.heading.with_nodes}
-        try:
-            return _EXACT.render(raw_row(entry, loads, **wanted))
+        parts = {"with_details": self.heading.with_details, "with_nodes": self.heading.with_nodes}
+        try:  # the fast parser first: it makes floats of integers beyond 64 bits, which are rare
+            return _EXACT.render(raw_row(entry, loads, **parts))
         except InexactNumberError:
-            return _STRICT.render(raw_row(entry, parse_exactly, **wanted))
+            return _STRICT.render(raw_row(entry, parse_exactly, **parts))
 
     def finish(self, figures: Figures) -> Sequence[Path]:
         heading = self.heading
@@ -116,7 +116,7 @@ class JsonFormat:
 
     @property
     def name(self) -> str:
-        """Its word in settings and on the command line."""
+        """The format's name in settings and on the command line."""
         return "json"
 
     @contextmanager
@@ -131,7 +131,7 @@ class JsonFormat:
 
 
 def certificate_object(certificate: Certificate | None, tz: tzinfo | None) -> Row | None:
-    """Give a certificate as JSON; times in the zone, with offset."""
+    """Return a certificate as JSON; times in the zone, with offset."""
     if certificate is None:
         return None
     return {
@@ -146,7 +146,7 @@ def certificate_object(certificate: Certificate | None, tz: tzinfo | None) -> Ro
 
 
 def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
-    """Give figures as JSON; money as text, days in the report's zone, durations in seconds."""
+    """Return figures as JSON; money as text, days in the report's zone, durations in seconds."""
     return {
         "runs": figures.runs,
         "first_day": figures.first_day and figures.first_day.isoformat(),
@@ -168,8 +168,8 @@ def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
         "open": figures.open,
         "stuck": figures.stuck,
         "gone": figures.gone,
-        "failures": [_trouble(trouble, tz) for trouble in figures.failures],
-        "stuck_runs": [_trouble(trouble, tz) for trouble in figures.stuck_runs],
+        "failures": [_problem(run, tz) for run in figures.failures],
+        "stuck_runs": [_problem(run, tz) for run in figures.stuck_runs],
     }
 
 
@@ -183,14 +183,14 @@ def _user(user: UserFigures) -> Row:
     }
 
 
-def _trouble(trouble: ProblemRun, tz: tzinfo | None) -> Row:
+def _problem(run: ProblemRun, tz: tzinfo | None) -> Row:
     return {
-        "run_id": trouble.run_id,
-        "log_id": trouble.log_id,
-        "at": _stamp(trouble.at, tz),
-        "status": trouble.source_status,
-        "node": trouble.node,
-        "error": trouble.error,
+        "run_id": run.run_id,
+        "log_id": run.log_id,
+        "at": _stamp(run.at, tz),
+        "status": run.source_status,
+        "node": run.node,
+        "error": run.error,
     }
 
 

@@ -36,7 +36,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _ENTITY = re.compile("[&<>]")
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 _FOREIGN = re.compile(r"[^\w .,:;()/@+=\-，。：；！？（）、“”]")
-"""Any sign that may need care: most texts have none, and one search tells."""
+"""Any character that may need escaping: most texts have none, and one search finds that out."""
 _FENCE = "```"
 _TICKS = re.compile("`{3,}")
 
@@ -52,7 +52,7 @@ class MarkdownStyle:
     verbatim: bool = False
 
     def cell(self, value: Any) -> str:
-        """Show a value in a table cell."""
+        """Return a value as text of a table cell."""
         if value is None and not self.verbatim:
             return ""
         text = str(value)
@@ -61,14 +61,14 @@ class MarkdownStyle:
         return mend(text) if self.verbatim else _LINE_END.sub("<br>", _escaped(show_controls(text)))
 
     def heading(self, value: Any) -> str:
-        """Show a value in a heading or a paragraph of one line."""
+        """Return a value as text of a heading or of a paragraph of one line."""
         text = str(value)
         if not _FOREIGN.search(text):
             return text
         return mend(text) if self.verbatim else _escaped(one_line(text)).replace("#", r"\#")
 
     def code(self, value: Any) -> str:
-        """Show a value as a code span, also inside a table."""
+        """Return a value as a code span, also inside a table."""
         text = str(value)
         if not _FOREIGN.search(text):
             return f"`{text}`"
@@ -77,7 +77,7 @@ class MarkdownStyle:
         return f"`{one_line(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
     def fence(self, value: Any) -> list[str]:
-        """Show a JSON value in a fenced block, JSON texts inside it parsed."""
+        """Return the lines of a fenced block with a JSON value, JSON texts inside it parsed."""
         text = JsonStyle(nested=True, bare=self.verbatim).render(value).decode()
         ticks = _FENCE
         if not self.verbatim and _FENCE in text:
@@ -86,11 +86,11 @@ class MarkdownStyle:
 
 
 def _escaped(text: str) -> str:
-    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], _ACTIVE.sub(r"\\\g<0>", text))
+    return _ENTITY.sub(lambda match: _ENTITIES[match[0]], _ACTIVE.sub(r"\\\g<0>", text))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, dashes: int = 5) -> list[str]:
-    """Write a table of cells that are escaped already; ``dashes`` rule off each column but the first."""
+    """Return a table of escaped cells; ``dashes`` is the length of the rule of each column but the first."""
     lines = [f"| {' | '.join(columns)} |", "|------|" + f"{'-' * dashes}|" * (len(columns) - 1)]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
@@ -106,14 +106,14 @@ Cells = list[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class RunSection:
-    """Writes rows as sections; times are shown in ``tz`` (None: the machine's zone)."""
+    """Renders rows as sections; times are shown in ``tz`` (None: the machine's zone)."""
 
     texts: Texts
     style: MarkdownStyle
     tz: tzinfo | None
 
     def render(self, number_: int, row: Row) -> str:
-        """Write the section of the run with this number, counted from 1; it ends with one line end."""
+        """Return the section of a run; the number counts from 1."""
         lines = [f"### {number_}. {self.texts['run']}: {self.style.code(row.get('id', ABSENT))}", ""]
         lines += self._basics(row)
         lines += self._detail(row)
@@ -201,8 +201,8 @@ class RunSection:
     def _failed(self, title: str, reason: Any) -> list[str]:
         if not reason:
             return []
-        told = f"{self.texts['fetch_failed']}: {self.style.heading(reason)}"
-        return [f"#### {self.texts[title]}", "", told, ""]
+        message = f"{self.texts['fetch_failed']}: {self.style.heading(reason)}"
+        return [f"#### {self.texts[title]}", "", message, ""]
 
     def _seconds(self, part: Row) -> str:
         return f"{number(part.get('elapsed_time', 0)):.2f} {self.texts['seconds']}"
@@ -212,12 +212,12 @@ Lines = list[str]
 
 
 def title(texts: Texts, generated_at: datetime, tz: tzinfo | None) -> Lines:
-    """Write the document's heading."""
+    """Return the document's heading."""
     return [f"# {texts['title']}", "", f"{texts['generated_at']}: {at(generated_at, tz)}", ""]
 
 
 def totals(texts: Texts, style: MarkdownStyle, paging: Paging, statuses: Mapping[str, int]) -> Lines:
-    """Write the old script's summary: how many records, and how many of each status."""
+    """Return the old script's summary: how many records, and how many of each status."""
     rows = [(texts[key], str(value)) for key, value in paging.items(texts)]
     lines = [f"## {texts['summary']}", "", *table((texts["item"], texts["value"]), rows)]
     if statuses:
@@ -228,7 +228,7 @@ def totals(texts: Texts, style: MarkdownStyle, paging: Paging, statuses: Mapping
 
 
 def proof(texts: Texts, style: MarkdownStyle, heading: Heading) -> Lines:
-    """Write what the report is about and what was proved about it."""
+    """Return app, period and window of the report, and its certificate."""
     window = heading.window
     rows = [
         (texts["app"], style.cell(heading.app_name)),
@@ -246,7 +246,7 @@ def proof(texts: Texts, style: MarkdownStyle, heading: Heading) -> Lines:
 def certificate_items(
     texts: Texts, certificate: Certificate | None, tz: tzinfo | None
 ) -> Sequence[tuple[str, str]]:
-    """Say in names and values what was proved."""
+    """Return a certificate as names and values."""
     if certificate is None:
         return [(texts["verdict"], texts["no_certificate"])]
     items = [
@@ -263,7 +263,7 @@ def certificate_items(
 
 
 def figure_items(texts: Texts, figures: Figures) -> Sequence[tuple[str, str]]:
-    """Say the figures in names and values."""
+    """Return the figures as names and values."""
     return [
         (texts["users"], str(len(figures.users))),
         (texts["conversations"], str(figures.conversations)),
@@ -280,7 +280,7 @@ def figure_items(texts: Texts, figures: Figures) -> Sequence[tuple[str, str]]:
 
 
 def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Heading) -> Lines:
-    """Write figures, reasons for what is missing, notes, and the runs somebody should look at."""
+    """Return figures, reasons of missing details, notes, and the runs somebody should look at."""
     rows = [(name, style.cell(value)) for name, value in figure_items(texts, figures)]
     lines = [f"## {texts['figures']}", "", *table((texts["item"], texts["value"]), rows)]
     if figures.missing_reasons:
@@ -288,28 +288,28 @@ def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Head
         lines += [f"### {texts['missing_reasons']}", "", *table((texts["reason"], texts["count"]), reasons)]
     if heading.notes:
         lines += [f"### {texts['notes']}", "", *(f"- {style.heading(note)}" for note in heading.notes), ""]
-    lines += _troubles(texts, style, "failures", figures.failures, heading.tz)
-    lines += _troubles(texts, style, "stuck_runs", figures.stuck_runs, heading.tz)
+    lines += _runs_to_check(texts, style, "failures", figures.failures, heading.tz)
+    lines += _runs_to_check(texts, style, "stuck_runs", figures.stuck_runs, heading.tz)
     return lines
 
 
-def _troubles(
-    texts: Texts, style: MarkdownStyle, name: str, troubles: Sequence[ProblemRun], tz: tzinfo | None
+def _runs_to_check(
+    texts: Texts, style: MarkdownStyle, name: str, runs: Sequence[ProblemRun], tz: tzinfo | None
 ) -> Lines:
-    if not troubles:
+    if not runs:
         return []
     columns = tuple(texts[key] for key in ("run_id", "created_at", "status", "node", "error"))
     rows = [
         (
-            style.code(trouble.run_id),
-            at(trouble.at, tz),
-            style.cell(trouble.source_status),
-            style.cell(trouble.node or ""),
-            style.cell(trouble.error),
+            style.code(run.run_id),
+            at(run.at, tz),
+            style.cell(run.source_status),
+            style.cell(run.node or ""),
+            style.cell(run.error),
         )
-        for trouble in troubles
+        for run in runs
     ]
-    cut = [texts["list_cut"].format(shown=LISTED_PROBLEMS), ""] if len(troubles) == LISTED_PROBLEMS else []
+    cut = [texts["list_cut"].format(shown=LISTED_PROBLEMS), ""] if len(runs) == LISTED_PROBLEMS else []
     return [f"### {texts[name]}", "", *table(columns, rows), *cut]
 
 
@@ -318,7 +318,7 @@ FILE_NAME = "report.md"
 
 @dataclass(slots=True)
 class MarkdownDocument:
-    """A document whose runs are spooled until its summary is known; ``statuses`` counts them meanwhile."""
+    """A document whose runs are spooled, since the summary stands first; ``statuses`` counts them."""
 
     section: RunSection
     body: BinaryIO
@@ -360,7 +360,7 @@ class _Writer:
 
     def _summary(self, figures: Figures) -> Sequence[str]:
         texts, heading, count = self.texts, self.heading, self.document.count
-        paging = Paging(total=count, shown=count, limit=count)
+        paging = Paging(total=count, records=count, limit=count)
         return [
             *title(texts, heading.generated_at, heading.tz),
             *totals(texts, SAFE, paging, self.document.statuses),
@@ -375,7 +375,7 @@ class MarkdownFormat:
 
     @property
     def name(self) -> str:
-        """Its word in settings and on the command line."""
+        """The format's name in settings and on the command line."""
         return "markdown"
 
     @contextmanager

@@ -40,7 +40,7 @@ _NO_DETAIL = "not asked for"
 
 
 def save_json(path: Path, rows: Iterable[Row], *, before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
-    """Write rows under ``data`` between outer keys, whole or not at all, and give their number.
+    """Write rows under ``data`` between outer keys, whole or not at all, and return their number.
 
     Everything: ``before={"total": n}, after={"has_more": False}``.  One page: ``before`` with page, limit,
     total and has_more, ``after={}``.
@@ -52,7 +52,7 @@ def save_json(path: Path, rows: Iterable[Row], *, before: Mapping[str, Any], aft
 
 
 def json_text(rows: Sequence[Row], *, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Give what ``save_json`` writes as a text for the console, without a line end."""
+    """Return what ``save_json`` writes as a text for the console, without a line end."""
     with tempfile.SpooledTemporaryFile(max_size=1 << 24) as out:
         write_document(out, rows, before=before, after=after, style=_JSON)  # type: ignore[arg-type]
         out.seek(0)
@@ -62,7 +62,7 @@ def json_text(rows: Sequence[Row], *, before: Mapping[str, Any], after: Mapping[
 def save_markdown(
     path: Path, rows: Iterable[Row], paging: Paging, *, generated_at: datetime, tz: tzinfo | None
 ) -> int:
-    """Write the old document, whole or not at all, and give the number of runs.
+    """Write the old document, whole or not at all, and return the number of runs.
 
     Times are shown in ``tz`` (None: the machine's zone).
 
@@ -112,7 +112,7 @@ def _write_csv(staging: Path, rows: Iterable[Row], tz: tzinfo | None) -> Sequenc
 
 
 def entry_of(row: Row) -> Entry:
-    """Read a row for the CSV files: what they show of it, leniently, and nothing else."""
+    """Return a row as an entry for the CSV files: only what they contain, read leniently."""
     run, detail = as_mapping(row.get("workflow_run")), as_mapping(row.get("workflow_run_detail"))
     log_id = str(row.get("id") or "")
     tokens = decimal_of(detail.get("total_tokens")) or decimal_of(run.get("total_tokens")) or Decimal(0)
@@ -189,13 +189,13 @@ _SHOWN_CHARACTERS = 100
 
 
 def summary_text(paging: Paging) -> str:
-    """Write the summary above the table."""
+    """Return the summary above the table."""
     lines = [f"   {ZH[key]}: {value}" for key, value in paging.items(ZH)]
     return "\n".join(["", "📊 日志摘要:", *lines, ""])
 
 
 def table_text(rows: Iterable[Row], *, details: bool, tz: tzinfo | None) -> str:
-    """Write the table, with a block below each row when details were asked for.
+    """Return the table, with a block below each row if ``details``.
 
     Times are shown in ``tz`` (None: the machine's zone).
     """

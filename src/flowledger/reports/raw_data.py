@@ -49,7 +49,7 @@ class RawDataFormat:
 
 
 def line_of(entry: Entry) -> bytes:
-    """Write one run as a line; a literal line end in JSON is white space only, so it may become a space."""
+    """Return one run as a line; a literal line end in JSON is white space, so it can become a space."""
     run, detail = entry.run, entry.detail
     fields = {"run_id": orjson.dumps(run.run_id), "row": run.raw or b"null"}
     if isinstance(detail, Detailed):

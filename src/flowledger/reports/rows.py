@@ -23,7 +23,7 @@ def joined_row(
     nodes: list[Any] | None = None,
     nodes_error: str | None = None,
 ) -> Row:
-    """Join what the source says about one run; what is None or empty is left out, an empty list kept."""
+    """Return a run's log row with detail and nodes; None is left out, an empty list of nodes is not."""
     row = dict(log)
     if detail:
         row["workflow_run_detail"] = dict(detail)
@@ -37,7 +37,7 @@ def joined_row(
 
 
 def typed_row(entry: Entry, *, with_details: bool = True, with_nodes: bool = True) -> Row:
-    """Build a row from the ledger's own values, whatever the source."""
+    """Return a row from the ledger's own values, whatever the source."""
     detail, nodes = entry.detail, _nodes(entry.detail)
     return joined_row(
         _log(entry.run),
@@ -49,20 +49,20 @@ def typed_row(entry: Entry, *, with_details: bool = True, with_nodes: bool = Tru
 
 
 def raw_row(entry: Entry, parse: Parse, *, with_details: bool = True, with_nodes: bool = True) -> Row:
-    """Build a row from what the source answered, where it is held, else from the ledger's own values."""
-    held = entry.detail.raw if isinstance(entry.detail, Detailed) else {}
-    restored = with_nodes and "nodes" in held
+    """Return a row from the stored answers of the source, where there are any, else as ``typed_row``."""
+    answers = entry.detail.raw if isinstance(entry.detail, Detailed) else {}
+    restored = with_nodes and "nodes" in answers
     row = typed_row(entry, with_details=with_details, with_nodes=with_nodes and not restored)
-    if "workflow_run_detail" in row and "detail" in held:
-        row["workflow_run_detail"] = parse(held["detail"])
+    if "workflow_run_detail" in row and "detail" in answers:
+        row["workflow_run_detail"] = parse(answers["detail"])
     if restored:
-        row["node_executions"] = parse(held["nodes"])["data"]
+        row["node_executions"] = parse(answers["nodes"])["data"]
     raw_log = parse(entry.run.raw) if entry.run.raw else None
     return {**_as_listed(entry.run, raw_log), **_added(row)} if isinstance(raw_log, dict) else row
 
 
 def _as_listed(run: Run, raw: Row) -> Row:
-    """Keep the list's row, brought up to date where the run has moved on since it was listed."""
+    """Return the row of the log list, with the run's present values where its status has changed since."""
     if "workflow_run" not in raw:
         return {**_log(run), "source_row": raw}
     listed = raw["workflow_run"]
@@ -171,23 +171,23 @@ DEFAULT_LIMIT = 20
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """The old script's summary: the source's total, the page asked for, and how many records are shown.
+    """The old script's summary: the source's total, the page, and how many records are on it.
 
     ``page`` and ``limit`` keep their defaults where everything was fetched.
     """
 
     total: int
-    shown: int
+    records: int
     page: int = 1
     limit: int = DEFAULT_LIMIT
     has_more: bool = False
 
     def items(self, texts: Texts) -> Sequence[tuple[str, str]]:
-        """Give catalogue keys and values in their order."""
+        """Return catalogue keys and values in their order."""
         return (
             ("total", str(self.total)),
             ("page", str(self.page)),
             ("limit", str(self.limit)),
-            ("shown", str(self.shown)),
+            ("shown", str(self.records)),
             ("has_more", texts["yes" if self.has_more else "no"]),
         )
