@@ -26,7 +26,7 @@ from flowledger.domain.history import (
     RunQuery,
     RunSize,
 )
-from flowledger.domain.messages import Attachment, Letter, Message
+from flowledger.domain.messages import Attachment, Message, OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport
@@ -172,25 +172,25 @@ class KeyStore(Protocol):
 
 
 class Outbox(Protocol):
-    """Where messages wait for their channels: the part of a ledger that keeps letters."""
+    """Where messages wait for their channels: the part of a ledger that stores them."""
 
-    def post(self, letters: Sequence[Letter]) -> int:
-        """Keep letters to be sent, in one transaction; one whose id is known stays as it is.
+    def enqueue(self, messages: Sequence[OutboxMessage]) -> int:
+        """Store messages to be sent, in one transaction, and return how many are new.
 
-        Give how many are new.
+        One whose id is there stays as it is.
         """
 
-    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
-        """Take letters that may be tried at ``at``, oldest first; nobody else gets them during the lease."""
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[OutboxMessage]:
+        """Take messages that may be tried at ``at``, oldest first; nobody else gets them during the lease."""
 
-    def settle(self, letter: Letter) -> None:
-        """Keep what came of a letter: tries, problem, next try, when it was sent, or that it is given up."""
+    def complete(self, message: OutboxMessage) -> None:
+        """Store what came of a message: tries, problem, next try, when sent, or that it is given up."""
 
-    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
-        """Give the newest letters, newest first: all, only those still waiting, or only the others."""
+    def outbox_messages(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[OutboxMessage]:
+        """Return the newest messages, newest first: all, only those still waiting, or only the others."""
 
-    def forget_letters(self, posted_before: datetime) -> int:
-        """Forget letters posted before an instant that wait no more; give how many."""
+    def forget_messages(self, posted_before: datetime) -> int:
+        """Delete messages posted before an instant that wait no more, and return how many."""
 
 
 class Ledger(RunHistory, AuditTrail, KeyStore, Outbox, Protocol):

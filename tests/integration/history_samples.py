@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.messages import Letter, Message
+from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.domain.runs import AppKey, Creator, Detailed, Entry, Missing, NodeExecution, Run, RunStatus
@@ -93,9 +93,13 @@ def fill(ledger: Ledger, count: int = 40) -> None:
         ledger.record(Operation(f"op-{number}", "PUBLISH", BASE, "anna", APP, "s", {"n": number}))
     ledger.keep_key(AccessKey("k1", "reader", "ab" * 32, Role.VIEWER, BASE, (APP,)))
     message = Message(message_id="m1", subject="s", body="b", data={"x": [1]})
-    ledger.post([Letter(letter_id="l1", channel="mail", message=message, posted_at=BASE, not_before=BASE)])
-    ledger.post([Letter(letter_id="l2", channel="mail", message=message, posted_at=BASE, not_before=BASE)])
-    sent = Letter(
+    ledger.enqueue(
+        [OutboxMessage(letter_id="l1", channel="mail", message=message, posted_at=BASE, not_before=BASE)]
+    )
+    ledger.enqueue(
+        [OutboxMessage(letter_id="l2", channel="mail", message=message, posted_at=BASE, not_before=BASE)]
+    )
+    sent = OutboxMessage(
         letter_id="l2",
         channel="mail",
         message=message,
@@ -104,7 +108,7 @@ def fill(ledger: Ledger, count: int = 40) -> None:
         tries=2,
         sent_at=BASE,
     )
-    ledger.settle(sent)
+    ledger.complete(sent)
 
 
 def entries_of(ledger: Ledger) -> list[Entry]:

@@ -16,7 +16,7 @@ import pytest
 import flowledger
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunKey, RunQuery
-from flowledger.domain.messages import Letter, Message
+from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.record_kinds import KINDS, coze_detail, logged_detail, record_of
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
@@ -150,9 +150,9 @@ def test_processes_never_claim_the_same_letter(url: str) -> None:
     app, message = SCOPE.app, Message(message_id="m", subject="s", body="b")
     ids = [f"letter-{number}" for number in range(200)]
     ledger = open_ledger(url, {})
-    ledger.post(
+    ledger.enqueue(
         [
-            Letter(
+            OutboxMessage(
                 letter_id=each, channel="mail", message=message, posted_at=START, not_before=START, app=app
             )
             for each in ids

@@ -170,7 +170,7 @@ def _announced_once(place: Place, ledger: Ledger, runs: Sequence[FlowRun], kille
     problems += [
         f"run {run_id} completed and was told {fine[run_id]} times" for run_id in good if fine[run_id] != 1
     ]
-    waiting = [letter.letter_id for letter in ledger.letters(waiting=True)]
+    waiting = [letter.letter_id for letter in ledger.outbox_messages(waiting=True)]
     problems += [f"letter {letter_id} waits still" for letter_id in waiting]
     copies = sum(letters.values()) - len(letters)
     if copies > killed:

@@ -186,7 +186,7 @@ class LedgerFigures(Collector):
             f"Messages to people, of the newest {MOST_LETTERS}, by state.",
             labels=["state"],
         )
-        letters = self.backend.ledger.letters(limit=MOST_LETTERS)
+        letters = self.backend.ledger.outbox_messages(limit=MOST_LETTERS)
         states = [
             "failed" if each.given_up else "sent" if each.sent_at else "retrying" if each.tries else "waiting"
             for each in letters

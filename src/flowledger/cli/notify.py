@@ -8,7 +8,7 @@ import click
 
 from flowledger import bootstrap
 from flowledger.bootstrap import notifications
-from flowledger.domain.messages import Letter
+from flowledger.domain.messages import OutboxMessage
 from flowledger.errors import UsageError
 from flowledger.services.report_requests import RunAttempt, RunOrder
 
@@ -54,12 +54,12 @@ def flush(everything: bool) -> int:
     with bootstrap.opened_ledger(settings) as ledger:
         if everything:
             now = bootstrap.clock.utc_now()
-            for letter in ledger.letters(waiting=True, limit=10_000):
-                ledger.settle(replace(letter, not_before=now))
+            for letter in ledger.outbox_messages(waiting=True, limit=10_000):
+                ledger.complete(replace(letter, not_before=now))
     with notifications.open_notifications(settings, RunOrder(), RunAttempt()) as service:
         sent = service.send_waiting()
     with bootstrap.opened_ledger(settings) as ledger:
-        waiting = len(ledger.letters(waiting=True, limit=10_000))
+        waiting = len(ledger.outbox_messages(waiting=True, limit=10_000))
     click.echo(f"{sent} sent, {waiting} waiting" + (" (see flowledger notify list)" if waiting else ""))
     return EXIT_FAILURE if waiting else 0
 
@@ -70,8 +70,8 @@ def list_letters(sent: bool) -> int:
     """Show the messages that wait and those that were given up, newest first."""
     settings = bootstrap.load_settings(need_app=False)
     with bootstrap.opened_ledger(settings) as ledger:
-        waiting = ledger.letters(waiting=True, limit=SHOWN)
-        others = ledger.letters(waiting=False, limit=SHOWN)
+        waiting = ledger.outbox_messages(waiting=True, limit=SHOWN)
+        others = ledger.outbox_messages(waiting=False, limit=SHOWN)
     _show("waiting", waiting)
     _show("given up", [letter for letter in others if letter.given_up])
     if sent:
@@ -79,14 +79,14 @@ def list_letters(sent: bool) -> int:
     return 0
 
 
-def _show(title: str, letters: Iterable[Letter]) -> None:
+def _show(title: str, letters: Iterable[OutboxMessage]) -> None:
     lines = [_line(letter) for letter in letters]
     click.echo(f"{title}: {len(lines) or 'none'}")
     for line in lines:
         click.echo(f"  {line}")
 
 
-def _line(letter: Letter) -> str:
+def _line(letter: OutboxMessage) -> str:
     told = f"{letter.posted_at.astimezone(UTC):%Y-%m-%d %H:%M}Z  {letter.channel}  {letter.message.subject}"
     if letter.sent_at is not None:
         return f"{told}  (sent {letter.sent_at.astimezone(UTC):%Y-%m-%d %H:%M}Z)"

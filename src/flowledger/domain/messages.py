@@ -84,10 +84,10 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class OutboxMessage:
     """A message on its way through one channel; kept until it is sent, and afterwards as proof.
 
-    ``letter_id`` is one for each notice and channel: the same letter is never posted twice.  ``not_before``
+    ``letter_id`` is one for each notice and channel: the same is never enqueued twice.  ``not_before``
     is when it may be tried (again); times are aware UTC.
     """
 

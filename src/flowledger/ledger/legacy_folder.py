@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from flowledger.domain.access_keys import AccessKey, Role
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.messages import Letter
+from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import COZE, KINDS, LOG, NO_NODES
 from flowledger.domain.runs import AppKey, Creator, Level, Run, RunStatus
@@ -94,10 +94,10 @@ class LegacyFolder:
         for _, values in _ledger_lines(self.root / "journals/operations.jsonl", report):
             yield from _understood(self.root / "journals/operations.jsonl", _operation_from, values, report)
 
-    def letters(self, report: Report) -> Sequence[Letter]:
+    def letters(self, report: Report) -> Sequence[OutboxMessage]:
         """Return the messages of the outbox, in the order they were added."""
         path = self.root / "journals/letters.jsonl"
-        letters: dict[str, Letter] = {}
+        letters: dict[str, OutboxMessage] = {}
 
         def apply(values: Values) -> None:
             match values["flowledger"]:
@@ -370,8 +370,8 @@ def _operation_from(values: Values) -> Operation:
     )
 
 
-def _letter_from(values: Values) -> Letter:
-    return Letter(
+def _letter_from(values: Values) -> OutboxMessage:
+    return OutboxMessage(
         letter_id=values["letter_id"],
         channel=values["channel"],
         message=message_from(values["message"]),

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Any
 
 from flowledger.domain.history import RunKey
-from flowledger.domain.messages import Attachment, Letter, Message
+from flowledger.domain.messages import Attachment, Message, OutboxMessage
 from flowledger.domain.runs import UNREAD, Detail, Detailed, Level, Missing, Run, RunStatus, level_of
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
@@ -171,15 +171,10 @@ def message_from(values: Mapping[str, Any]) -> Message:
     return Message(**{**values, "attachments": attachments})
 
 
-def waits(letter: Letter) -> bool:
-    """Whether a letter is still to be sent."""
-    return letter.sent_at is None and not letter.given_up
+def completed(stored: OutboxMessage, incoming: OutboxMessage) -> OutboxMessage:
+    """Return the message to store: one that was sent stays sent, and one given up waits no more.
 
-
-def settled(stored: Letter, incoming: Letter) -> Letter:
-    """Return the letter to keep: one that was sent stays sent, and one given up waits no more.
-
-    A sender whose lease ended settles late what another has settled already.
+    A sender whose lease ended completes late what another has completed already.
     """
     if stored.sent_at is not None or (stored.given_up and incoming.sent_at is None):
         return stored
@@ -193,6 +188,8 @@ def settled(stored: Letter, incoming: Letter) -> Letter:
     )
 
 
-def never_posted(letter: Letter) -> LedgerError:
-    """Say that there is no such letter."""
-    return LedgerError(f"letter {letter.letter_id!r} was never posted: post it before it is settled")
+def never_enqueued(message: OutboxMessage) -> LedgerError:
+    """Return the error for a message that is not there."""
+    return LedgerError(
+        f"the message {message.letter_id!r} was never enqueued: enqueue it before it is completed"
+    )

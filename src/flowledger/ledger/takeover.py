@@ -158,7 +158,7 @@ def _copy(legacy: LegacyFolder, ledger: SqlLedger, report: Callable[[str], None]
         for app, content in journal.apps.items()
     )
     ledger.record_all(legacy.operations(report))
-    ledger.post(legacy.letters(report))
+    ledger.enqueue(legacy.letters(report))
     for key in legacy.keys(report):
         ledger.keep_key(key)
     _compare_the_rest(legacy, ledger)
@@ -271,7 +271,7 @@ def _compare_the_rest(legacy: LegacyFolder, ledger: SqlLedger) -> None:
         if repr(ledger.operation(operation.operation_id)) != repr(operation):
             raise _different(f"operation {operation.operation_id}")
     letters = {letter.letter_id: repr(letter) for letter in legacy.letters(ignore)}
-    stored = {letter.letter_id: repr(letter) for letter in ledger.letters(limit=len(letters) + 1)}
+    stored = {letter.letter_id: repr(letter) for letter in ledger.outbox_messages(limit=len(letters) + 1)}
     if stored != letters:
         raise _different("a message of the outbox")
     if {key.key_id: key for key in ledger.access_keys()} != {key.key_id: key for key in legacy.keys(ignore)}:

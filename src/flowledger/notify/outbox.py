@@ -7,7 +7,7 @@ from traceback import extract_tb
 
 from loguru import logger
 
-from flowledger.domain.messages import Attachment, Letter, Message
+from flowledger.domain.messages import Attachment, Message, OutboxMessage
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import ChannelBusyError, FlowledgerError, MessageRefusedError
 from flowledger.ports import Channel, Clock, Outbox
@@ -22,17 +22,19 @@ _LONGEST_PROBLEM = 500
 _LONGEST_RETRY_AFTER_S = 24 * 3600
 
 
-def sent(letter: Letter, at: datetime) -> Letter:
+def sent(letter: OutboxMessage, at: datetime) -> OutboxMessage:
     """Return the message as it is once a channel has accepted it."""
     return replace(letter, tries=letter.tries + 1, problem="", sent_at=at)
 
 
-def refused(letter: Letter, problem: str) -> Letter:
+def refused(letter: OutboxMessage, problem: str) -> OutboxMessage:
     """Return the message as it is once a channel has refused it for good: it is given up."""
     return replace(letter, tries=letter.tries + 1, problem=_short(problem), given_up=True)
 
 
-def failed(letter: Letter, problem: str, at: datetime, retry_after_s: float | None = None) -> Letter:
+def failed(
+    letter: OutboxMessage, problem: str, at: datetime, retry_after_s: float | None = None
+) -> OutboxMessage:
     """Return the message as it is after a try that failed for now; the wait doubles with each try.
 
     ``retry_after_s`` is the channel's own Retry-After in seconds: the least wait.  After ``MOST_TRIES`` or
@@ -46,7 +48,7 @@ def failed(letter: Letter, problem: str, at: datetime, retry_after_s: float | No
     return replace(letter, tries=tries, problem=_short(problem), not_before=at + _wait(tries, retry_after_s))
 
 
-def put_off(letter: Letter, problem: str, until: datetime) -> Letter:
+def put_off(letter: OutboxMessage, problem: str, until: datetime) -> OutboxMessage:
     """Return a message that was not tried, because its channel had just failed with another one."""
     return replace(letter, problem=_short(letter.problem or problem), not_before=until)
 
@@ -70,9 +72,9 @@ class DeliveryRound:
     channels: Mapping[str, Channel]
     clock: Clock
     read_file: ReadFile
-    _resting: dict[str, Letter] = field(default_factory=dict)
+    _resting: dict[str, OutboxMessage] = field(default_factory=dict)
 
-    def deliver(self, letter: Letter) -> Letter:
+    def deliver(self, letter: OutboxMessage) -> OutboxMessage:
         """Try to send a message once, log the result and return the message as it is then; never raises."""
         if letter.channel in self._resting:
             failed = self._resting[letter.channel]
@@ -83,7 +85,7 @@ class DeliveryRound:
             self._resting[letter.channel] = after
         return after
 
-    def tried(self, letter: Letter) -> Letter:
+    def tried(self, letter: OutboxMessage) -> OutboxMessage:
         """Try to send a message once and return it as it is then; never raises."""
         channel = self.channels.get(letter.channel)
         if channel is None:
@@ -113,7 +115,7 @@ def error_origin(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
-def _log(letter: Letter) -> None:
+def _log(letter: OutboxMessage) -> None:
     name = f"message {letter.message.message_id} through {letter.channel}"
     if letter.sent_at is not None:
         logger.info("{}: sent", name)
@@ -142,16 +144,16 @@ class MessageSender:
     outbox: Outbox | None
     read_file: ReadFile
 
-    def send(self, letters: Sequence[Letter]) -> bool:
+    def send(self, letters: Sequence[OutboxMessage]) -> bool:
         """Store messages and send all that wait; return whether these have all arrived, now or before.
 
         Where the ledger cannot store them they are sent directly: better twice than not at all.
         """
         if self.outbox is None:
             return self._send_directly(letters)
-        results: dict[str, Letter] = {}
+        results: dict[str, OutboxMessage] = {}
         try:
-            self.outbox.post(letters)
+            self.outbox.enqueue(letters)
             self._send_all(self.outbox, results)
             return all(self._arrived(letter, results, self.outbox) for letter in letters)
         except FlowledgerError as error:
@@ -167,16 +169,16 @@ class MessageSender:
         """
         if self.outbox is None:
             return 0
-        results: dict[str, Letter] = {}
+        results: dict[str, OutboxMessage] = {}
         self._send_all(self.outbox, results)
         return sum(letter.sent_at is not None for letter in results.values())
 
-    def _send_directly(self, letters: Sequence[Letter]) -> bool:
+    def _send_directly(self, letters: Sequence[OutboxMessage]) -> bool:
         delivery = DeliveryRound(self.channels, self.clock, self.read_file)
         tried = [delivery.deliver(letter) for letter in letters]
         return all(letter.sent_at is not None for letter in tried)
 
-    def _send_all(self, outbox: Outbox, results: dict[str, Letter]) -> None:
+    def _send_all(self, outbox: Outbox, results: dict[str, OutboxMessage]) -> None:
         """Claim the messages that may be tried, oldest first, and try each; ``results`` has them by id.
 
         Messages that ended long ago are deleted.
@@ -186,13 +188,13 @@ class MessageSender:
             letters = outbox.claim(self.clock(), LEASE, limit=BATCH)
             for letter in letters:
                 results[letter.letter_id] = delivery.deliver(letter)
-                outbox.settle(results[letter.letter_id])
+                outbox.complete(results[letter.letter_id])
             if not letters:
                 break
-        outbox.forget_letters(self.clock() - RETENTION)
+        outbox.forget_messages(self.clock() - RETENTION)
 
-    def _arrived(self, letter: Letter, results: Mapping[str, Letter], outbox: Outbox) -> bool:
+    def _arrived(self, letter: OutboxMessage, results: Mapping[str, OutboxMessage], outbox: Outbox) -> bool:
         if letter.letter_id in results:
             return results[letter.letter_id].sent_at is not None
-        settled = outbox.letters(waiting=False, limit=_LOOKED_BACK)
+        settled = outbox.outbox_messages(waiting=False, limit=_LOOKED_BACK)
         return any(each.letter_id == letter.letter_id and each.sent_at is not None for each in settled)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from loguru import logger
 
-from flowledger.domain.messages import Letter, Message, Notice, Occasion
+from flowledger.domain.messages import Message, Notice, Occasion, OutboxMessage
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
@@ -99,16 +99,16 @@ class NotificationService:
             logger.error("cannot notify of {}: unexpected {}", what, error_origin(error))
             return False
 
-    def _letters(self, notice: Notice) -> Sequence[Letter]:
+    def _letters(self, notice: Notice) -> Sequence[OutboxMessage]:
         recipients = {name: self.addressees[name] for name in self.notified if name in self.addressees}
         for name in set(self.notified) - recipients.keys():
             logger.error("{} is not sent through {!r}: no such channel is set up", notice.notice_id, name)
         return [self._letter(notice, name, addressee) for name, addressee in recipients.items()]
 
-    def _letter(self, notice: Notice, name: str, addressee: Addressee) -> Letter:
+    def _letter(self, notice: Notice, name: str, addressee: Addressee) -> OutboxMessage:
         at = self.clock()
         fitting = notice if addressee.channel.takes_files else replace(notice, attachments=())
-        return Letter(
+        return OutboxMessage(
             letter_id=f"{notice.notice_id}:{name}",
             channel=name,
             message=self._message(fitting, addressee.type),

@@ -21,7 +21,7 @@ from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detail
 from sqlalchemy import create_engine
 
 from flowledger.domain.history import RunQuery
-from flowledger.domain.messages import Letter, Message
+from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, LedgerVersionError
 from flowledger.ledger.rules import NOT_READ
@@ -33,7 +33,7 @@ from flowledger.ledger.sql.row_mapping import node_columns
 from flowledger.ledger.sql.schema import metadata, node_executions
 
 DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})
-LETTER = Letter(
+LETTER = OutboxMessage(
     letter_id="notice/mail",
     channel="mail",
     message=Message(message_id="m", subject="s", body="b"),
@@ -120,7 +120,7 @@ def test_an_older_ledger_is_brought_up_to_date_with_all_it_holds(url: str, revis
         assert not sa.inspect(old.engine).has_table("access_keys")
     ledger = SqlLedger.open(url, DECODERS)
     assert contents(ledger) == FILLED
-    assert (ledger.post([LETTER]), ledger.letters()) == (1, [LETTER])
+    assert (ledger.enqueue([LETTER]), ledger.outbox_messages()) == (1, [LETTER])
     ledger.save_details([(run(3), detailed())])
     assert ledger.count(SCOPE) == 3
     ledger.close()
@@ -131,7 +131,7 @@ def test_every_step_can_be_undone_and_done_again(url: str, revision: str) -> Non
     """Going down costs what is new only, and large rows stay; going down to nothing leaves nothing."""
     ledger = SqlLedger.open(url, DECODERS)
     fill(ledger)
-    ledger.post([LETTER])
+    ledger.enqueue([LETTER])
     large = run(2, raw=b"[" + b"0" * 300_000 + b"]")
     ledger.save_runs([large], scope=FAILED, at=AT)
     entries, *others = FILLED
@@ -141,7 +141,7 @@ def test_every_step_can_be_undone_and_done_again(url: str, revision: str) -> Non
     assert not sa.inspect(ledger.engine).has_table("large_raws")
     move(ledger, command.upgrade, "head")
     assert contents(ledger) == filled
-    assert len(ledger.letters()) == (revision == "0002")
+    assert len(ledger.outbox_messages()) == (revision == "0002")
     move(ledger, command.downgrade, "base")
     assert sa.inspect(ledger.engine).get_table_names() == [migration.VERSION_TABLE]
     move(ledger, command.upgrade, "head")

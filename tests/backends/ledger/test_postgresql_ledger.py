@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.messages import Letter, Message
+from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import Level
 from flowledger.errors import LedgerError, UsageError
@@ -24,7 +24,7 @@ from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.postgresql import WAYS_OUT, PostgresqlDatabase, way_out
 from flowledger.ledger.sql.schema import node_executions, runs
 
-LETTER = Letter(
+LETTER = OutboxMessage(
     letter_id="notice/mail",
     channel="mail",
     message=Message(message_id="m", subject="s", body="b"),
@@ -209,7 +209,7 @@ def test_writers_of_one_app_wait_for_each_other(pg: SqlLedger) -> None:
     with holding(pg, f"app {SCOPE.app}"):
         hurried.save_runs([run(1, app=OTHER_APP)], scope=other, at=AT)
         assert hurried.record(Operation("op", "EXECUTE", AT, "u"))
-        assert (hurried.post([LETTER]), len(hurried.claim(AT, SECOND))) == (1, 1)
+        assert (hurried.enqueue([LETTER]), len(hurried.claim(AT, SECOND))) == (1, 1)
         assert hurried.count(other) == 1
         with pytest.raises(LedgerError, match="another process keeps it locked"):
             hurried.save_runs([run(1)], scope=SCOPE, at=AT)
@@ -221,7 +221,7 @@ def test_writers_of_one_app_wait_for_each_other(pg: SqlLedger) -> None:
 def test_a_letter_being_taken_is_passed_over(pg: SqlLedger) -> None:
     """A claimer does not wait for another one: it takes the next letter."""
     second = replace(LETTER, letter_id="second", posted_at=AT + SECOND)
-    pg.post([LETTER, second])
+    pg.enqueue([LETTER, second])
     with holding(pg) as other:
         other.exec_driver_sql("SELECT id FROM letters ORDER BY posted_at LIMIT 1 FOR UPDATE").all()
         assert [each.letter_id for each in pg.claim(AT, timedelta(minutes=5))] == ["second"]

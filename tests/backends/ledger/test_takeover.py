@@ -57,7 +57,7 @@ def answers(ledger: FolderLedger) -> dict[str, Any]:
             str(asdict(each)) for app in (APP, OTHER_APP) for each in ledger.certificates(app, ever, None)
         ),
         "operations": [str(asdict(each)) for each in ledger.operations()],
-        "letters": [str(asdict(each)) for each in ledger.letters()],
+        "letters": [str(asdict(each)) for each in ledger.outbox_messages()],
         "keys": [str(asdict(each)) for each in ledger.access_keys()],
         "members": [each.run.run_id for each in ledger.entries(FAILED, with_details=False)],
         "pending": [each.run_id for each in ledger.pending(SCOPE, Level.NODES, **asked)],

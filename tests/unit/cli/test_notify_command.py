@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.cli.main import cli
-from flowledger.domain.messages import Letter, Message
+from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.errors import MessageRefusedError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify.service import Addressee
@@ -67,12 +67,12 @@ def post(**changed: object) -> None:
     """Leave a letter in the ledger."""
     now = bootstrap.clock.utc_now()
     message = Message(message_id="run-1-failure", subject="[Flowledger] bad news", body="x")
-    letter = Letter(
+    letter = OutboxMessage(
         letter_id="run-1-failure:webhook", channel="webhook", message=message, posted_at=now, not_before=now
     )
     with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
-        ledger.post([letter])
-        ledger.settle(replace(letter, **changed))  # type: ignore[arg-type]  # as the test has them
+        ledger.enqueue([letter])
+        ledger.complete(replace(letter, **changed))  # type: ignore[arg-type]  # as the test has them
 
 
 def test_each_channel_is_tried(call: Call, pipe: Pipe) -> None:

@@ -86,7 +86,7 @@ def refusing() -> Failing:
 class BrokenOutbox:
     """An outbox whose disk is full."""
 
-    def post(self, letters: object) -> int:
+    def enqueue(self, letters: object) -> int:
         """Fail."""
         raise LedgerError("disk full")
 
@@ -94,11 +94,11 @@ class BrokenOutbox:
         """Fail."""
         raise LedgerError("disk full")
 
-    def settle(self, letter: object) -> None:
+    def complete(self, letter: object) -> None:
         """Fail."""
         raise LedgerError("disk full")
 
-    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Any:
+    def outbox_messages(self, *, waiting: bool | None = None, limit: int = 100) -> Any:
         """Fail."""
         raise LedgerError("disk full")
 

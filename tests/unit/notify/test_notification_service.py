@@ -216,13 +216,13 @@ def test_the_wait_grows_and_has_an_end() -> None:
     notifier = service({"email": channel}, clock=clock, outbox=ledger)
     notifier.notify_success("flow", RESULT)
     waits = []
-    while waiting := ledger.letters(waiting=True):
+    while waiting := ledger.outbox_messages(waiting=True):
         waits.append(waiting[0].not_before - clock.now)
         clock.now = waiting[0].not_before
         notifier.send_waiting()
     assert waits[:4] == [timedelta(minutes=minutes) for minutes in (1, 2, 4, 8)]
     assert max(waits) == timedelta(hours=6)
-    (letter,) = ledger.letters(waiting=False)
+    (letter,) = ledger.outbox_messages(waiting=False)
     assert letter.given_up
     assert letter.problem.startswith("given up after 20 tries")
     assert letter.problem.endswith("the server is away")
@@ -233,7 +233,7 @@ def test_a_channel_says_how_long_to_wait() -> None:
     for asked, kept in ((600, 600), (1e12, 86_400), (-5, 60)):
         ledger = SqlLedger.open("memory://", {})
         service({"email": busy(asked)}, outbox=ledger).notify_success("flow", RESULT)
-        assert ledger.letters(waiting=True)[0].not_before == NOON + timedelta(seconds=kept)
+        assert ledger.outbox_messages(waiting=True)[0].not_before == NOON + timedelta(seconds=kept)
 
 
 def test_a_refused_message_is_given_up_at_once(log: list[str]) -> None:
@@ -244,7 +244,7 @@ def test_a_refused_message_is_given_up_at_once(log: list[str]) -> None:
     clock.wind(days=1)
     assert notifier.send_waiting() == 0
     assert channel.tried == 1
-    assert ledger.letters(waiting=False)[0].problem == str(channel.error)
+    assert ledger.outbox_messages(waiting=False)[0].problem == str(channel.error)
     assert [line for line in log if "check the webhook" in line] == [
         f"ERROR message run-1-success through email: given up: {channel.error}; see flowledger notify list"
     ]
@@ -262,7 +262,7 @@ def test_a_channel_that_has_failed_is_left_alone_for_the_round() -> None:
     tried = channel.tried
     assert notifier.send_waiting() == 0
     assert channel.tried == tried + 1
-    assert len(ledger.letters(waiting=True)) == 10
+    assert len(ledger.outbox_messages(waiting=True)) == 10
 
 
 def test_letters_of_other_apps_are_carried_as_well() -> None:
@@ -284,7 +284,7 @@ def test_a_letter_for_a_channel_that_is_gone_waits(log: list[str]) -> None:
     service({"email": busy()}, clock=clock, outbox=ledger).notify_success("flow", RESULT)
     clock.wind(hours=1)
     assert service({}, clock=clock, outbox=ledger).send_waiting() == 0
-    assert "no channel 'email'" in ledger.letters(waiting=True)[0].problem
+    assert "no channel 'email'" in ledger.outbox_messages(waiting=True)[0].problem
 
 
 def test_an_unknown_channel_is_named_in_the_log(log: list[str]) -> None:
@@ -304,7 +304,7 @@ def test_an_unexpected_error_says_nothing_secret(log: list[str]) -> None:
     """Its text may hold an address with a key: class and place must do."""
     ledger = SqlLedger.open("memory://", {})
     service({"email": channel_that("breaks")}, outbox=ledger).notify_success("flow", RESULT)
-    problem = ledger.letters(waiting=True)[0].problem
+    problem = ledger.outbox_messages(waiting=True)[0].problem
     assert "unexpected RuntimeError in" in problem
     assert not any("planted" in text for text in (problem, *log))
 
@@ -351,7 +351,7 @@ def test_a_ledger_that_fails_costs_no_message(log: list[str]) -> None:
 class FailsToSettle(SqlLedger):
     """A ledger that breaks between sending and noting it."""
 
-    def settle(self, letter: object) -> None:
+    def complete(self, letter: object) -> None:
         """Fail."""
         raise LedgerError("disk full")
 

@@ -20,22 +20,15 @@ from flowledger.domain.history import (
     RunQuery,
     RunSize,
 )
-from flowledger.domain.messages import Letter
+from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.rules import LEFT_OUT
-from flowledger.ledger.sql import access_keys, amendments, audit_log, history, scopes
+from flowledger.ledger.sql import access_keys, amendments, audit_log, history, outbox, scopes
 from flowledger.ledger.sql.amendments import amend_run, read_entry
 from flowledger.ledger.sql.database import Database, Transactions, database_at
 from flowledger.ledger.sql.migration import migrate
-from flowledger.ledger.sql.outbox import (
-    claim_letters,
-    delete_letters,
-    post_letters,
-    read_letters,
-    settle_letter,
-)
 from flowledger.ledger.sql.row_mapping import Parts, entry_of, read_parts, run_of
 from flowledger.ledger.sql.scopes import (
     ScopePlace,
@@ -55,7 +48,7 @@ PAGE = 500
 PAGE_WITH_DETAILS = 32
 """A detail may be megabytes; a page of them is in memory at once, compressed."""
 OPERATIONS = ("operations",)
-LETTERS = ("letters",)
+OUTBOX = ("letters",)
 KEYS = ("access keys",)
 
 
@@ -250,29 +243,29 @@ class SqlLedger:
         with self.transactions.reading() as connection:
             return access_keys.read_keys(connection)
 
-    def post(self, letters: Sequence[Letter]) -> int:
-        """Keep letters to be sent, in one transaction, and give how many are new."""
-        return self.transactions.write(LETTERS, lambda connection: post_letters(connection, letters))
+    def enqueue(self, messages: Sequence[OutboxMessage]) -> int:
+        """Store messages to be sent, in one transaction, and return how many are new."""
+        return self.transactions.write(OUTBOX, lambda connection: outbox.insert(connection, messages))
 
-    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[Letter]:
-        """Take letters that may be tried at ``at``, oldest first, for as long as the lease lasts."""
-        return self.transactions.write((), lambda connection: claim_letters(connection, at, lease, limit))
+    def claim(self, at: datetime, lease: timedelta, *, limit: int = 100) -> Sequence[OutboxMessage]:
+        """Take messages that may be tried at ``at``, oldest first, for as long as the lease lasts."""
+        return self.transactions.write((), lambda connection: outbox.claim(connection, at, lease, limit))
 
-    def settle(self, letter: Letter) -> None:
-        """Keep what came of a letter; one that was sent stays sent.
+    def complete(self, message: OutboxMessage) -> None:
+        """Store what came of a message; one that was sent stays sent.
 
-        :raises LedgerError: when it was never posted.
+        :raises LedgerError: when it was never enqueued.
         """
-        self.transactions.write((), lambda connection: settle_letter(connection, letter))
+        self.transactions.write((), lambda connection: outbox.complete(connection, message))
 
-    def letters(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[Letter]:
-        """Return the newest letters, newest first: all, only those still waiting, or only the others."""
+    def outbox_messages(self, *, waiting: bool | None = None, limit: int = 100) -> Sequence[OutboxMessage]:
+        """Return the newest messages, newest first: all, only those still waiting, or only the others."""
         with self.transactions.reading() as connection:
-            return read_letters(connection, waiting, limit)
+            return outbox.read(connection, waiting, limit)
 
-    def forget_letters(self, posted_before: datetime) -> int:
-        """Forget letters posted before an instant that wait no more; give how many."""
-        return self.transactions.write((), lambda connection: delete_letters(connection, posted_before))
+    def forget_messages(self, posted_before: datetime) -> int:
+        """Delete messages posted before an instant that wait no more, and return how many."""
+        return self.transactions.write((), lambda connection: outbox.delete(connection, posted_before))
 
     def compact(self) -> None:
         """Return the space of what was deleted back; others may read and write meanwhile."""

@@ -1,4 +1,4 @@
-"""Writes and reads letters: a queue that many processes may empty at once."""
+"""The outbox: messages to be sent, in a queue that many processes may empty at once."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from flowledger.domain.messages import Letter
-from flowledger.ledger.rules import never_posted, settled
+from flowledger.domain.messages import OutboxMessage
+from flowledger.ledger.rules import completed, never_enqueued
 from flowledger.ledger.sql.bulk import execute_many
-from flowledger.ledger.sql.row_mapping import letter_from, letter_row
+from flowledger.ledger.sql.row_mapping import message_row, outbox_message_from
 from flowledger.ledger.sql.schema import WAITING, letters
 from flowledger.ledger.texts import clean
 
@@ -32,11 +32,11 @@ _old = sa.delete(letters).where(sa.not_(WAITING), letters.c.posted_at < sa.bindp
 _stored = sa.select(letters).where(letters.c.letter_id == sa.bindparam("letter_id_")).with_for_update()
 
 
-def post_letters(connection: Connection, posted: Sequence[Letter]) -> int:
-    """Insert the letters whose id is not known, and give how many; the lock on letters has to be held."""
+def insert(connection: Connection, messages: Sequence[OutboxMessage]) -> int:
+    """Insert the messages whose id is not there, and return how many; the lock on letters has to be held."""
     rows: dict[str, dict[str, Any]] = {}
-    for letter in posted:
-        rows.setdefault(clean(letter.letter_id), letter_row(letter))
+    for message in messages:
+        rows.setdefault(clean(message.letter_id), message_row(message))
     ids = list(rows)
     for start in range(0, len(ids), BATCH):
         for existing in connection.scalars(_existing_ids, {"ids": ids[start : start + BATCH]}):
@@ -45,38 +45,38 @@ def post_letters(connection: Connection, posted: Sequence[Letter]) -> int:
     return len(rows)
 
 
-def claim_letters(connection: Connection, at: datetime, lease: timedelta, limit: int) -> Sequence[Letter]:
+def claim(connection: Connection, at: datetime, lease: timedelta, limit: int) -> Sequence[OutboxMessage]:
     """Take what is due, oldest first, and let nobody have it until the lease ends."""
     until = at + lease
     rows = connection.execute(_due, {"at": at, "limit": limit}).all()
     taken: list[dict[str, Any]] = [{"id_": row.id, "not_before": until} for row in rows]
     execute_many(connection, sa.update(letters).where(_this), taken)
-    return [letter_from(row, not_before=until) for row in rows]
+    return [outbox_message_from(row, not_before=until) for row in rows]
 
 
-def settle_letter(connection: Connection, letter: Letter) -> None:
-    """Keep what came of a letter (``ledger.letters.settled``).
+def complete(connection: Connection, message: OutboxMessage) -> None:
+    """Store what came of a message (``rules.completed``).
 
-    :raises LedgerError: when it was never posted.
+    :raises LedgerError: when it was never enqueued.
     """
-    row = connection.execute(_stored, {"letter_id_": letter.letter_id}).first()
+    row = connection.execute(_stored, {"letter_id_": message.letter_id}).first()
     if row is None:
-        raise never_posted(letter)
-    updated = letter_row(settled(letter_from(row), letter))
+        raise never_enqueued(message)
+    updated = message_row(completed(outbox_message_from(row), message))
     changed = ("tries", "problem", "not_before", "sent_at", "given_up")
     connection.execute(
         sa.update(letters).where(_this), {"id_": row.id, **{name: updated[name] for name in changed}}
     )
 
 
-def read_letters(connection: Connection, waiting: bool | None, limit: int) -> Sequence[Letter]:
-    """Read the newest letters, newest first."""
+def read(connection: Connection, waiting: bool | None, limit: int) -> Sequence[OutboxMessage]:
+    """Read the newest messages, newest first."""
     statement = sa.select(letters).order_by(letters.c.posted_at.desc(), letters.c.id.desc()).limit(limit)
     if waiting is not None:
         statement = statement.where(WAITING if waiting else sa.not_(WAITING))
-    return [letter_from(row) for row in connection.execute(statement)]
+    return [outbox_message_from(row) for row in connection.execute(statement)]
 
 
-def delete_letters(connection: Connection, posted_before: datetime) -> int:
-    """Delete the letters posted before an instant that wait no more, and give how many."""
+def delete(connection: Connection, posted_before: datetime) -> int:
+    """Delete the messages posted before an instant that wait no more, and return how many."""
     return connection.execute(_old, {"before": posted_before}).rowcount

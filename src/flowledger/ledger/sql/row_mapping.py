@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.costs import cost_of
-from flowledger.domain.messages import Letter
+from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -217,26 +217,26 @@ def certificate_from(row: Row[Any]) -> Certificate:
     )
 
 
-def letter_row(letter: Letter) -> dict[str, Any]:
+def message_row(message: OutboxMessage) -> dict[str, Any]:
     """A row of ``letters``."""
     return {
-        "letter_id": letter.letter_id,
-        "channel": letter.channel,
-        "source": letter.app and letter.app.source,
-        "app_id": letter.app and letter.app.app_id,
-        "posted_at": letter.posted_at,
-        "not_before": letter.not_before,
-        "tries": letter.tries,
-        "problem": letter.problem,
-        "sent_at": letter.sent_at,
-        "given_up": letter.given_up,
-        "message": message_values(letter.message),
+        "letter_id": message.letter_id,
+        "channel": message.channel,
+        "source": message.app and message.app.source,
+        "app_id": message.app and message.app.app_id,
+        "posted_at": message.posted_at,
+        "not_before": message.not_before,
+        "tries": message.tries,
+        "problem": message.problem,
+        "sent_at": message.sent_at,
+        "given_up": message.given_up,
+        "message": message_values(message.message),
     }
 
 
-def letter_from(row: Row[Any], *, not_before: datetime | None = None) -> Letter:
-    """Make a letter of a row of ``letters``, with another time for its next try where one is given."""
-    return Letter(
+def outbox_message_from(row: Row[Any], *, not_before: datetime | None = None) -> OutboxMessage:
+    """Make an outbox message of a row, with another time for its next try where one is given."""
+    return OutboxMessage(
         letter_id=row.letter_id,
         channel=row.channel,
         message=message_from(row.message),

@@ -131,7 +131,7 @@ def _documents(ledger: Ledger, apps: Sequence[AppKey]) -> Iterator[tuple[str, It
     yield "certificates", _dumped(CERTIFICATES, certificates_of(ledger, apps))
     yield "members", _dumped(MEMBERS, _members(ledger, apps))
     yield "operations", _dumped(OPERATIONS, operations_of(ledger))
-    yield "letters", _dumped(LETTERS, ledger.letters(limit=ALL_LETTERS))
+    yield "letters", _dumped(LETTERS, ledger.outbox_messages(limit=ALL_LETTERS))
     yield "keys", _dumped(KEYS, ledger.access_keys())
 
 

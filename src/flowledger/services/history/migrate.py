@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import RunKey, RunQuery
-from flowledger.domain.messages import Letter
+from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.run_mapping import digest_of
 from flowledger.domain.runs import UNREAD, AppKey, Entry, Run
@@ -33,7 +33,7 @@ class Members:
 CERTIFICATES: TypeAdapter[Certificate] = TypeAdapter(Certificate)
 MEMBERS: TypeAdapter[Members] = TypeAdapter(Members)
 OPERATIONS: TypeAdapter[Operation] = TypeAdapter(Operation)
-LETTERS: TypeAdapter[Letter] = TypeAdapter(Letter)
+LETTERS: TypeAdapter[OutboxMessage] = TypeAdapter(OutboxMessage)
 KEYS: TypeAdapter[AccessKey] = TypeAdapter(AccessKey)
 
 
@@ -114,14 +114,14 @@ def copy_certificate(ledger: Ledger, certificate: Certificate, members: Iterable
 def is_empty(ledger: Ledger) -> bool:
     """Whether a ledger holds nothing at all."""
     return not (
-        ledger.apps() or ledger.operations(limit=1) or ledger.access_keys() or ledger.letters(limit=1)
+        ledger.apps() or ledger.operations(limit=1) or ledger.access_keys() or ledger.outbox_messages(limit=1)
     )
 
 
-def keep_letter(ledger: Ledger, letter: Letter) -> None:
+def keep_letter(ledger: Ledger, letter: OutboxMessage) -> None:
     """Write a letter with what has come of it; one that is held stays as it is."""
-    if ledger.post([letter]):
-        ledger.settle(letter)
+    if ledger.enqueue([letter]):
+        ledger.complete(letter)
 
 
 def keep_key(ledger: Ledger, key: AccessKey) -> None:
@@ -138,7 +138,7 @@ def copy_rest(source: Ledger, target: Ledger, tally: MigrationCounts, apps: Iter
     for operation in operations_of(source):
         target.record(operation)
         tally.operations += 1
-    for letter in source.letters(limit=ALL_LETTERS):
+    for letter in source.outbox_messages(limit=ALL_LETTERS):
         keep_letter(target, letter)
         tally.letters += 1
     for key in source.access_keys():

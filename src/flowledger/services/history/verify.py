@@ -57,8 +57,8 @@ def differences(
         (
             "letter",
             migrate.LETTERS,
-            _by_id(source.letters(limit=ALL_LETTERS), "letter_id"),
-            _by_id(target.letters(limit=ALL_LETTERS), "letter_id"),
+            _by_id(source.outbox_messages(limit=ALL_LETTERS), "letter_id"),
+            _by_id(target.outbox_messages(limit=ALL_LETTERS), "letter_id"),
         ),
     ):
         yield from _compared(
