@@ -15,8 +15,8 @@ from prefect_server import PrefectServer, prefect_server
 from workplace import FLOWLEDGER, PROJECT, bare_environment
 
 from flowledger import bootstrap
+from flowledger.flows.fetch_workflow_logs import stages_on
 from flowledger.flows.registration import FLOWS, WORDS, flow_of
-from flowledger.flows.task_runners import stages_on
 from flowledger.settings.schedules import PARAMETERS
 
 pytestmark = pytest.mark.timeout(200)

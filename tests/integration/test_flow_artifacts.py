@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.figures import ProblemRun
-from flowledger.flows.artifacts import LONGEST_ERROR, artifact_key, failure_row, markdown_of
+from flowledger.flows.notifications import LONGEST_ERROR, artifact_key, failure_row, markdown_of
 from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
 RESULT = RunResult(

@@ -14,8 +14,7 @@ from workplace import DATASET, legacy_server, move_to, settings_of
 
 import flowledger_simulator as simulator
 from flowledger.errors import AuthenticationError, SettingsError
-from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
-from flowledger.flows.task_runners import stages_on
+from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow, stages_on
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -48,24 +48,24 @@ def audit(
         since=_instant(settings, since, "--since"),
         before=_instant(settings, before, "--before"),
     )
-    shown = 0
+    count = 0
     with bootstrap.opened_ledger(settings) as ledger:
         for each in _stream(ledger, query, limit):
             click.echo(json.dumps(_row(each), ensure_ascii=False) if as_json else _line(each))
-            shown += 1
-    if not shown:
+            count += 1
+    if not count:
         click.echo("nothing is on record that matches", err=True)
 
 
 def _stream(ledger: Ledger, query: OperationQuery, limit: int) -> Iterator[Operation]:
     place: Place | None = None
     while limit > 0:
-        found = ledger.operations(query, after=place, limit=min(PAGE, limit))
-        yield from found
-        limit -= len(found)
-        if len(found) < PAGE:
+        page = ledger.operations(query, after=place, limit=min(PAGE, limit))
+        yield from page
+        limit -= len(page)
+        if len(page) < PAGE:
             return
-        place = Place(found[-1].at, found[-1].operation_id)
+        place = Place(page[-1].at, page[-1].operation_id)
 
 
 def _app(settings: Settings, text: str) -> AppKey:

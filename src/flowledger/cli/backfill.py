@@ -62,7 +62,7 @@ def _fill(settings: Settings, job: Job, fill: Filler, *, alone: bool) -> bool:
     """Fill one app's reports; give whether something went wrong, and raise it where there is no other app."""
     click.echo(f"{job.app.name} · {job.cadence.key}: {_periods(len(job.dues))}")
     try:
-        statuses = [each.status for each in _shown_and_kept(settings, job, fill)]
+        statuses = [each.status for each in _print_and_record(settings, job, fill)]
     except FlowledgerError as error:
         if alone:
             raise
@@ -75,7 +75,7 @@ def _periods(count: int) -> str:
     return "1 period" if count == 1 else f"{count or 'no'} periods"
 
 
-def _shown_and_kept(settings: Settings, job: Job, fill: Filler) -> Sequence[Filled]:
+def _print_and_record(settings: Settings, job: Job, fill: Filler) -> Sequence[Filled]:
     filled: list[Filled] = []
     try:
         for each in fill(job):
@@ -130,7 +130,7 @@ def reach_prefect(settings: Settings) -> None:
     environment.point_at(os.environ, api_url=settings.prefect_api_url)
     from flowledger.flows import profiles
 
-    if not (os.environ.get("PREFECT_API_URL") or profiles.known_address()):
+    if not (os.environ.get("PREFECT_API_URL") or profiles.active_address()):
         raise UsageError("past-dated runs need a Prefect server: set PREFECT_API_URL, or use --direct")
 
 

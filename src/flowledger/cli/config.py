@@ -63,9 +63,9 @@ def check_all(online: bool) -> int:
     if online:
         from flowledger.bootstrap.connectivity import probe  # opens backends, which a look at files needs not
 
-        found = probe(inspection)
-        problems = (*problems, *found.problems)
-        for line in found.notes:
+        probed = probe(inspection)
+        problems = (*problems, *probed.problems)
+        for line in probed.notes:
             click.echo(f"note  {line}")
     for line in problems:
         click.echo(f"MEND  {line}")

@@ -21,7 +21,7 @@ from flowledger.settings import Inspection, Settings
 from flowledger.settings.config import is_stand_in
 
 if TYPE_CHECKING:
-    from flowledger.flows.registration import Place
+    from flowledger.flows.registration import Infrastructure
 
 MARKS = {
     Act.CREATE: "+",
@@ -34,7 +34,7 @@ MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DeployRequest:
     """What a person asked for."""
 
     app: str | None = None
@@ -72,21 +72,21 @@ def deploy(  # the words of the command
 
     Everything is checked before anything is registered, and all problems are listed together.
     """
-    wish = Wish(app, only, dry_run, prune, setup or setup_only, offline or setup_only)
-    if dry_run and wish.setup:
+    request = DeployRequest(app, only, dry_run, prune, setup or setup_only, offline or setup_only)
+    if dry_run and request.setup:
         raise UsageError("--dry-run makes nothing: leave out --setup")
-    settings, planned = checked(wish)
-    if wish.setup:
+    settings, planned = checked(request)
+    if request.setup:
         for line in set_up(settings):
             click.echo(line, err=as_json)
         auditing.record_act("SETUP", settings.prefect_work_pool_name, {}, settings=settings)
     if not dry_run:
         auditing.record_settings()
     if not setup_only:
-        show(register(settings, planned, wish), as_json=as_json, dry_run=dry_run)
+        show(register(settings, planned, request), as_json=as_json, dry_run=dry_run)
 
 
-def checked(wish: Wish) -> tuple[Settings, Sequence[Deployment]]:
+def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
     """Give settings and wanted deployments, once everything that they need has been found right.
 
     :raises UsageError: for an unknown app or entry, before anything is asked.
@@ -95,42 +95,42 @@ def checked(wish: Wish) -> tuple[Settings, Sequence[Deployment]]:
     inspection, problems = config_checks.settings_problems()
     settings, wrong = inspection.settings, list(problems)
     planned = () if problems else schedules.planned_deployments(settings)
-    wanted = () if problems else _wanted(settings, planned, wish)
+    desired = () if problems else _chosen_deployments(settings, planned, request)
     if problems:
-        wrong += strange_words(settings, wish)
+        wrong += strange_words(settings, request)
     if inspection.reading.is_partial:
         raise SettingsError(wrong)  # what cannot be read may name another server
     pool, api_url = schedules.scheduler_said()
-    point_prefect_at(api_url, setup=wish.setup)
+    point_prefect_at(api_url, setup=request.setup)
     from flowledger.flows import registration as deployment_checks
 
     wrong += deployment_checks.check_words(planned)
-    wrong += deployment_checks.check_server(pool, may_lack_pool=wish.setup)
-    if not wish.offline:
+    wrong += deployment_checks.check_server(pool, may_lack_pool=request.setup)
+    if not request.offline:
         wrong += _refused(inspection)
     if wrong:
         raise SettingsError(list(dict.fromkeys(wrong)))
-    return settings, wanted
+    return settings, desired
 
 
-def strange_words(settings: Settings, wish: Wish) -> Iterator[str]:
+def strange_words(settings: Settings, request: DeployRequest) -> Iterator[str]:
     """Give a line for each word that is unknown, as far as settings that are not all right can tell."""
     if settings.apps and not any(map(is_stand_in, settings.apps)):
         try:
-            _app(settings, wish)
+            _app(settings, request)
         except UsageError as error:
             yield str(error)
     with suppress(SettingsError):  # its problems are told already
-        if refusal := _unknown_keys(wish, schedules.load_schedules()):
+        if refusal := _unknown_keys(request, schedules.load_schedules()):
             yield refusal
 
 
 def _refused(inspection: Inspection) -> Sequence[str]:
     """Ask all that the runs will need, and say what cannot be found out."""
-    found = probe(inspection)
-    for line in found.notes:
+    probed = probe(inspection)
+    for line in probed.notes:
         click.echo(f"note  {line}", err=True)
-    return found.problems
+    return probed.problems
 
 
 def point_prefect_at(api_url: str | None, *, setup: bool) -> None:
@@ -141,31 +141,35 @@ def point_prefect_at(api_url: str | None, *, setup: bool) -> None:
     if setup:
         from flowledger.flows import profiles
 
-        os.environ.setdefault("PREFECT_API_URL", profiles.known_address() or profiles.LOCAL_SERVER)
+        os.environ.setdefault("PREFECT_API_URL", profiles.active_address() or profiles.LOCAL_SERVER)
 
 
-def _wanted(settings: Settings, planned: Sequence[Deployment], wish: Wish) -> Sequence[Deployment]:
-    if refusal := _unknown_keys(wish, dict.fromkeys(each.key for each in planned)):
+def _chosen_deployments(
+    settings: Settings, planned: Sequence[Deployment], request: DeployRequest
+) -> Sequence[Deployment]:
+    if refusal := _unknown_keys(request, dict.fromkeys(each.key for each in planned)):
         raise UsageError(refusal)
-    return chosen(planned, app=_app(settings, wish), only=wish.only)
+    return chosen(planned, app=_app(settings, request), only=request.only)
 
 
-def _unknown_keys(wish: Wish, known: Collection[str]) -> str:
-    strange = ", ".join(key for key in wish.only if key not in known)
-    return f"--only {strange}: no such entry is used: one of {', '.join(known) or 'none'}" if strange else ""
+def _unknown_keys(request: DeployRequest, keys: Collection[str]) -> str:
+    strange = ", ".join(key for key in request.only if key not in keys)
+    return f"--only {strange}: no such entry is used: one of {', '.join(keys) or 'none'}" if strange else ""
 
 
-def _app(settings: Settings, wish: Wish) -> AppKey | None:
-    return settings.app(wish.app).key if wish.app else None
+def _app(settings: Settings, request: DeployRequest) -> AppKey | None:
+    return settings.app(request.app).key if request.app else None
 
 
-def place(settings: Settings) -> "Place":
+def infrastructure(settings: Settings) -> "Infrastructure":
     """Say where deployments run: pool, folder, and the name of the environment, which is no secret."""
-    from flowledger.flows.registration import Place
+    from flowledger.flows.registration import Infrastructure
 
     name = settings.flowledger_env
     variables = {"FLOWLEDGER_ENV": name} if name else {}
-    return Place(settings.prefect_work_pool_name, str(bootstrap.settings_root().resolve()), variables)
+    return Infrastructure(
+        settings.prefect_work_pool_name, str(bootstrap.settings_root().resolve()), variables
+    )
 
 
 def set_up(settings: Settings) -> Iterator[str]:
@@ -178,27 +182,27 @@ def set_up(settings: Settings) -> Iterator[str]:
     yield f"Prefect profile {profiles.NAME} ({address}): {profiles.write_profile(address)}"
     queues = tuple(dict.fromkeys(app.work_queue for app in settings.apps if app.work_queue))
     with prefect_api() as client:
-        yield from make(client, place(settings), queues)
+        yield from make(client, infrastructure(settings), queues)
     yield "A server that is started elsewhere than under this profile keeps runs for ever, and at a restart"
     yield "cancels those that are about to begin, unless it is told:"
     for name, said in {**profiles.VACUUM, **profiles.LEASES}.items():
         yield f"  {name}={said}"
 
 
-def register(settings: Settings, wanted: Sequence[Deployment], wish: Wish) -> Sequence[Change]:
+def register(settings: Settings, desired: Sequence[Deployment], request: DeployRequest) -> Sequence[Change]:
     """Compare with what is registered and, unless it is a dry run, make it so."""
     from flowledger.flows import registration
     from flowledger.flows.backfill_runs import prefect_api
 
-    own = _app(settings, wish)
+    own = _app(settings, request)
 
     def within(identity: tuple[str, str]) -> bool:
         app_id, key = identity
-        return (own is None or app_id == own.app_id) and (not wish.only or key in wish.only)
+        return (own is None or app_id == own.app_id) and (not request.only or key in request.only)
 
     with prefect_api() as client:
-        planned = registration.compare(client, wanted, place(settings), within, prune=wish.prune)
-        if wish.dry_run:
+        planned = registration.compare(client, desired, infrastructure(settings), within, prune=request.prune)
+        if request.dry_run:
             return planned
         done: list[Change] = []
         try:
@@ -240,8 +244,8 @@ def show(done: Sequence[Change], *, as_json: bool, dry_run: bool) -> None:
 
 
 def _about(change: Change) -> str:
-    wanted = change.wanted
-    if wanted is None:
+    desired = change.desired
+    if desired is None:
         return ""
-    when = f"{wanted.cron} {wanted.timezone}" if wanted.cron else "started by hand"
-    return f" ({wanted.app_name}, {when})"
+    when = f"{desired.cron} {desired.timezone}" if desired.cron else "started by hand"
+    return f" ({desired.app_name}, {when})"

@@ -50,26 +50,26 @@ def doctor(app: str | None) -> int:
     chosen = [settings.app(app)] if app else list(settings.apps)
     with bootstrap.shared_servers(), ExitStack() as stack:
         rows = [app_checks(each, stack) for each in chosen]
-        found = [_look_at(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
-        return 0 if all(found) else 1
+        passed = [_run_row(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
+        return 0 if all(passed) else 1
 
 
-def _look_at(row: Iterator[Check]) -> bool:
-    found = True
+def _run_row(row: Iterator[Check]) -> bool:
+    passed = True
     for check in row:
-        found = _report(check) and found
-        if check.decisive and not found:
+        passed = _report(check) and passed
+        if check.decisive and not passed:
             break
-    return found
+    return passed
 
 
 def _report(check: Check) -> bool:
     try:
-        found = check.look()
+        result = check.look()
     except FlowledgerError as error:
         click.echo(redacted(f"MEND  {check.name}: {error}"))
         return False
-    click.echo(f"ok    {check.name}: {found}")
+    click.echo(f"ok    {check.name}: {result}")
     return True
 
 

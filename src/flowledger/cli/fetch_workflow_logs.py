@@ -187,7 +187,7 @@ class _Fetch:
     ledger: Ledger
 
     def run(self) -> _Fetched:
-        options, split = self.options, self.source.split(_wanted(self.options))
+        options, split = self.options, self.source.split(_run_filter(self.options))
         if options.fetch_all:
             print("正在获取所有日志...")
         if split.local or (options.fetch_all and not options.max_pages):
@@ -256,7 +256,7 @@ class _Fetch:
         return Window.between(parse_instant(after, UTC_ZONE) if after else EPOCH, end)
 
 
-def _wanted(options: argparse.Namespace) -> RunFilter:
+def _run_filter(options: argparse.Namespace) -> RunFilter:
     return RunFilter(
         status=options.status,
         keyword=options.keyword,

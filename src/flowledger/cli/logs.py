@@ -53,7 +53,7 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
     """Print the lines that match, newest last; exits with 1 when none does, as grep does."""
     settings = bootstrap.load_settings(need_app=False)
     now, tz = bootstrap.clock.utc_now(), settings.timezone
-    asked = LogQuery(
+    query_filter = LogQuery(
         level=level.upper(),
         since=instant_of(since, now, tz) if since else None,
         until=instant_of(until, now, tz, is_end=True) if until else None,
@@ -61,17 +61,17 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
         app=app,
         pattern=pattern_of(grep) if grep else None,
     )
-    if asked.since and asked.until and asked.since > asked.until:
+    if query_filter.since and query_filter.until and query_filter.since > query_filter.until:
         raise UsageError("--since lies after --until: exchange them")
     reader = LogReader(directory or settings.log_dir)
-    found = _printed(
-        _newest(reader.read(asked), limit), lambda line: line.raw if as_json else shown(line, tz)
+    printed = _printed(
+        _newest(reader.read(query_filter), limit), lambda line: line.raw if as_json else shown(line, tz)
     )
     if reader.unreadable:
         click.echo(f"{reader.unreadable} lines are torn or not Flowledger's: left out", err=True)
-    if not found:
+    if not printed:
         click.echo(f"nothing matches in {reader.directory}", err=True)
-    return 0 if found else EXIT_NOTHING
+    return 0 if printed else EXIT_NOTHING
 
 
 def _newest(lines: Iterable[LogLine], limit: int | None) -> Iterable[LogLine]:

@@ -31,15 +31,15 @@ def test(names: Sequence[str], app: str | None) -> int:
     if app:
         settings.app(app)  # an unknown one is refused with the known ones
     with notifications.open_notifications(settings, RunOrder(app=app), RunAttempt()) as service:
-        known = tuple(service.addressees)
-        chosen = names or (service.notified if app else known)
-        if not chosen or not known:
+        channels = tuple(service.addressees)
+        chosen = names or (service.notified if app else channels)
+        if not chosen or not channels:
             raise UsageError(
                 "no channel is set up: set NOTIFICATION_TYPE (such as dingtalk,email) and the variables of "
                 "that channel, or list channels in config/settings.yaml; and leave NOTIFICATION_ENABLED true"
             )
-        if strange := [repr(name) for name in names if name not in known]:
-            raise UsageError(f"unknown channel {', '.join(strange)}: one of {', '.join(known)}")
+        if strange := [repr(name) for name in names if name not in channels]:
+            raise UsageError(f"unknown channel {', '.join(strange)}: one of {', '.join(channels)}")
         problems = {name: service.try_channel(name) for name in chosen}
     for name, problem in problems.items():
         click.echo(f"{name}: {problem or 'ok'}")
@@ -87,10 +87,12 @@ def _show(title: str, letters: Iterable[OutboxMessage]) -> None:
 
 
 def _line(letter: OutboxMessage) -> str:
-    told = f"{letter.posted_at.astimezone(UTC):%Y-%m-%d %H:%M}Z  {letter.channel}  {letter.message.subject}"
+    heading = (
+        f"{letter.posted_at.astimezone(UTC):%Y-%m-%d %H:%M}Z  {letter.channel}  {letter.message.subject}"
+    )
     if letter.sent_at is not None:
-        return f"{told}  (sent {letter.sent_at.astimezone(UTC):%Y-%m-%d %H:%M}Z)"
+        return f"{heading}  (sent {letter.sent_at.astimezone(UTC):%Y-%m-%d %H:%M}Z)"
     tries = f"{letter.tries} {'try' if letter.tries == 1 else 'tries'}"
     after = "" if letter.given_up else f", next from {letter.not_before.astimezone(UTC):%Y-%m-%d %H:%M}Z"
     problem = f": {letter.problem}" if letter.problem else ""
-    return f"{told}  ({tries}{after}{problem})"
+    return f"{heading}  ({tries}{after}{problem})"

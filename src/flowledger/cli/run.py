@@ -1,7 +1,11 @@
-"""``flowledger run``: one report on one app, through Prefect or directly."""
+"""``flowledger run``: one report on one app, through Prefect or directly, with progress on standard error."""
 
 import json
 import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -9,8 +13,8 @@ from uuid import uuid4
 import click
 
 from flowledger import bootstrap
-from flowledger.cli.progress import shown_progress
 from flowledger.domain.windows import PERIODS
+from flowledger.ports import Progress
 from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import RunOrder, parameters_of
 
@@ -64,7 +68,7 @@ def execute(order: RunOrder, *, direct: bool) -> RunResult:
 def run_directly(order: RunOrder, instant: datetime | None = None) -> RunResult:
     """Run all stages in this process, without Prefect; the period is seen from an instant, now by default."""
     instant, run_id = instant or datetime.now(UTC), uuid4().hex[:8]
-    with shown_progress() as progress:
+    with progress_on_stderr() as progress:
         return bootstrap.run_directly(order, instant, run_id=run_id, progress=progress)
 
 
@@ -79,3 +83,48 @@ def run_on_prefect(order: RunOrder) -> RunResult:
     from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
 
     return RunResult.from_json(fetch_workflow_logs_flow(**parameters_of(order)))
+
+
+STAGES: Mapping[str, str] = {
+    "collect": "collecting runs",
+    "enrich": "reading details",
+    "report": "writing reports",
+}
+PLAIN_STEP = 500
+"""How many steps lie between two plain lines."""
+
+
+@dataclass(slots=True)
+class LineProgress:
+    """A line at the begin of a stage and after every ``PLAIN_STEP`` steps, for logs and pipes."""
+
+    name: str = ""
+    steps: int = 0
+    total: int | None = field(default=None)
+
+    def stage(self, name: str, total: int | None) -> None:
+        """Begin a stage of so many steps."""
+        self.name, self.steps, self.total = STAGES.get(name, name), 0, total
+        self.note(self.name + (f" ({total})" if total is not None else ""))
+
+    def advance(self, steps: int = 1) -> None:
+        """So many steps further."""
+        before, self.steps = self.steps, self.steps + steps
+        if before // PLAIN_STEP != self.steps // PLAIN_STEP:
+            self.note(f"{self.name}: {self.steps}" + (f" of {self.total}" if self.total else ""))
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+        click.echo(text, err=True)
+
+
+@contextmanager
+def progress_on_stderr() -> Iterator[Progress]:
+    """Show progress the way standard error can."""
+    if not sys.stderr.isatty():
+        yield LineProgress()
+        return
+    from flowledger.cli.terminal import live_progress  # rich costs a tenth of a second, and a pipe shows none
+
+    with live_progress(STAGES) as progress:
+        yield progress

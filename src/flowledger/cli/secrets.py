@@ -33,14 +33,14 @@ def make_key(file: Path | None) -> int:
 def encrypt_one() -> int:
     """Read a secret from standard input, or ask for it, and print what stands for it in a settings file."""
     keys = bootstrap.secret_keys()
-    text = _asked() if sys.stdin.isatty() else _piped()
+    text = _prompted() if sys.stdin.isatty() else _piped()
     if not text:
         raise UsageError("there is nothing to encrypt: the secret is empty")
     click.echo(encrypt(text, keys))
     return 0
 
 
-def _asked() -> str:
+def _prompted() -> str:
     text: str = click.prompt("secret", hide_input=True, confirmation_prompt=True, err=True)
     return text
 

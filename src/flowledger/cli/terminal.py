@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +16,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from flowledger.cli.progress import STAGES
 from flowledger.services.pipeline import RunResult
 
 
@@ -25,13 +24,14 @@ class TerminalProgress:
     """A spinner and a count for each stage."""
 
     bars: Progress
+    titles: Mapping[str, str] = field(default_factory=dict)
     current: TaskID | None = None
 
     def stage(self, name: str, total: int | None) -> None:
         """Begin a stage of so many steps."""
         if self.current is not None:
             self.bars.stop_task(self.current)
-        self.current = self.bars.add_task(STAGES.get(name, name), total=total)
+        self.current = self.bars.add_task(self.titles.get(name, name), total=total)
 
     def advance(self, steps: int = 1) -> None:
         """So many steps further."""
@@ -44,8 +44,8 @@ class TerminalProgress:
 
 
 @contextmanager
-def live_progress() -> Iterator[TerminalProgress]:
-    """Show bars until the context ends."""
+def live_progress(titles: Mapping[str, str]) -> Iterator[TerminalProgress]:
+    """Show bars until the context ends; ``titles`` are what people read for the names of stages."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -54,7 +54,7 @@ def live_progress() -> Iterator[TerminalProgress]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        yield TerminalProgress(bars)
+        yield TerminalProgress(bars, titles)
 
 
 def show_summary(result: RunResult) -> None:

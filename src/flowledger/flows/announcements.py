@@ -1,4 +1,4 @@
-"""The flow that an automation starts for a run that crashed: there may be nobody else left to tell."""
+"""The flow that an automation starts for a run that crashed: no process of its own may be left to do so."""
 
 from typing import Annotated
 from uuid import UUID
@@ -19,15 +19,19 @@ FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.P
 def announce_dead_run_flow(
     flow_run_id: Annotated[UUID, Field(title="Flow run", description="Id of the run that is dead")],
 ) -> bool:
-    """Tell that a flow run died with its worker, unless it was told before or goes on after all."""
+    """Announce that a flow run died with its worker, unless that was done or the run goes on after all."""
     logger = get_run_logger()
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(flow_run_id)
         flow_name = client.read_flow(flow_run.flow_id).name
     if flow_run.state is None or flow_run.state.type in FINE:
-        logger.info("%s is %s: nothing to tell", flow_run.name, flow_run.state_name)
+        logger.info("%s is %s: nothing to announce", flow_run.name, flow_run.state_name)
         return True
     with forwarded_to(logger):
-        told = notify_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
-    logger.info("%s: %s", flow_run.name, "told" if told else "not told to everyone; what can waits")
-    return told
+        notified = notify_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
+    logger.info(
+        "%s: %s",
+        flow_run.name,
+        "announced" if notified else "not announced to everyone; what can be sent later waits",
+    )
+    return notified

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flowledger.flows.environment import QUIET
-from flowledger.flows.registration import HEARTBEAT_S, PROCESS, Place, imported
+from flowledger.flows.registration import HEARTBEAT_S, PROCESS, Infrastructure, import_flow
 from flowledger.services.deploy import MARK
 
 ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
@@ -47,25 +47,25 @@ OURS = ResourceSpecification(
 FLOW_RUN_ID = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
 
 
-def set_up(client: SyncPrefectClient, place: Place, queues: Sequence[str]) -> Iterator[str]:
+def set_up(client: SyncPrefectClient, infrastructure: Infrastructure, queues: Sequence[str]) -> Iterator[str]:
     """Make what is missing, correct what is not as it should be, and give a line for each thing."""
-    yield f"work pool {place.pool}: {_make_pool(client, place.pool)}"
+    yield f"work pool {infrastructure.pool}: {_make_pool(client, infrastructure.pool)}"
     for queue in queues:
-        yield f"work queue {queue}: {_make_queue(client, place.pool, queue)}"
-    announcer = _register_announcer(client, place)
+        yield f"work queue {queue}: {_make_queue(client, infrastructure.pool, queue)}"
+    announcer = _register_announcer(client, infrastructure)
     yield f"deployment {ANNOUNCEMENT}: registered"
-    for wanted in (dead_runs(announcer), crashed_runs(announcer)):
-        yield f"automation {wanted.name!r}: {_make_automation(client, wanted)}"
+    for desired in (dead_runs(announcer), crashed_runs(announcer)):
+        yield f"automation {desired.name!r}: {_make_automation(client, desired)}"
 
 
 def _make_pool(client: SyncPrefectClient, name: str) -> str:
     try:
-        found = client.read_work_pool(name)
+        existing = client.read_work_pool(name)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=name, type=PROCESS, base_job_template=template))
         return "created"
-    return "unchanged" if found.type == PROCESS else f"is of type {found.type}, NOT process: delete it"
+    return "unchanged" if existing.type == PROCESS else f"is of type {existing.type}, NOT process: delete it"
 
 
 def _make_queue(client: SyncPrefectClient, pool: str, name: str) -> str:
@@ -77,17 +77,17 @@ def _make_queue(client: SyncPrefectClient, pool: str, name: str) -> str:
     return "unchanged"
 
 
-def _register_announcer(client: SyncPrefectClient, place: Place) -> UUID:
+def _register_announcer(client: SyncPrefectClient, infrastructure: Infrastructure) -> UUID:
     """Register the flow that announces a dead run; without our tag, so that it never announces itself."""
-    flow = imported(ANNOUNCER)
+    flow = import_flow(ANNOUNCER)
     return client.create_deployment(
         flow_id=client.create_flow_from_name(flow.name),
         name=ANNOUNCEMENT,
         tags=[ANNOUNCEMENT],
         description="Started by the automation for crashed runs.",
-        work_pool_name=place.pool,
+        work_pool_name=infrastructure.pool,
         entrypoint=ANNOUNCER,
-        job_variables={"working_dir": place.directory, "env": {**QUIET, **place.variables}},
+        job_variables={"working_dir": infrastructure.directory, "env": {**QUIET, **infrastructure.variables}},
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
         enforce_parameter_schema=True,
         pull_steps=[],
@@ -143,23 +143,23 @@ def _announcement(announcer: UUID) -> RunDeployment:
     return RunDeployment(source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID})
 
 
-def _make_automation(client: SyncPrefectClient, wanted: AutomationCore) -> str:
-    found = client.read_automations_by_name(wanted.name)
-    if not found:
-        client.create_automation(wanted)
+def _make_automation(client: SyncPrefectClient, desired: AutomationCore) -> str:
+    existing = client.read_automations_by_name(desired.name)
+    if not existing:
+        client.create_automation(desired)
         return "created"
-    for spare in found[1:]:
+    for spare in existing[1:]:
         client.delete_automation(spare.id)
-    if _same(found[0], wanted):
+    if _same(existing[0], desired):
         return "unchanged"
-    client.update_automation(found[0].id, wanted.model_copy(update={"enabled": found[0].enabled}))
+    client.update_automation(existing[0].id, desired.model_copy(update={"enabled": existing[0].enabled}))
     return "updated"
 
 
-def _same(found: Automation, wanted: AutomationCore) -> bool:
+def _same(existing: Automation, desired: AutomationCore) -> bool:
     ours, theirs = (
         each.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
-        for each in (wanted, found)
+        for each in (desired, existing)
     )
     return _without_ids(ours) == _without_ids(theirs)
 

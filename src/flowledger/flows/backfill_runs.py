@@ -87,10 +87,10 @@ def create_runs(
     client: SyncPrefectClient, deployment: DeploymentResponse, dues: Mapping[str, Due], tag: str
 ) -> Iterator[Filled]:
     """Create a past-dated run for each due report, unless there is one of its idempotency key."""
-    known = _runs_by_key(client, list(dues))
+    existing = _runs_by_key(client, list(dues))
     for key, due in dues.items():
-        if key in known:
-            yield Filled(due, FillStatus.EXISTING, _described(known[key]))
+        if key in existing:
+            yield Filled(due, FillStatus.EXISTING, _described(existing[key]))
             continue
         try:
             run = client.create_flow_run_from_deployment(
@@ -140,9 +140,9 @@ def _runs_still_coming(
 
 def _is_plain(run: FlowRun, cadence: Cadence) -> bool:
     """Whether a run is about the schedule's own period, and not what somebody typed into the form."""
-    given = run.parameters
+    parameters = run.parameters
     odd = ("created_at_after", "created_at_before", "keyword", "status")
-    return given.get("period") == cadence.period and not any(given.get(name) for name in odd)
+    return parameters.get("period") == cadence.period and not any(parameters.get(name) for name in odd)
 
 
 def _runs_by_key(client: SyncPrefectClient, keys: Sequence[str]) -> Mapping[str, FlowRun]:

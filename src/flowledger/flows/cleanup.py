@@ -22,8 +22,10 @@ def _archived(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
 
 def _limits_runs() -> bool:
     settings = bootstrap.load_settings(need_app=False)
-    kept: tuple[Settings | AppSettings, ...] = (settings, *settings.apps)
-    return any(each.run_retention_days or each.run_retention_count or each.run_retention_mb for each in kept)
+    limits: tuple[Settings | AppSettings, ...] = (settings, *settings.apps)
+    return any(
+        each.run_retention_days or each.run_retention_count or each.run_retention_mb for each in limits
+    )
 
 
 def name_flow_run() -> str:

@@ -18,7 +18,7 @@ def prepare(environ: MutableMapping[str, str], *, api_url: str | None, home: Pat
     """
     for name, value in QUIET.items():
         environ.setdefault(name, value)
-    _say_address(environ, api_url)
+    _set_address(environ, api_url)
     if "PREFECT_API_URL" not in environ:
         # Prefect makes its home, but not the folders above it.
         home.mkdir(parents=True, exist_ok=True)
@@ -29,10 +29,10 @@ def point_at(environ: MutableMapping[str, str], *, api_url: str | None) -> None:
     """Point Prefect at a server; without an address, the one of its active profile counts."""
     for name, value in QUIET.items():
         environ.setdefault(name, value)
-    _say_address(environ, api_url)
+    _set_address(environ, api_url)
 
 
-def _say_address(environ: MutableMapping[str, str], api_url: str | None) -> None:
+def _set_address(environ: MutableMapping[str, str], api_url: str | None) -> None:
     """Name a server where none is named yet; an empty variable names none."""
     if not environ.get("PREFECT_API_URL", "").strip():
         environ.pop("PREFECT_API_URL", None)

@@ -5,31 +5,76 @@ where it stopped, and tasks may run on other machines against the same ledger.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import Task, flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from flowledger import bootstrap
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
-from flowledger.errors import FlowledgerError
-from flowledger.flows.artifacts import publish
+from flowledger.errors import FlowledgerError, SettingsError
 from flowledger.flows.backfill_runs import catch_up_after_run
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
-from flowledger.flows.notifications import announce_failure, notify_result
-from flowledger.flows.task_runners import THREADS, stages_on
+from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.ports import Progress
 from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
 from flowledger.services.report import Report
 from flowledger.services.report_requests import ReportRequest, RunOrder, order_from
 
 Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
+
+
+THREADS, DASK = "threads", "dask"
+
+Stage = Callable[..., Any]
+"""Calls a task with keyword arguments, waits for it, and gives its result or raises its error."""
+
+
+@contextmanager
+def stages_on(task_runner: str) -> Iterator[Stage]:
+    """Give what runs a flow's tasks, as the setting TASK_RUNNER says: threads, dask or dask:tcp://host:port.
+
+    With ``threads`` a task is simply called: its own threads read side by side, and nothing is handed over.
+
+    :raises SettingsError: when Dask is wanted and not installed.
+    """
+    kind, _, address = task_runner.partition(":")
+    if kind == THREADS:
+        yield _call
+        return
+    # The address of a running scheduler; without one, a cluster of this machine's own for as long as the run.
+    options = (
+        {"address": address}
+        if address
+        else {"cluster_kwargs": {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}}
+    )
+    with _dask_runner_class()(**options) as runner:
+
+        def submit(task: Task[..., Any], **parameters: Any) -> Any:
+            return runner.submit(task, parameters=parameters).result()
+
+        yield submit
+
+
+def _call(task: Task[..., Any], **parameters: Any) -> Any:
+    return task(**parameters)
+
+
+def _dask_runner_class() -> Any:
+    """Import prefect-dask, which takes seconds and is an extra."""
+    try:
+        return import_module("prefect_dask").DaskTaskRunner
+    except ImportError as error:
+        raise SettingsError(
+            [f"TASK_RUNNER: Dask is not installed ({error}): run scripts/setup --all, or choose threads"]
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +163,7 @@ def notify_completion_task(job: ReportJob, result: RunResult, report: Report) ->
     """
     logger = get_run_logger()
     try:
-        publish(result, report.figures.failures)
+        publish_artifacts(result, report.figures.failures)
     except Exception as error:  # noqa: BLE001  # named boundary: the report is written, and people must be told
         logger.warning("the UI goes without the figures of this run: %s", type(error).__name__)
     logger.info(
@@ -139,9 +184,9 @@ def name_flow_run() -> str:
     period = "custom" if bounded else parameters.get("period") or "yesterday"
     app = parameters.get("app")
     try:
-        known = bootstrap.load_settings().app(app)
-        note_app(runtime.flow_run.id, known.name, known.id)
-        app, tz = known.name, zone(parameters.get("timezone") or known.timezone)
+        settings_app = bootstrap.load_settings().app(app)
+        note_app(runtime.flow_run.id, settings_app.name, settings_app.id)
+        app, tz = settings_app.name, zone(parameters.get("timezone") or settings_app.timezone)
         if period in CALENDAR_PERIODS:
             window = resolve_period(period, instant=scheduled_instant(), tz=tz)
             period = f"{period} {window.after_at.astimezone(tz).date()}"

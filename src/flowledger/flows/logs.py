@@ -27,7 +27,7 @@ MOST_REMEMBERED = 100
 """Flow runs of one process; the oldest are forgotten."""
 
 _lock = Lock()
-_known: dict[str, dict[str, str]] = {}
+_app_names: dict[str, dict[str, str]] = {}
 
 
 def note_app(flow_run_id: str | None, name: str | None, app_id: str | None = None) -> None:
@@ -36,19 +36,19 @@ def note_app(flow_run_id: str | None, name: str | None, app_id: str | None = Non
     if not flow_run_id or not names:
         return
     with _lock:
-        _known[flow_run_id] = {**names, **_known.pop(flow_run_id, {})}
-        while len(_known) > MOST_REMEMBERED:
-            del _known[next(iter(_known))]
+        _app_names[flow_run_id] = {**names, **_app_names.pop(flow_run_id, {})}
+        while len(_app_names) > MOST_REMEMBERED:
+            del _app_names[next(iter(_app_names))]
 
 
 def app_names(flow_run_id: str | None) -> Mapping[str, str]:
     """Give the app as metadata of a line: as it was noted, or else as the run's own parameters say."""
     if flow_run_id is None:
         return {}
-    return _known.get(flow_run_id) or _asked_for(flow_run_id)
+    return _app_names.get(flow_run_id) or _parameter_app(flow_run_id)
 
 
-def _asked_for(flow_run_id: str) -> dict[str, str]:
+def _parameter_app(flow_run_id: str) -> dict[str, str]:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or str(context.flow_run.id) != flow_run_id:
         return {}
@@ -110,10 +110,10 @@ class _Forwarding:
 
     def run_of(self, extra: Mapping[str, Any]) -> _Run | None:
         """Find whose line it is: by its ids, or by there being only one flow run where a thread lost them."""
-        said = {name: extra[name] for name in ("flow_run_id", "task_id") if name in extra}
-        found = [run for run in self.runs if said.items() <= run.ids.items()]
-        if said or len({run.ids.get("flow_run_id") for run in found}) == 1:
-            return found[-1] if found else None
+        given_ids = {name: extra[name] for name in ("flow_run_id", "task_id") if name in extra}
+        matching = [run for run in self.runs if given_ids.items() <= run.ids.items()]
+        if given_ids or len({run.ids.get("flow_run_id") for run in matching}) == 1:
+            return matching[-1] if matching else None
         return None
 
 
@@ -192,7 +192,7 @@ class RunLogTap(logging.Filter):
         record.exc_info, record.exc_text = None, _trace(error)
         ids = _ids_in(vars(record))
         if not self._is_repeated(record, tuple(ids.values())):
-            self._keep(record, ids)
+            self._write_to_program_log(record, ids)
         return True
 
     def _is_repeated(self, record: LogRecord, run: tuple[str, ...]) -> bool:
@@ -206,7 +206,7 @@ class RunLogTap(logging.Filter):
             self._failed.add(run)
         return False
 
-    def _keep(self, record: LogRecord, ids: Mapping[str, str]) -> None:
+    def _write_to_program_log(self, record: LogRecord, ids: Mapping[str, str]) -> None:
         text = "\n".join(part for part in (str(record.msg), record.exc_text) if part)
         names = app_names(ids.get("flow_run_id"))
         # A folder that cannot be written has been told where the run itself opened it.

@@ -1,12 +1,15 @@
-"""From a flow run to the people who are notified, and the hooks of a run that did not end well."""
+"""How the end of a flow run reaches people: artifacts in the Prefect UI, messages, hooks of failures."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from loguru import logger
 from prefect import Flow, runtime
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.logging.loggers import flow_run_logger
@@ -14,7 +17,9 @@ from prefect.utilities.urls import url_for
 
 from flowledger import bootstrap
 from flowledger.bootstrap import notifications
+from flowledger.domain.figures import ProblemRun
 from flowledger.domain.messages import Occasion
+from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.flows.logs import forwarded_to, note_app
 from flowledger.services.pipeline import RunResult
@@ -52,10 +57,10 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
         settings = bootstrap.rescued_settings()  # broken ones may be why the run failed
         order = order_from(flow_run.parameters)
         instant = flow_run.expected_start_time or datetime.now(UTC)
-        known = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
+        partial = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
         about = _attempt(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:
-            return service.notify_problem(occasion, flow_run.name or TASK, error, known)
+            return service.notify_problem(occasion, flow_run.name or TASK, error, partial)
 
     return _guarded(notify, flow_run.name or str(flow_run.id))
 
@@ -134,3 +139,79 @@ def current(flow_run: FlowRun) -> FlowRun:
     except Exception as error:  # noqa: BLE001  # named boundary: what the hook was given must do then
         logger.warning("flow run {} cannot be read anew: {}", flow_run.id, type(error).__name__)
         return flow_run
+
+
+LONGEST_ERROR = 300
+
+
+def artifact_key(name: str, app: str) -> str:
+    """Make a key as Prefect wants it: lower-case letters, digits and dashes, one for each app."""
+    slug = re.sub(r"[^a-z0-9]+", "-", app.lower()).strip("-")
+    if slug and slug == app:
+        return f"{name}-{slug}"
+    distinct = sha256(app.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return "-".join(part for part in (name, slug, distinct) if part)
+
+
+def publish_artifacts(result: RunResult, failures: Sequence[ProblemRun]) -> None:
+    """Leave both artifacts of one finished run."""
+    app = result.app
+    create_markdown_artifact(
+        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {result.period}"
+    )
+    create_table_artifact(
+        [failure_row(failure) for failure in failures] or [{"run": "none failed"}],
+        key=artifact_key("failures", app),
+        description=f"{app}: failed, partial and interrupted runs",
+    )
+
+
+def markdown_of(result: RunResult) -> str:
+    """Write the figures of a result as Markdown."""
+    certificate = result.certificate
+    proof = "certified" if certificate.certified else "NOT certified"
+    rows = {
+        "Window": f"{result.window.after} to {result.window.before}",
+        "Certificate": f"{proof}: {certificate.reason}"
+        f" (source {_total(certificate.expected)}, seen {certificate.distinct})",
+        "Runs": result.logs_count,
+        "By status": _pairs(result.by_status),
+        "Open, of which stuck": f"{result.open}, {result.stuck}",
+        "Detailed": result.detailed,
+        "Missing details": f"{result.missing} {_pairs(result.missing_reasons)}".strip(),
+        "Users": result.users,
+        "Tokens": result.total_tokens,
+        "Cost": _pairs(result.cost) or "none",
+        "Requests": result.requests,
+        "Duration": f"{result.duration} s",
+    }
+    lines = [f"# {_cell(result.app)}: {result.period}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {_cell(str(value))} |" for name, value in rows.items()]
+    lines += ["", "## Reports", ""] + [f"- `{path}`" for path in result.report_paths]
+    if result.notes:
+        lines += ["", "## Notes", ""] + [f"- {_cell(note)}" for note in result.notes]
+    return "\n".join(lines) + "\n"
+
+
+def failure_row(failure: ProblemRun) -> dict[str, str]:
+    """Give one row of the failures table."""
+    return {
+        "run": failure.run_id,
+        "at": failure.at.isoformat(),
+        "status": failure.source_status,
+        "node": failure.node or "",
+        "error": clip(failure.error, LONGEST_ERROR),
+    }
+
+
+def _cell(text: str) -> str:
+    """Keep a text inside its table cell, and HTML in it inert."""
+    return one_line(text).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
+
+
+def _total(expected: int | None) -> str:
+    return "no total" if expected is None else str(expected)
+
+
+def _pairs(counts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())

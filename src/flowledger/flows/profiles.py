@@ -24,23 +24,23 @@ SERVER_SETTINGS: Mapping[str, str] = {**VACUUM, **LEASES, "PREFECT_SERVER_ANALYT
 def write_profile(api_url: str) -> str:
     """Make the profile active, with the server's address; other profiles and values of it stay."""
     profiles = load_profiles()
-    before = (profiles.active_name, _said(profiles))
-    said = {**SERVER_SETTINGS, **before[1], "PREFECT_API_URL": api_url}
-    if before == (NAME, said):
+    before = (profiles.active_name, _settings_of(profiles))
+    desired = {**SERVER_SETTINGS, **before[1], "PREFECT_API_URL": api_url}
+    if before == (NAME, desired):
         return "unchanged"
     if NAME in profiles.names:
         profiles.remove_profile(NAME)
-    profiles.add_profile(Profile.model_validate({"name": NAME, "settings": said}))
+    profiles.add_profile(Profile.model_validate({"name": NAME, "settings": desired}))
     profiles.set_active(NAME)
     save_profiles(profiles)
     return "written"
 
 
-def _said(profiles: ProfilesCollection) -> Mapping[str, str]:
+def _settings_of(profiles: ProfilesCollection) -> Mapping[str, str]:
     return profiles[NAME].to_environment_variables() if NAME in profiles.names else {}
 
 
-def known_address() -> str | None:
+def active_address() -> str | None:
     """Give the address of the server that the active profile names."""
     profiles = load_profiles()
     active = profiles.active_profile

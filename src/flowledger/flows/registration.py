@@ -47,7 +47,7 @@ ONE_AT_A_TIME = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.E
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Infrastructure:
     """Where deployments run: the work pool, the folder of settings, and variables without secrets."""
 
     pool: str
@@ -63,14 +63,14 @@ class Place:
 
 def flow_of(name: str) -> Flow[..., Any]:
     """Import a flow by the word an entry uses."""
-    return imported(FLOWS[name])
+    return import_flow(FLOWS[name])
 
 
 @cache
-def imported(path: str) -> Flow[..., Any]:
+def import_flow(path: str) -> Flow[..., Any]:
     module, _, attribute = path.rpartition(".")
-    found: Flow[..., Any] = getattr(import_module(module), attribute)
-    return found
+    imported: Flow[..., Any] = getattr(import_module(module), attribute)
+    return imported
 
 
 def read_registered(client: SyncPrefectClient) -> Iterator[Registered]:
@@ -86,8 +86,10 @@ def read_registered(client: SyncPrefectClient) -> Iterator[Registered]:
             if each.flow_id not in names:
                 names[each.flow_id] = client.read_flow(each.flow_id).name
             flow = names[each.flow_id]
-            paused = any(not held.active for held in each.schedules)
-            yield Registered(str(each.id), each.name, WORDS.get(flow, flow), (app, key), _held(each), paused)
+            paused = any(not schedule.active for schedule in each.schedules)
+            yield Registered(
+                str(each.id), each.name, WORDS.get(flow, flow), (app, key), _registered_content(each), paused
+            )
         offset += len(page)
 
 
@@ -95,16 +97,16 @@ def _tagged(tags: Sequence[str], prefix: str) -> str | None:
     return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
 
 
-def wanted_content(deployment: Deployment, place: Place) -> dict[str, Any]:
+def desired_content(deployment: Deployment, infrastructure: Infrastructure) -> dict[str, Any]:
     """Give all that makes a deployment what it is, as plain values."""
     return {
         "tags": list(deployment.tags),
         "parameters": dict(deployment.parameters),
         "description": deployment.description,
-        "work_pool_name": place.pool,
+        "work_pool_name": infrastructure.pool,
         "work_queue_name": deployment.work_queue or DEFAULT_QUEUE,
         "entrypoint": FLOWS[deployment.flow],
-        "job_variables": place.job_variables,
+        "job_variables": infrastructure.job_variables,
         "parameter_openapi_schema": form_of(deployment),
         "schedules": [[deployment.key, deployment.cron, deployment.timezone]] if deployment.cron else [],
         "concurrency": [1, ONE_AT_A_TIME.collision_strategy.value],
@@ -115,8 +117,10 @@ def form_of(deployment: Deployment) -> dict[str, Any]:
     """Give the parameters' schema, which the UI makes a form of; the app is this deployment's own."""
     flow = flow_of(deployment.flow)
     schema = flow.parameters.model_dump_for_openapi()
-    said = _said(flow)
-    fields = {name: {**_box(field), **said.get(name, {})} for name, field in schema["properties"].items()}
+    descriptions = _descriptions(flow)
+    fields = {
+        name: {**_box(field), **descriptions.get(name, {})} for name, field in schema["properties"].items()
+    }
     app = {name: each for name, each in fields["app"].items() if name in ("title", "description", "position")}
     own = {**app, "type": "string", "enum": [deployment.app_name], "default": deployment.app_name}
     return {**schema, "properties": {**fields, "app": own}}
@@ -127,11 +131,11 @@ def _box(field: Mapping[str, Any]) -> dict[str, Any]:
     kinds = [each.get("type") for each in field.get("anyOf", ())]
     if kinds != ["string", "null"]:
         return dict(field)
-    kept = {name: said for name, said in field.items() if name not in ("anyOf", "default")}
-    return {**kept, "type": "string"}
+    rest = {name: descriptions for name, descriptions in field.items() if name not in ("anyOf", "default")}
+    return {**rest, "type": "string"}
 
 
-def _said(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
+def _descriptions(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
     """Give titles and descriptions of a flow's parameters, in the place of which Prefect puts their names."""
     hints = get_type_hints(flow.fn, include_extras=True)
     return {
@@ -142,7 +146,7 @@ def _said(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
     }
 
 
-def _held(each: DeploymentResponse) -> dict[str, Any]:
+def _registered_content(each: DeploymentResponse) -> dict[str, Any]:
     limit, options = each.global_concurrency_limit, each.concurrency_options
     return {
         "tags": list(each.tags),
@@ -153,27 +157,31 @@ def _held(each: DeploymentResponse) -> dict[str, Any]:
         "entrypoint": each.entrypoint,
         "job_variables": dict(each.job_variables),
         "parameter_openapi_schema": dict(each.parameter_openapi_schema or {}),
-        "schedules": [_schedule(held) for held in each.schedules],
+        "schedules": [_schedule(schedule) for schedule in each.schedules],
         "concurrency": [limit and limit.limit, options and options.collision_strategy.value],
     }
 
 
-def _schedule(held: Any) -> list[Any]:
-    return [held.slug, getattr(held.schedule, "cron", None), getattr(held.schedule, "timezone", None)]
+def _schedule(registered: Any) -> list[Any]:
+    return [
+        registered.slug,
+        getattr(registered.schedule, "cron", None),
+        getattr(registered.schedule, "timezone", None),
+    ]
 
 
 def compare(
     client: SyncPrefectClient,
-    wanted: Sequence[Deployment],
-    place: Place,
+    desired: Sequence[Deployment],
+    infrastructure: Infrastructure,
     within: Callable[[tuple[str, str]], bool],
     *,
     prune: bool,
 ) -> Sequence[Change]:
     """Say what has to change; ``within`` tells for which apps and schedules registered ones are looked at."""
-    found = [each for each in read_registered(client) if within(each.identity)]
-    contents = {each.identity: (each, wanted_content(each, place)) for each in wanted}
-    return changes(contents, found, prune=prune)
+    registered = [each for each in read_registered(client) if within(each.identity)]
+    contents = {each.identity: (each, desired_content(each, infrastructure)) for each in desired}
+    return changes(contents, registered, prune=prune)
 
 
 def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Change]:
@@ -183,22 +191,22 @@ def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Chan
     """
     flow_ids: dict[str, UUID] = {}
     for change in planned:
-        wanted = change.wanted
-        if change.act in (Act.CREATE, Act.UPDATE) and wanted:
-            if wanted.flow not in flow_ids:
-                flow_ids[wanted.flow] = client.create_flow_from_name(flow_of(wanted.flow).name)
-            write(client, flow_ids[wanted.flow], wanted, change)
-        elif change.act in (Act.REMOVE, Act.REPLACED) and change.found:
-            client.delete_deployment(UUID(change.found.id))
+        desired = change.desired
+        if change.act in (Act.CREATE, Act.UPDATE) and desired:
+            if desired.flow not in flow_ids:
+                flow_ids[desired.flow] = client.create_flow_from_name(flow_of(desired.flow).name)
+            write(client, flow_ids[desired.flow], desired, change)
+        elif change.act in (Act.REMOVE, Act.REPLACED) and change.registered:
+            client.delete_deployment(UUID(change.registered.id))
         yield change
 
 
-def write(client: SyncPrefectClient, flow_id: UUID, wanted: Deployment, change: Change) -> UUID:
+def write(client: SyncPrefectClient, flow_id: UUID, desired: Deployment, change: Change) -> UUID:
     """Create or replace one deployment; a schedule that somebody paused stays paused."""
     content = change.content
     return client.create_deployment(
         flow_id=flow_id,
-        name=wanted.name,
+        name=desired.name,
         tags=content["tags"],
         parameters=content["parameters"],
         description=content["description"],
@@ -208,18 +216,18 @@ def write(client: SyncPrefectClient, flow_id: UUID, wanted: Deployment, change: 
         job_variables=content["job_variables"],
         parameter_openapi_schema=content["parameter_openapi_schema"],
         enforce_parameter_schema=True,
-        schedules=_cron_of(wanted, active=not (change.found and change.found.paused)),
+        schedules=_cron_of(desired, active=not (change.registered and change.registered.paused)),
         concurrency_limit=1,
         concurrency_options=ONE_AT_A_TIME,
         pull_steps=[],
     )
 
 
-def _cron_of(wanted: Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
-    if not wanted.cron:
+def _cron_of(desired: Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
+    if not desired.cron:
         return []
-    schedule = CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
-    return [DeploymentScheduleCreate(schedule=schedule, slug=wanted.key, active=active)]
+    schedule = CronSchedule(cron=desired.cron, timezone=desired.timezone)
+    return [DeploymentScheduleCreate(schedule=schedule, slug=desired.key, active=active)]
 
 
 PROCESS = "process"
@@ -248,7 +256,7 @@ def check_server(pool: str, *, may_lack_pool: bool = False) -> Iterator[str]:
         return
     try:
         with get_client(sync_client=True) as client:
-            found = client.read_work_pool(pool)
+            work_pool = client.read_work_pool(pool)
     except ObjectNotFound:
         if may_lack_pool:
             return
@@ -256,7 +264,7 @@ def check_server(pool: str, *, may_lack_pool: bool = False) -> Iterator[str]:
     except (HTTPError, PrefectException, RuntimeError) as error:
         yield unreachable(error)
     else:
-        yield from _wrong_kind(found)
+        yield from _wrong_type(work_pool)
 
 
 def unreachable(error: Exception) -> str:
@@ -267,7 +275,7 @@ def unreachable(error: Exception) -> str:
     )
 
 
-def _wrong_kind(pool: WorkPool) -> Iterator[str]:
+def _wrong_type(pool: WorkPool) -> Iterator[str]:
     if pool.type != PROCESS:
         yield (
             f"PREFECT_WORK_POOL_NAME: the work pool {pool.name!r} is of type {pool.type}, not process:"

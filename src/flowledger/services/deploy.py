@@ -121,8 +121,7 @@ def _unknown_keys(target: Target, entries: Mapping[str, Entry]) -> Iterator[str]
     place = target.place or f"schedules of {target.name}"
     for key in target.schedules or ():
         if key not in entries:
-            known = ", ".join(entries) or "none"
-            yield f"{place}: {key!r} is not in config/deployments.yaml: one of {known}"
+            yield f"{place}: {key!r} is not in config/deployments.yaml: one of {', '.join(entries) or 'none'}"
 
 
 def _wrong_words(entry: Entry) -> Iterator[str]:
@@ -179,19 +178,20 @@ class Act(StrEnum):
 class Change:
     """What happens to one deployment.
 
-    ``wanted`` is what it shall be, with its ``content``; ``found`` what is registered, or what it replaces.
+    ``desired`` is what it shall be, with its ``content``; ``registered`` what the scheduler has, or what
+    is replaced.
     """
 
     act: Act
     name: str
-    wanted: Deployment | None = None
+    desired: Deployment | None = None
     content: Mapping[str, Any] = field(default_factory=dict)
-    found: Registered | None = None
+    registered: Registered | None = None
 
 
 def changes(
-    wanted: Mapping[tuple[str, str], tuple[Deployment, Mapping[str, Any]]],
-    found: Sequence[Registered],
+    desired: Mapping[tuple[str, str], tuple[Deployment, Mapping[str, Any]]],
+    registered: Sequence[Registered],
     *,
     prune: bool,
 ) -> Sequence[Change]:
@@ -200,17 +200,19 @@ def changes(
     A registered one for the same app and schedule under another name would report twice: it is removed,
     as soon as the other is there.  One that nothing configures is removed only where that is asked for.
     """
-    by_place = {(each.flow, each.name): each for each in found}
-    by_identity = {each.identity: each for each in found}
+    by_place = {(each.flow, each.name): each for each in registered}
+    by_identity = {each.identity: each for each in registered}
     coming = [
         _arrival(deployment, content, by_place.get((deployment.flow, deployment.name)), by_identity)
-        for deployment, content in wanted.values()
+        for deployment, content in desired.values()
     ]
-    kept = {change.found.id for change in coming if change.found and change.act is not Act.CREATE}
+    remaining = {
+        change.registered.id for change in coming if change.registered and change.act is not Act.CREATE
+    }
     going = [
-        Change(_farewell(each, wanted, prune=prune), each.name, found=each)
-        for each in found
-        if each.id not in kept
+        Change(_farewell(each, desired, prune=prune), each.name, registered=each)
+        for each in registered
+        if each.id not in remaining
     ]
     return [*coming, *going]
 
@@ -218,17 +220,17 @@ def changes(
 def _arrival(
     deployment: Deployment,
     content: Mapping[str, Any],
-    known: Registered | None,
+    existing: Registered | None,
     others: Mapping[tuple[str, str], Registered],
 ) -> Change:
-    if known is None:
+    if existing is None:
         replaced = others.get(deployment.identity)
         return Change(Act.CREATE, deployment.name, deployment, content, replaced)
-    act = Act.KEEP if known.content == content else Act.UPDATE
-    return Change(act, deployment.name, deployment, content, known)
+    act = Act.KEEP if existing.content == content else Act.UPDATE
+    return Change(act, deployment.name, deployment, content, existing)
 
 
-def _farewell(each: Registered, wanted: Mapping[tuple[str, str], Any], *, prune: bool) -> Act:
-    if each.identity in wanted:
+def _farewell(each: Registered, desired: Mapping[tuple[str, str], Any], *, prune: bool) -> Act:
+    if each.identity in desired:
         return Act.REPLACED
     return Act.REMOVE if prune else Act.LEFTOVER

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowledger import bootstrap
-from flowledger.cli.deploy import Wish, strange_words
+from flowledger.cli.deploy import DeployRequest, strange_words
 from flowledger.cli.main import cli
 from flowledger.errors import UsageError
 from flowledger.settings import ConfigManager
@@ -40,14 +40,14 @@ def test_wrong_words_come_before_dead_servers(tmp_path: Path, words: tuple[str, 
 
 def test_wrong_words_stand_beside_wrong_settings(tmp_path: Path) -> None:
     """As far as the settings tell; where an app is not whole, its name may be what is wrong."""
-    wish = Wish(app="slaes", only=("dialy",))
+    wish = DeployRequest(app="slaes", only=("dialy",))
     with bootstrap.configured(ConfigManager(tmp_path, DEAD | {"LOG_TARGET": "moon"})):
         found = bootstrap.configuration.manager().examine()
         assert [line.partition(":")[0] for line in strange_words(found.settings, wish)] == [
             "unknown app 'slaes'",
             "--only dialy",
         ]
-        assert list(strange_words(found.settings, Wish(app="sales", only=("cleanup",)))) == []
+        assert list(strange_words(found.settings, DeployRequest(app="sales", only=("cleanup",)))) == []
     with bootstrap.configured(ConfigManager(tmp_path, DEAD | {"DIFY_BASE_URL": "nowhere"})):
         found = bootstrap.configuration.manager().examine()
         (line,) = strange_words(found.settings, wish)
@@ -59,4 +59,4 @@ def test_words_are_not_held_against_a_file_that_cannot_be_read(tmp_path: Path) -
     (tmp_path / "config").mkdir()
     (tmp_path / "config/deployments.yaml").write_text("a: [", "utf-8")
     with bootstrap.configured(ConfigManager(tmp_path, DEAD)):
-        assert list(strange_words(bootstrap.load_settings(), Wish(only=("dialy",)))) == []
+        assert list(strange_words(bootstrap.load_settings(), DeployRequest(only=("dialy",)))) == []

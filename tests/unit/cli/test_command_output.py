@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from flowledger.cli.progress import PLAIN_STEP, LineProgress, shown_progress
+from flowledger.cli.run import PLAIN_STEP, STAGES, LineProgress, progress_on_stderr
 from flowledger.cli.terminal import TerminalProgress, show_summary, summary_rows
 from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
@@ -92,7 +92,7 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_gets_a_bar_for_each_stage() -> None:
     """A new stage stops the one before."""
     with Progress(console=Console(file=StringIO()), auto_refresh=False) as bars:
-        progress = TerminalProgress(bars)
+        progress = TerminalProgress(bars, STAGES)
         progress.advance()
         progress.stage("collect", None)
         progress.advance(5)
@@ -105,6 +105,6 @@ def test_a_terminal_gets_a_bar_for_each_stage() -> None:
 
 def test_a_pipe_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Standard error is no terminal here, and standard output stays empty."""
-    with shown_progress() as progress:
+    with progress_on_stderr() as progress:
         progress.stage("collect", None)
     assert capsys.readouterr() == ("", "collecting runs\n")

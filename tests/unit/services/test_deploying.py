@@ -143,5 +143,5 @@ def test_pruning_removes_what_nothing_configures() -> None:
 def test_a_renamed_one_knows_what_it_replaces() -> None:
     """A schedule that was switched off stays off under the new name."""
     created, _ = changes(wanted(), [registered("old", paused=True)], prune=False)
-    assert created.found is not None
-    assert created.found.paused
+    assert created.registered is not None
+    assert created.registered.paused
