@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import requests
-from asking_simulator import DISABLED, NOT_SERVED, Asker, find_ask
 from json_shapes import compare
 from recorded_answers import FOLDER, Recording, all_recordings, shape_of
+from simulator_client import DISABLED, NOT_SERVED, SimulatorClient, find_ask
 
 from flowledger_simulator import RECORDED, Options, Recipe, Release, make_world, serve
 
@@ -33,19 +33,19 @@ SERVED = [recording for recording in all_recordings() if find_ask(recording.name
 
 
 @pytest.fixture(scope="module")
-def askers() -> Iterator[dict[str, Asker]]:
+def askers() -> Iterator[dict[str, SimulatorClient]]:
     """One server per recorded release, each with the same made-up world and a clock of its own."""
     with ExitStack() as stack:
         yield {release: stack.enter_context(_start(release)) for release in RECORDED}
 
 
 @contextmanager
-def _start(release: str) -> Iterator[Asker]:
+def _start(release: str) -> Iterator[SimulatorClient]:
     world = make_world(Recipe(runs=300, chat_runs=40, mix=MIX, orphans=0.03))
     world.add_app(DISABLED)
     clock = [NOW]
     with serve(world, version=release, options=Options(clock=lambda: clock[0])) as server:
-        asker = Asker(server, Release.parse(release), clock)
+        asker = SimulatorClient(server, Release.parse(release), clock)
         yield asker
         asker.session.close()
 
@@ -55,7 +55,7 @@ def _id(recording: Recording) -> str:
 
 
 @pytest.mark.parametrize("recording", SERVED, ids=_id)
-def test_answers_as_recorded(askers: dict[str, Asker], recording: Recording) -> None:
+def test_answers_as_recorded(askers: dict[str, SimulatorClient], recording: Recording) -> None:
     """Status, headers, fields and JSON types of each answer are the recorded ones."""
     ask = find_ask(recording.name)
     assert ask is not None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulated_dify import DAY, END, NOW, held
+from simulated_dify import DAY, END, NOW, stored_entries
 from workplace import PROJECT, bare_environment, settings_of
 
 import flowledger_simulator as simulator
@@ -88,4 +88,4 @@ def unfinished(folder: Path) -> list[str]:
 
 def entries(folder: Path) -> list[Entry]:
     """Give what the ledger holds; none where there is no ledger yet."""
-    return held(folder / "outputs") if (folder / "outputs" / "ledger.db").exists() else []
+    return stored_entries(folder / "outputs") if (folder / "outputs" / "ledger.db").exists() else []

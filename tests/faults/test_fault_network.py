@@ -9,12 +9,12 @@ from simulated_dify import (
     FINAL_MIX,
     Access,
     at,
-    held,
     log_ids,
     make_day,
     opened,
     order,
     run_all,
+    stored_entries,
     whole,
 )
 from tcp_proxy import SOUND, Network, proxied
@@ -37,7 +37,7 @@ def server() -> Iterator[SimulatedServer]:
 
 def assert_all_is_there(server: SimulatedServer, folder: Path) -> None:
     """Every run is held once, with its node executions."""
-    entries = held(folder)
+    entries = stored_entries(folder)
     assert log_ids(entries) == sorted(run.log_id for run in server.world.runs())
     assert len(whole(entries)) == RUNS
 
@@ -111,7 +111,7 @@ def test_a_network_that_is_too_slow_is_named(server: SimulatedServer, tmp_path: 
         pytest.raises(DeadlineExceededError, match=r"127\.0\.0\.1.*DIFY_REQUEST_DEADLINE_S"),
     ):
         pipeline.collect(order())
-    assert held(tmp_path) == []
+    assert stored_entries(tmp_path) == []
 
 
 @pytest.mark.fault(8)

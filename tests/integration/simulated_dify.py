@@ -120,7 +120,7 @@ def run_all(pipeline: Pipeline, request: ReportRequest | None = None) -> dict[st
     return result.to_json()
 
 
-def held(folder: Path, app_id: str = credentials.WORKFLOW_APP_ID) -> list[Entry]:
+def stored_entries(folder: Path, app_id: str = credentials.WORKFLOW_APP_ID) -> list[Entry]:
     """Give what the ledger in a folder holds of the day."""
     with bootstrap.open_ledger_at(f"sqlite:///{folder}/ledger.db") as ledger:
         return list(ledger.entries(Scope(AppKey("dify", app_id), order().window)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_dify import DAY, END, FINAL_MIX, Access, at, held, make_day, opened, order, run_all
+from simulated_dify import DAY, END, FINAL_MIX, Access, at, make_day, opened, order, run_all, stored_entries
 
 import flowledger
 import flowledger_simulator as simulator
@@ -101,7 +101,7 @@ def test_a_report_that_cannot_be_kept_is_named_and_stays_invisible(
         monkeypatch.undo()
         result = run_all(pipeline, order())
     assert result["requests"] <= 2
-    assert len(held(tmp_path)) == 20
+    assert len(stored_entries(tmp_path)) == 20
     assert all(Path(path).is_file() for path in result["report_paths"])
 
 

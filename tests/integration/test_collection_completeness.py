@@ -15,12 +15,12 @@ from simulated_dify import (
     RELEASES,
     Access,
     at,
-    held,
     log_ids,
     make_day,
     opened,
     order,
     run_all,
+    stored_entries,
 )
 
 import flowledger_simulator as simulator
@@ -71,7 +71,7 @@ def test_nothing_is_lost_or_doubled_while_five_runs_arrive_per_page(version: str
         len(wanted),
         len(wanted),
     )
-    assert log_ids(held(tmp_path)) == wanted
+    assert log_ids(stored_entries(tmp_path)) == wanted
     assert server.requests.count(LOGS) < 1.1 * len(wanted) / 100
 
 
@@ -97,7 +97,7 @@ def test_a_window_that_moves_while_it_is_read_is_complete_once_it_rests(
         certificate = pipeline.collect(LISTED).certificate
     wanted = expected(world, "1.12.1")
     assert (certificate.certified, certificate.distinct) == (True, len(wanted))
-    assert set(wanted) <= set(log_ids(held(tmp_path)))
+    assert set(wanted) <= set(log_ids(stored_entries(tmp_path)))
 
 
 @pytest.mark.fault(10)
@@ -113,7 +113,7 @@ def test_a_window_that_never_rests_ends_without_a_certificate(tmp_path: Path) ->
         certificate = pipeline.collect(LISTED).certificate
     assert not certificate.certified
     assert "the source counts" in certificate.reason
-    assert before <= set(log_ids(held(tmp_path)))
+    assert before <= set(log_ids(stored_entries(tmp_path)))
     assert server.requests.total < 100
 
 
@@ -141,7 +141,7 @@ def test_a_second_with_more_rows_than_a_page_is_complete(version: str, tmp_path:
     ):
         certificate = pipeline.collect(LISTED).certificate
     assert certificate.certified
-    assert log_ids(held(tmp_path)) == expected(world, version)
+    assert log_ids(stored_entries(tmp_path)) == expected(world, version)
 
 
 @pytest.mark.parametrize("version", RELEASES)

@@ -15,12 +15,12 @@ from simulated_dify import (
     RUN_DETAIL,
     Access,
     at,
-    held,
     make_day,
     opened,
     order,
     reasons,
     run_all,
+    stored_entries,
     whole,
 )
 
@@ -44,7 +44,7 @@ def test_ended_runs_are_whole_at_one_request_each(version: str, tmp_path: Path) 
         opened(server.base_url, tmp_path) as pipeline,
     ):
         result = run_all(pipeline)
-    entries = held(tmp_path)
+    entries = stored_entries(tmp_path)
     assert len(whole(entries)) == len(entries) == result["detailed"]
     assert server.requests.count(ending=NODES) == len(entries)
     assert server.requests.count(RUN_DETAIL) == 0
@@ -61,7 +61,7 @@ def test_a_rebuilt_detail_equals_the_one_the_server_gives(version: str, tmp_path
         opened(server.base_url, tmp_path) as pipeline,
     ):
         run_all(pipeline)
-    for entry in held(tmp_path):
+    for entry in stored_entries(tmp_path):
         run = world.find(world.app.id, entry.run.run_id)
         assert run is not None
         assert isinstance(entry.detail, Detailed)
@@ -80,7 +80,7 @@ def test_without_console_access_node_executions_are_missing_for_that_reason(
         opened(server.base_url, tmp_path, Access(console=None)) as pipeline,
     ):
         result = run_all(pipeline)
-    entries = held(tmp_path)
+    entries = stored_entries(tmp_path)
     assert reasons(entries) == {"no console access"}
     assert all(isinstance(entry.detail, Detailed) and entry.detail.inputs for entry in entries)
     assert server.requests.count(RUN_DETAIL) == len(entries)
@@ -97,7 +97,7 @@ def test_console_access_given_later_brings_the_missing_nodes(tmp_path: Path) -> 
         with opened(server.base_url, tmp_path) as pipeline:
             result = run_all(pipeline)
     assert (result["detailed"], result["missing"]) == (40, 0)
-    assert len(whole(held(tmp_path))) == 40
+    assert len(whole(stored_entries(tmp_path))) == 40
 
 
 @pytest.mark.parametrize("version", ["1.12.1", "1.13.3"])
@@ -127,7 +127,7 @@ def test_a_zombie_is_stuck_after_a_day_and_shown_with_its_nodes(tmp_path: Path) 
         second = run_all(pipeline)
     assert (first["stuck"], second["stuck"]) == (30, 30)
     assert second["requests"] <= 2
-    assert len(whole(held(tmp_path))) == 30
+    assert len(whole(stored_entries(tmp_path))) == 30
 
 
 @pytest.mark.fault(17)
@@ -140,7 +140,7 @@ def test_orphan_rows_are_kept_counted_and_explained(version: str, tmp_path: Path
         opened(server.base_url, tmp_path) as pipeline,
     ):
         result = run_all(pipeline)
-    gone = [entry for entry in held(tmp_path) if entry.run.gone]
+    gone = [entry for entry in stored_entries(tmp_path) if entry.run.gone]
     assert result["certificate"]["certified"]
     assert len(gone) == result["missing"] == result["by_status"]["interrupted"] > 10
     assert all(isinstance(entry.detail, Missing) and entry.detail.permanent for entry in gone)
@@ -160,7 +160,7 @@ def test_a_run_deleted_after_it_was_listed_is_missing_for_good(version: str, tmp
         world.remove(doomed)
         pipeline.enrich(collected, order())
         again = pipeline.enrich(collected, order())
-    missing = [entry for entry in held(tmp_path) if isinstance(entry.detail, Missing)]
+    missing = [entry for entry in stored_entries(tmp_path) if isinstance(entry.detail, Missing)]
     assert [entry.run.run_id for entry in missing] == [doomed]
     assert "no longer knows" in str(missing[0].detail)
     assert again.asked == 0
@@ -178,7 +178,7 @@ def test_truncated_outputs_are_fetched_whole_from_the_run_detail(tmp_path: Path)
     with simulator.serve(world, options=at()) as server, opened(server.base_url, tmp_path) as pipeline:
         run_all(pipeline)
     assert server.requests.count(RUN_DETAIL) == 1
-    detail = next(entry.detail for entry in held(tmp_path) if entry.run.run_id == run.id)
+    detail = next(entry.detail for entry in stored_entries(tmp_path) if entry.run.run_id == run.id)
     assert isinstance(detail, Detailed)
     assert detail.outputs == outputs
     assert isinstance(detail.nodes, tuple)
@@ -200,7 +200,7 @@ def test_a_chatflow_is_certified_by_the_console_s_counts(version: str, tmp_path:
         for run in world.runs(CHATFLOW.app_id)
         if window.after <= run.started_us // 1_000_000 <= window.before
     }
-    entries = held(tmp_path, CHATFLOW.app_id)
+    entries = stored_entries(tmp_path, CHATFLOW.app_id)
     assert result["certificate"]["certified"], result["certificate"]["reason"]
     assert {entry.run.run_id for entry in entries} == wanted
     assert len(whole(entries)) == len(wanted) == result["logs_count"]
@@ -287,7 +287,7 @@ def test_statuses_of_the_ledger_follow_the_source_s_words(tmp_path: Path) -> Non
         world.change(run.id, status=word, **ended)
     with simulator.serve(world, options=at()) as server, opened(server.base_url, tmp_path) as pipeline:
         run_all(pipeline)
-    entries = held(tmp_path)
+    entries = stored_entries(tmp_path)
     assert {entry.run.source_status: entry.run.status for entry in entries} == {
         "succeeded": RunStatus.SUCCESS,
         "failed": RunStatus.FAILED,

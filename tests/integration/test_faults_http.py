@@ -12,12 +12,12 @@ from simulated_dify import (
     NODES,
     Access,
     at,
-    held,
     log_ids,
     make_day,
     opened,
     order,
     run_all,
+    stored_entries,
     whole,
 )
 
@@ -83,7 +83,7 @@ def test_too_many_requests_slow_the_limiter(tmp_path: Path) -> None:
         limit = limiter.limit
         pipeline.enrich(collected, order())
         assert limiter.limit < limit
-    assert len(whole(held(tmp_path))) == 60
+    assert len(whole(stored_entries(tmp_path))) == 60
 
 
 @pytest.mark.fault(3, 5)
@@ -106,7 +106,7 @@ def test_bursts_of_broken_answers_cost_time_and_nothing_else(mixture: str, tmp_p
         opened(server.base_url, tmp_path, Access(tries=12)) as pipeline,
     ):
         result = run_all(pipeline)
-    entries = held(tmp_path)
+    entries = stored_entries(tmp_path)
     assert sum(faults.struck.values()) > 3
     assert result["certificate"]["certified"]
     assert log_ids(entries) == sorted(run.log_id for run in world.runs())
@@ -163,7 +163,7 @@ def test_a_list_that_stays_broken_is_an_error_and_never_an_empty_day(
         with pytest.raises(error, match=r"127\.0\.0\.1"):
             pipeline.collect(order())
         assert not pipeline.ledger.certificates(pipeline.source.app, order().window)
-        assert len(held(tmp_path)) == 100
+        assert len(stored_entries(tmp_path)) == 100
         faults.rules = ()
         certificate = pipeline.collect(order()).certificate
     assert (certificate.certified, certificate.distinct) == (True, 250)
@@ -220,7 +220,7 @@ def test_a_host_that_is_not_there_is_named(tmp_path: Path) -> None:
         pytest.raises(SourceUnreachableError, match=gone.removeprefix("http://")),
     ):
         pipeline.collect(order())
-    assert held(tmp_path) == []
+    assert stored_entries(tmp_path) == []
 
 
 @pytest.mark.fault(3)
@@ -298,7 +298,7 @@ def test_a_key_revoked_while_details_are_read_stops_the_run_and_keeps_what_is_re
         with pytest.raises(AuthenticationError, match="DIFY_API_TOKEN"):
             pipeline.enrich(collected, order())
     assert server.requests.total < 15
-    assert len(held(tmp_path)) == 60
+    assert len(stored_entries(tmp_path)) == 60
 
 
 @pytest.mark.fault(17)
@@ -323,7 +323,7 @@ def test_odd_values_are_kept_shown_and_counted(tmp_path: Path) -> None:
         opened(server.base_url, tmp_path, access) as pipeline,
     ):
         result = run_all(pipeline)
-    entries = {entry.run.run_id: entry for entry in held(tmp_path)}
+    entries = {entry.run.run_id: entry for entry in stored_entries(tmp_path)}
     assert (result["logs_count"], result["detailed"]) == (4, 4)
     assert entries[nan.id].run.elapsed_s is None
     assert (entries[texts.id].run.total_tokens, entries[texts.id].run.total_steps) == (12, 3)
@@ -345,7 +345,7 @@ def test_an_output_of_megabytes_is_kept_whole(tmp_path: Path) -> None:
     world.change(run.id, content=StoredContent(run.content.inputs(run), answer, nodes))
     with simulator.serve(world, options=at()) as server, opened(server.base_url, tmp_path) as pipeline:
         run_all(pipeline)
-    detail = next(entry.detail for entry in held(tmp_path) if entry.run.run_id == run.id)
+    detail = next(entry.detail for entry in stored_entries(tmp_path) if entry.run.run_id == run.id)
     assert isinstance(detail, Detailed)
     assert detail.outputs == answer
 

@@ -14,12 +14,12 @@ from simulated_dify import (
     RELEASES,
     Access,
     at,
-    held,
     make_day,
     opened,
     order,
     reasons,
     run_all,
+    stored_entries,
     whole,
 )
 
@@ -61,7 +61,7 @@ def test_a_locked_login_is_tried_once_and_the_report_is_written(version: str, tm
     assert server.requests.count(LOGIN) == 1
     assert server.requests.count(ending=NODES) == 0
     assert result["missing_reasons"] == {"console login locked": count}
-    assert reasons(held(tmp_path)) == {"console login locked"}
+    assert reasons(stored_entries(tmp_path)) == {"console login locked"}
     assert result["report_paths"]
 
 
@@ -159,7 +159,9 @@ def test_a_login_that_is_not_answered_is_tried_three_times_at_most(tmp_path: Pat
         result = run_all(pipeline)
     assert server.requests.count(LOGIN) == 3
     assert result["missing_reasons"] == {"console login unanswered": RUNS}
-    assert all(isinstance(entry.detail, Detailed) and entry.detail.inputs for entry in held(tmp_path))
+    assert all(
+        isinstance(entry.detail, Detailed) and entry.detail.inputs for entry in stored_entries(tmp_path)
+    )
 
 
 @pytest.mark.fault(9)
@@ -188,4 +190,4 @@ def test_whole_runs_stay_whole_when_the_login_fails_later(tmp_path: Path) -> Non
             run_all(pipeline)
         with opened(server.base_url, tmp_path, Access(console=STRANGER)) as pipeline:
             result = run_all(pipeline)
-    assert (result["detailed"], len(whole(held(tmp_path)))) == (20, 20)
+    assert (result["detailed"], len(whole(stored_entries(tmp_path)))) == (20, 20)

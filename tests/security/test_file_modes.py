@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from planted import API_TOKEN, app_variables
+from planted_secrets import API_TOKEN, app_variables
 from simulated_dify import DAY, END, make_day
 from workplace import FLOWLEDGER, bare_environment
 

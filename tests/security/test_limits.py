@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 from loopback import Drip, Script, reply, serving
-from planted import app_variables
+from planted_secrets import app_variables
 from pydantic import SecretStr
 from simulated_dify import DAY, END, NODES, make_day
 from workplace import move_to

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from certificates import Certificate, make_certificate
 from loopback import Asked, Drip, Loopback, Script, reply, serving
-from planted import SECRETS
+from planted_secrets import SECRETS
 from pydantic import SecretStr
 
 from flowledger.coze.client import CozeClient

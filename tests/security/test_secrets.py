@@ -11,19 +11,19 @@ from typing import Any, get_args
 
 import pytest
 from loguru import logger
-from mirror import mirror
-from planted import (
+from planted_secrets import (
     API_TOKEN,
     CONSOLE_PASSWORD,
     LEDGER_PASSWORD,
     SECRETS,
     app_variables,
     files_below,
-    found_in,
+    leaked_secrets,
     variables,
 )
 from process_list import arguments_of_group
 from pydantic import SecretStr
+from reflecting_server import mirror
 from simulated_dify import DAY, END, make_day
 from workplace import FLOWLEDGER, bare_environment
 
@@ -129,7 +129,7 @@ def test_a_run_that_succeeds_tells_no_secret(tmp_path: Path, server: simulator.S
     files = files_below(tmp_path)
     assert {Path(name).suffix for name in files} >= {".csv", ".md", ".json", ".jsonl", ".db"}
     assert any("unpacked" in name and b"workflow_run" in text for name, text in files.items())
-    assert found_in(files | done.texts) == []
+    assert leaked_secrets(files | done.texts) == []
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_run_that_fails_tells_no_secret(
         done = call(tmp_path, settings, sys.executable, "-c", HASTY, "main", *RUN)
     assert (done.status, said in done.out + done.err) == (status, True), done.err
     assert b"Traceback" not in done.err
-    assert found_in(files_below(tmp_path) | done.texts) == []
+    assert leaked_secrets(files_below(tmp_path) | done.texts) == []
 
 
 def ledger_url(place: str) -> str:
@@ -174,7 +174,7 @@ def test_a_defect_tells_no_secret(tmp_path: Path, server: simulator.SimulatedSer
     assert done.status == 1
     assert b"KeyError" in done.err
     # The old command line is given its key as an argument: docs/security.md says so.
-    assert found_in(files_below(tmp_path) | done.texts | ({"arguments": b""} if old else {})) == []
+    assert leaked_secrets(files_below(tmp_path) | done.texts | ({"arguments": b""} if old else {})) == []
 
 
 LISTED = """
@@ -212,7 +212,7 @@ def test_what_looks_at_everything_tells_no_secret(tmp_path: Path, storage: str, 
         "apps.by-key.admin_api_key",
     )
     assert [each for each in told if each.encode() not in done.out] == [], done.err
-    assert found_in(files_below(tmp_path) | done.texts) == []
+    assert leaked_secrets(files_below(tmp_path) | done.texts) == []
 
 
 def test_no_object_shows_a_secret(
@@ -254,7 +254,7 @@ def test_no_object_shows_a_secret(
         for number, each in enumerate(held)
         if "simulator" not in type(each).__module__  # it stands for others
     }
-    assert found_in(shown) == []
+    assert leaked_secrets(shown) == []
 
 
 @pytest.mark.parametrize("before", [LONGEST - 20, LONGEST - 2, LONGEST])

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 import requests
-from planted import API_TOKEN, CONSOLE_PASSWORD, NOBODY, app_variables, files_below, found_in, variables
+from planted_secrets import (
+    API_TOKEN,
+    CONSOLE_PASSWORD,
+    NOBODY,
+    app_variables,
+    files_below,
+    leaked_secrets,
+    variables,
+)
 from prefect_server import PrefectServer, prefect_server
 from simulated_dify import DAY, END, make_day
 from test_secrets import call
@@ -74,4 +82,4 @@ def test_prefect_is_told_no_secret(tmp_path: Path, prefect: PrefectServer) -> No
     kept = files_below(tmp_path) | files_below(prefect.home.parent)
     assert any(name.endswith("prefect.db") for name in kept)
     said = {f"deploy {name}": text for name, text in deployed.texts.items()} | done.texts
-    assert found_in(told | kept | said) == []
+    assert leaked_secrets(told | kept | said) == []

@@ -11,7 +11,7 @@ import pytest
 from certificates import Certificate, make_certificate
 from loopback import Asked, Loopback, reply, serving
 from mail_servers import PASSWORD, USER, Mailbox, mail_server
-from planted import SECRETS
+from planted_secrets import SECRETS
 from pydantic import SecretStr
 from workplace import PROJECT
 

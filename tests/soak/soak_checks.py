@@ -9,10 +9,10 @@ from threading import Event
 from typing import Any, TypeVar
 
 from prefect.client.schemas.objects import FlowRun, StateType
+from soak_disruptions import ancestors_of
 from soak_place import Place, Tenant
 from soak_probes import Sample, connections, growth
 from soak_programs import marked
-from soak_troubles import ancestors_of
 
 from flowledger import bootstrap
 from flowledger.dify.parsing import STATUSES

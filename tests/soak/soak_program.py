@@ -18,10 +18,10 @@ from threading import Event
 
 from prefect.client.schemas.objects import FlowRun
 from soak_checks import Check, all_checks
+from soak_disruptions import Disruption, plan
 from soak_place import POSTGRESQL, Place, soak_place, temporary_folder
 from soak_programs import marked
 from soak_runs import Story, let_all_end, work_off
-from soak_troubles import ProblemRun, plan
 
 APPS = 3
 FEWEST = 12
@@ -42,26 +42,26 @@ def soak(
     postgresql: str,
     days: Sequence[int],
     seed: int,
-    troubles: Sequence[ProblemRun],
-    say: Callable[[str], None],
+    disruptions: Sequence[Disruption],
+    report: Callable[[str], None],
 ) -> Outcome:
     """Work off so many days of each app, let what is missing be caught up, and look at everything."""
-    story = Story(say)
+    story = Story(report)
     with soak_place(folder, postgresql, days, seed) as place:
         for worker in place.workers:
             worker.start()
-        work_off(place, troubles, story)
-        ended = _repair(place, say)
+        work_off(place, disruptions, story)
+        ended = _repair(place, report)
         _come_to_rest(place)
-        killed = sum(each.kind in ("run killed", "machine gone") for each in story.troubled) * 2
+        killed = sum(each.kind in ("run killed", "machine gone") for each in story.disrupted) * 2
         return Outcome(story, all_checks(place, ended, story.samples, killed))
 
 
-def _repair(place: Place, say: Callable[[str], None]) -> Sequence[FlowRun]:
+def _repair(place: Place, report: Callable[[str], None]) -> Sequence[FlowRun]:
     """Let the runs end that were caught up, do what a person does then, and give all runs there were."""
     ended = let_all_end(place)
     said = place.site.command("catch-up").strip()
-    say(said)
+    report(said)
     return ended if said == NOTHING_MISSING else let_all_end(place)
 
 
@@ -77,15 +77,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is taken down
     wanted = arguments()
     days = [wanted.runs // APPS + (number < wanted.runs % APPS) for number in range(APPS)]
-    troubles = () if wanted.no_troubles else plan(wanted.runs, wanted.seed)
+    disruptions = () if wanted.no_troubles else plan(wanted.runs, wanted.seed)
     began = time.monotonic()
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
 
     print(f"{wanted.runs} runs, seed {wanted.seed}", flush=True)
     with temporary_folder() as folder:
-        outcome = soak(Path(folder), wanted.postgresql, days, wanted.seed, troubles, say)
+        outcome = soak(Path(folder), wanted.postgresql, days, wanted.seed, disruptions, report)
     print(table(outcome, time.monotonic() - began))
     return int(any(check.problems for check in outcome.checks))
 
@@ -110,9 +110,9 @@ def arguments() -> argparse.Namespace:
 def table(outcome: Outcome, took_s: float) -> str:
     """Show what happened and what holds."""
     ends = Counter(state for _, state, _ in outcome.story.done)
-    troubled = Counter(each.kind for each in outcome.story.troubled)
+    disrupted = Counter(each.kind for each in outcome.story.disrupted)
     lines = [f"\n{len(outcome.story.done)} scheduled runs in {took_s:.0f} s: {_counted(ends)}"]
-    lines += [f"  {count:3} × {kind}" for kind, count in sorted(troubled.items())]
+    lines += [f"  {count:3} × {kind}" for kind, count in sorted(disrupted.items())]
     for check in outcome.checks:
         lines.append(f"{'FAILED' if check.problems else 'ok':6} {check.promise}: {check.figures}")
         lines += [f"         {problem}" for problem in check.problems]

@@ -15,9 +15,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Scheduled
+from soak_disruptions import Disruption, begin, end, strike
 from soak_place import Place, Tenant
 from soak_probes import Sample, sample
-from soak_troubles import ProblemRun, begin, end, strike
 
 from flowledger.services.catch_up import Due
 from flowledger.services.deploy import MARK as TAG
@@ -38,7 +38,7 @@ class Step:
     tenant: Tenant
     due: Due
     run_id: UUID
-    trouble: ProblemRun | None
+    disruption: Disruption | None
     created: float
     begun: bool = False
     running_since: float = 0.0
@@ -46,12 +46,12 @@ class Step:
 
     @property
     def is_due(self) -> bool:
-        """Whether its trouble is to strike now."""
+        """Whether its disruption is to strike now."""
         return bool(
-            self.trouble
-            and self.trouble.strikes
+            self.disruption
+            and self.disruption.strikes
             and not self.struck
-            and (self.trouble.is_early or self._has_run_for(self.trouble.after_s))
+            and (self.disruption.is_early or self._has_run_for(self.disruption.after_s))
             and self.begun
         )
 
@@ -61,21 +61,21 @@ class Step:
 
 @dataclass
 class Story:
-    """What happened: a line for each run, what each trouble did, and samples over the finished runs.
+    """What happened: a line for each run, what each disruption did, and samples over the finished runs.
 
     ``late`` are troubles whose run had ended before they struck: they strike another one.
     """
 
-    say: Callable[[str], None]
+    report: Callable[[str], None]
     done: list[tuple[Step, str, float]] = field(default_factory=list)
-    troubled: list[ProblemRun] = field(default_factory=list)
+    disrupted: list[Disruption] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
-    late: list[ProblemRun] = field(default_factory=list)
+    late: list[Disruption] = field(default_factory=list)
 
 
-def work_off(place: Place, troubles: Sequence[ProblemRun], story: Story) -> None:
+def work_off(place: Place, disruptions: Sequence[Disruption], story: Story) -> None:
     """Let the schedule's runs be worked off, one of each app at a time, however they end."""
-    by_step = {each.step: each for each in troubles}
+    by_step = {each.step: each for each in disruptions}
     left = {each.name: deque(each.dues) for each in place.tenants}
     numbers = count(1)
     active: list[Step] = []
@@ -92,7 +92,7 @@ def work_off(place: Place, troubles: Sequence[ProblemRun], story: Story) -> None
         for step in list(active):
             if _watch(place, step, found[step.run_id], story):
                 active.remove(step)
-            elif story.late and step.running_since and (not step.trouble or step.struck):
+            elif story.late and step.running_since and (not step.disruption or step.struck):
                 _strike(place, step, story.late.pop(), story)
         Event().wait(STEP_S)
 
@@ -152,12 +152,12 @@ def asked(read: Callable[[SyncPrefectClient], Found]) -> Found:
 
 
 def _create(
-    place: Place, number: int, tenant: Tenant, due: Due, trouble: ProblemRun | None, *, is_last: bool
+    place: Place, number: int, tenant: Tenant, due: Due, disruption: Disruption | None, *, is_last: bool
 ) -> Step:
     """Create the run of one day; the last one of an app is the scheduler's own, and catches up."""
     deployment = place.deployment_id(tenant)
-    if trouble:
-        begin(place, trouble)
+    if disruption:
+        begin(place, disruption)
     run = asked(
         lambda client: client.create_flow_run_from_deployment(
             deployment,
@@ -167,7 +167,7 @@ def _create(
     )
     if is_last:
         place.let_it_be_scheduled(run.id)
-    return Step(number, tenant, due, run.id, trouble, time.monotonic())
+    return Step(number, tenant, due, run.id, disruption, time.monotonic())
 
 
 def _read(active: Sequence[Step]) -> Mapping[UUID, FlowRun]:
@@ -183,30 +183,30 @@ def _watch(place: Place, step: Step, run: FlowRun, story: Story) -> bool:
     if run.state_name == "Running" and not step.running_since:
         step.running_since = now
     if step.is_due and not is_final:
-        _strike(place, step, step.trouble, story)
+        _strike(place, step, step.disruption, story)
         step.struck = True
     if not is_final:
         assert now < step.created + MOST_S, f"{run.name} is {run.state_name} after {MOST_S:.0f} s"
         return False
-    _tell_end(place, step, run, story)
+    _report_end(place, step, run, story)
     return True
 
 
-def _strike(place: Place, step: Step, trouble: ProblemRun | None, story: Story) -> None:
-    assert trouble is not None
-    story.say(f"  {step.number:3} {trouble.kind}: {strike(place, trouble, step.run_id)}")
-    story.troubled.append(trouble)
+def _strike(place: Place, step: Step, disruption: Disruption | None, story: Story) -> None:
+    assert disruption is not None
+    story.report(f"  {step.number:3} {disruption.kind}: {strike(place, disruption, step.run_id)}")
+    story.disrupted.append(disruption)
 
 
-def _tell_end(place: Place, step: Step, run: FlowRun, story: Story) -> None:
-    took, trouble = time.monotonic() - step.created, step.trouble
-    if trouble:
+def _report_end(place: Place, step: Step, run: FlowRun, story: Story) -> None:
+    took, disruption = time.monotonic() - step.created, step.disruption
+    if disruption:
         end(place)
-        if not trouble.strikes:
-            story.troubled.append(trouble)
+        if not disruption.strikes:
+            story.disrupted.append(disruption)
         elif not step.struck:
-            story.late.append(trouble)
+            story.late.append(disruption)
     word = f"{step.number:3} {run.name}: {run.state_name} after {took:.1f} s"
-    story.say(f"{word}, {trouble.kind}" if trouble else word)
+    story.report(f"{word}, {disruption.kind}" if disruption else word)
     story.done.append((step, str(run.state_name), took))
     story.samples.append(sample(place, len(story.done)))

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from soak_disruptions import KINDS, plan
 from soak_program import Outcome, soak
-from soak_troubles import KINDS, plan
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,7 +33,7 @@ def problems(outcome: Outcome, promise: str) -> list[str]:
 
 def test_every_trouble_happened(outcome: Outcome) -> None:
     """Each kind at least once, and all runs came to an end all the same."""
-    assert {trouble.kind for trouble in outcome.story.troubled} == set(KINDS)
+    assert {disruption.kind for disruption in outcome.story.disrupted} == set(KINDS)
     assert len(outcome.story.done) == sum(DAYS)
     assert {state for _, state, _ in outcome.story.done} <= set(ENDS)
 
@@ -72,7 +72,7 @@ def test_a_run_whose_prefect_server_is_restarted_ends_visibly(outcome: Outcome) 
     ends = [
         state
         for step, state, _ in outcome.story.done
-        if step.trouble and step.trouble.kind.startswith("Prefect restarted") and step.struck
+        if step.disruption and step.disruption.kind.startswith("Prefect restarted") and step.struck
     ]
     assert ends
     assert set(ends) <= set(ENDS)

@@ -25,7 +25,7 @@ NOT_SERVED: Mapping[str, str] = {
 
 
 @dataclass(slots=True)
-class Asker:
+class SimulatorClient:
     """Asks one server; ``clock`` is the list [now] its tokens expire by."""
 
     server: SimulatedServer
@@ -82,7 +82,7 @@ class Asker:
         return base64.b64encode(password.encode()).decode("ascii")
 
 
-Ask = Callable[[Asker, Recording], requests.Response]
+Ask = Callable[[SimulatorClient, Recording], requests.Response]
 _STATUSES = {
     "partial": "partial-succeeded",
     "failed": "failed",
@@ -100,7 +100,7 @@ def find_ask(name: str) -> Ask | None:
 
 
 def _service(key: str) -> Ask:
-    def ask(asker: Asker, recording: Recording) -> requests.Response:
+    def ask(asker: SimulatorClient, recording: Recording) -> requests.Response:
         headers = {"Authorization": key} if key else {}
         path = _own_path(asker, recording)
         return asker.send("GET", path, params=_own_query(recording), headers=headers)
@@ -108,35 +108,35 @@ def _service(key: str) -> Ask:
     return ask
 
 
-def _plus(asker: Asker, recording: Recording) -> requests.Response:
+def _plus(asker: SimulatorClient, recording: Recording) -> requests.Response:
     headers = {"Authorization": f"Bearer {credentials.API_TOKEN}"}
     raw = "?created_at__after=2026-11-21T10:54:19+08:00"
     return asker.send("GET", recording.path + raw, headers=headers)
 
 
-def _console(asker: Asker, recording: Recording) -> requests.Response:
+def _console(asker: SimulatorClient, recording: Recording) -> requests.Response:
     query = _own_query(recording)
     if "last_id" in query and "bad" not in recording.name:
         query["last_id"] = asker.a_run("succeeded").id
     return asker.console(recording.method, _own_path(asker, recording), params=query)
 
 
-def _open(asker: Asker, recording: Recording) -> requests.Response:
+def _open(asker: SimulatorClient, recording: Recording) -> requests.Response:
     return asker.send(recording.method, _own_path(asker, recording), params=recording.query)
 
 
-def _no_csrf(asker: Asker, recording: Recording) -> requests.Response:
+def _no_csrf(asker: SimulatorClient, recording: Recording) -> requests.Response:
     asker.log_in()
     url = asker.server.base_url + _own_path(asker, recording)
     return asker.session.get(url, timeout=TIMEOUT_S)
 
 
-def _bad_jwt(asker: Asker, recording: Recording) -> requests.Response:
+def _bad_jwt(asker: SimulatorClient, recording: Recording) -> requests.Response:
     headers = {"Authorization": "Bearer not.a.token"}
     return asker.send("GET", _own_path(asker, recording), headers=headers)
 
 
-def _expired(asker: Asker, recording: Recording) -> requests.Response:
+def _expired(asker: SimulatorClient, recording: Recording) -> requests.Response:
     headers = asker.console_headers()
     headers["Authorization"] = f"Bearer {asker.session.cookies['access_token']}"
     asker.clock[0] += 7200
@@ -146,33 +146,33 @@ def _expired(asker: Asker, recording: Recording) -> requests.Response:
         asker.clock[0] -= 7200
 
 
-def _locked(asker: Asker, recording: Recording) -> requests.Response:
+def _locked(asker: SimulatorClient, recording: Recording) -> requests.Response:
     for _ in range(6):
         asker.log_in("locked@example.com", "wrong")
     return asker.log_in("locked@example.com", "wrong")
 
 
-def _plain_login(asker: Asker, recording: Recording) -> requests.Response:
+def _plain_login(asker: SimulatorClient, recording: Recording) -> requests.Response:
     return asker.login_post(json={"email": "plain@example.com", "password": "no base64!"})
 
 
-def _base64_login(asker: Asker, recording: Recording) -> requests.Response:
+def _base64_login(asker: SimulatorClient, recording: Recording) -> requests.Response:
     return asker.log_in("plain@example.com", asker.encode(credentials.PASSWORD))
 
 
-def _refresh(asker: Asker, recording: Recording) -> requests.Response:
+def _refresh(asker: SimulatorClient, recording: Recording) -> requests.Response:
     tokens = asker.log_in().json().get("data", {})
     return asker.refresh(tokens.get("refresh_token"))
 
 
-def _refresh_reused(asker: Asker, recording: Recording) -> requests.Response:
+def _refresh_reused(asker: SimulatorClient, recording: Recording) -> requests.Response:
     asker.log_in()
     used = asker.session.cookies["refresh_token"]
     asker.refresh()
     return asker.send("POST", "/console/api/refresh-token", cookies={"refresh_token": used})
 
 
-def _own_path(asker: Asker, recording: Recording) -> str:
+def _own_path(asker: SimulatorClient, recording: Recording) -> str:
     """Put the simulator's app and a comparable run in the place of the recorded ids."""
     chat = "chatflow" in recording.name
     app_id = credentials.CHATFLOW_APP_ID if chat else credentials.WORKFLOW_APP_ID

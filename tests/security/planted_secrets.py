@@ -98,7 +98,7 @@ def spellings(secret: str) -> set[bytes]:
     return {text.encode() for text in texts} | within | {secret.encode("utf-16-le")}
 
 
-def found_in(texts: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def leaked_secrets(texts: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Give each place of a secret, and the secret."""
     forms = {form: secret for secret in SEARCHED for form in spellings(secret)}
     return [

@@ -40,7 +40,7 @@ TERMINATIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ProblemRun:
+class Disruption:
     """What goes wrong, with which scheduled run, and how long after its begin (s) where it strikes."""
 
     kind: str
@@ -58,7 +58,7 @@ class ProblemRun:
         return self.kind in STRIKES
 
 
-def plan(runs: int, seed: int) -> Sequence[ProblemRun]:
+def plan(runs: int, seed: int) -> Sequence[Disruption]:
     """Choose troubles for every second run, each kind at least once where there are runs enough."""
     rng = random.Random(seed)
     # A machine that is gone is found after a minute and a half, so the first one goes at once.
@@ -68,19 +68,19 @@ def plan(runs: int, seed: int) -> Sequence[ProblemRun]:
     kinds = [MACHINE, *others, *rng.choices(list(KINDS), list(KINDS.values()), k=count)][:count]
     steps = [1, *sorted(rng.sample(range(2, runs + 1), count - 1))]
     return [
-        ProblemRun(kind, step, round(rng.uniform(0.0, LATEST_S), 1) if step > 1 else 0.0)
+        Disruption(kind, step, round(rng.uniform(0.0, LATEST_S), 1) if step > 1 else 0.0)
         for kind, step in zip(kinds, steps, strict=True)
     ]
 
 
-def begin(place: Place, trouble: ProblemRun) -> None:
+def begin(place: Place, disruption: Disruption) -> None:
     """Begin what lasts; a run that is to be struck is slowed down, so that every stage of it may be met."""
-    if trouble.strikes:
+    if disruption.strikes:
         place.proxy.network = LATE
-    if trouble.kind in BY_DIFY:
-        place.dify.faults.rules = parse_faults(BY_DIFY[trouble.kind]).rules
-    if trouble.kind in BY_NETWORK:
-        network = BY_NETWORK[trouble.kind]
+    if disruption.kind in BY_DIFY:
+        place.dify.faults.rules = parse_faults(BY_DIFY[disruption.kind]).rules
+    if disruption.kind in BY_NETWORK:
+        network = BY_NETWORK[disruption.kind]
         now = place.proxy.did["connections"]
         some = frozenset(range(now + 1, now + AHEAD, SOME))
         place.proxy.network = replace(network, concerns=some) if network.cut_after_bytes >= 0 else network
@@ -92,9 +92,9 @@ def end(place: Place) -> None:
     place.proxy.network = SOUND
 
 
-def strike(place: Place, trouble: ProblemRun, run_id: UUID) -> str:
+def strike(place: Place, disruption: Disruption, run_id: UUID) -> str:
     """Do what happens at an instant, and say to what."""
-    return STRIKES[trouble.kind](place, str(run_id))
+    return STRIKES[disruption.kind](place, str(run_id))
 
 
 def _kill_run(place: Place, run_id: str) -> str:
