@@ -36,6 +36,13 @@ SECRETS: Mapping[str, str] = {
     "prefect": "flowledger.flows.secret_blocks:read_block",
 }
 """Word before the colon of a secret's reference → the function that reads it."""
+PREFECT: Mapping[str, str] = {
+    "point_at": "flowledger.flows.environment:point_at",
+    "place_order": "flowledger.flows.report_orders:place_order",
+    "state_of_order": "flowledger.flows.report_orders:state_of_order",
+    "check_scheduler": "flowledger.flows.report_orders:check_scheduler",
+}
+"""What the API asks of Prefect → the function of ``flows`` that does it; only ``flows`` imports Prefect."""
 DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
     "log": "flowledger.domain.record_kinds:logged_detail",
@@ -47,6 +54,7 @@ REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "storage": STORAGES,
     "channel": CHANNELS,
     "secret": SECRETS,
+    "prefect": PREFECT,
     "decoder": DECODERS,
 }
 

@@ -51,8 +51,8 @@ def make_app(
     history = ExecutionHistoryService(ledger=ledger)
     client = CozeClient(coze_url, SecretStr(token))
     streams = Streams(client.prepare, records or history, ledger, utc_now, limits)
-    backend = Backend(ledger, utc_now, ZoneInfo("UTC"), coze=history, parts={"streams": streams})
-    return create_app(backend, options or ApiOptions(keys_wanted=False))
+    backend = Backend(ledger, utc_now, ZoneInfo("UTC"), coze=history, streams=streams)
+    return create_app(backend, options or ApiOptions(require_keys=False))
 
 
 @dataclass(frozen=True, slots=True)

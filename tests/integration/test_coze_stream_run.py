@@ -11,7 +11,7 @@ import pytest
 from coze_proxy import LIMITS, PATH, SHORT_LEASE, Proxy, events_in, make_app, serve
 from loguru import logger
 
-from flowledger.api import stream_run
+from flowledger.api import coze as coze_api
 from flowledger.api.backend import ApiOptions
 from flowledger.bootstrap.ledgers import decoders
 from flowledger.domain.history import OperationQuery, RunQuery
@@ -196,8 +196,8 @@ def test_a_slow_coze_is_waited_for_with_an_open_stream(
     coze: SimulatedCoze, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer begins before Coze's does; a refusal that comes later is an event."""
-    monkeypatch.setattr(stream_run, "PATIENCE_S", 0.01)
-    monkeypatch.setattr(stream_run, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(coze_api, "REFUSAL_WAIT_S", 0.01)
+    monkeypatch.setattr(coze_api, "HEARTBEAT_S", 0.02)
     coze.scripts["w"] = replace(refused(4200, "not published"), wait_before_answer_s=0.2)
     told = proxy.told()
     assert None in told, "comments keep the connection open"
@@ -209,7 +209,7 @@ def test_comments_keep_a_silent_stream_open(
     coze: SimulatedCoze, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are no events."""
-    monkeypatch.setattr(stream_run, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(coze_api, "HEARTBEAT_S", 0.02)
     coze.scripts["w"] = Script((*HALF, Pause(0.2), done()))
     told = proxy.told()
     assert told.count(None) >= 2

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.bootstrap import config_checks
-from flowledger.bootstrap.connectivity import Findings, probe
+from flowledger.bootstrap.config_checks import ProbeResult, probe
 from flowledger.cli.main import cli
 from flowledger.errors import StorageRefusedError
 from flowledger.settings import ConfigManager
@@ -33,7 +33,7 @@ def app_of(server: simulator.SimulatedServer, **more: str) -> dict[str, str]:
     return {"DIFY_BASE_URL": server.base_url, "DIFY_API_TOKEN": app.api_token, "DIFY_APP_ID": app.id, **more}
 
 
-def asked(root: Path, variables: dict[str, str]) -> Findings:
+def asked(root: Path, variables: dict[str, str]) -> ProbeResult:
     """Ask what these variables name."""
     with bootstrap.configured(ConfigManager(root, variables)) as _:
         return probe(ConfigManager(root, variables).examine())
@@ -41,7 +41,7 @@ def asked(root: Path, variables: dict[str, str]) -> Findings:
 
 def test_what_takes_us_has_no_line(tmp_path: Path, dify: simulator.SimulatedServer) -> None:
     """A ledger that opens and a key that is taken."""
-    assert asked(tmp_path, app_of(dify)) == Findings()
+    assert asked(tmp_path, app_of(dify)) == ProbeResult()
 
 
 def test_refusals_and_dead_servers_are_told_together(
@@ -118,7 +118,7 @@ def test_nothing_is_asked_while_a_file_cannot_be_read(tmp_path: Path) -> None:
     """What it says may name another ledger, bucket or server."""
     variables = bucket_of(tmp_path)
     (tmp_path / "config/settings.yaml").write_text("a: [", "utf-8")
-    assert asked(tmp_path, variables) == Findings()
+    assert asked(tmp_path, variables) == ProbeResult()
     assert not (tmp_path / "outputs").exists()
 
 
@@ -171,13 +171,13 @@ def test_a_robot_is_not_asked(tmp_path: Path) -> None:
 def test_what_is_wrong_in_the_settings_is_not_asked(tmp_path: Path) -> None:
     """A bucket whose endpoint cannot be read must not be looked for anywhere else."""
     variables = {"STORAGE_TYPE": "s3", "S3_BUCKET_NAME": "reports", "S3_ENDPOINT": "no address"}
-    assert asked(tmp_path, {**variables, "LEDGER_URL": "nowhere"}) == Findings()
+    assert asked(tmp_path, {**variables, "LEDGER_URL": "nowhere"}) == ProbeResult()
 
 
 def test_an_app_whose_address_is_wrong_is_not_asked_at_another(tmp_path: Path) -> None:
     """What stands in for a wrong value is nobody's address; a Dify on this machine is a real one."""
     wrong = {"DIFY_BASE_URL": "no address", "DIFY_API_TOKEN": "app-simulated", "DIFY_APP_ID": "a-1"}
-    assert asked(tmp_path, wrong) == Findings()
+    assert asked(tmp_path, wrong) == ProbeResult()
     (note,) = asked(tmp_path, {**wrong, "DIFY_BASE_URL": "http://localhost:9"}).notes
     assert "localhost:9" in note
 

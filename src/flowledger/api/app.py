@@ -1,4 +1,4 @@
-"""The application: all resources behind the gate, every error a problem, one document about all of it."""
+"""The application: its routes and middleware, every error as a problem, and the OpenAPI document."""
 
 import os
 from collections.abc import AsyncIterator
@@ -6,35 +6,34 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry
+from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from flowledger import __version__
-from flowledger.api import apps, coze, health, logs, reports, runs, stats, stream_run
-from flowledger.api.auth import Gate, keep
+from flowledger.api import coze, health, logs, reports, runs
+from flowledger.api.auth import OPEN_PATHS, AuthMiddleware, record_refusals
 from flowledger.api.backend import ApiOptions, Backend
-from flowledger.api.body_limit import Bodies
+from flowledger.api.body_limit import BodyLimitMiddleware
 from flowledger.api.health import Readiness
-from flowledger.api.metrics import LedgerFigures, Observed, latency_in
-from flowledger.api.openapi import describe
-from flowledger.api.problems import handle_problems
+from flowledger.api.metrics import LedgerMetrics, MetricsMiddleware, request_histogram
+from flowledger.api.problems import MEDIA_TYPE, Problem, handle_problems
 from flowledger.services.api_keys import RefusalLog
 
 ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
-    apps.router,
-    stats.router,
     reports.router,
     logs.router,
-    coze.router,
-    stream_run.router,
+    coze.history_router,
+    coze.stream_router,
     health.router,
 )
-UNDER_API: tuple[APIRouter, ...] = (coze.router, stream_run.router)
-"""What is also under ``/api``, as older programs ask for it."""
-SMALLEST_ZIPPED, EFFORT = 1024, 4
+UNDER_API: tuple[APIRouter, ...] = (coze.history_router, coze.stream_router)
+"""What is also under ``/api``, where older programs look for it."""
+GZIP_MIN_BYTES, GZIP_LEVEL = 1024, 4
 
 
 def create_app(
@@ -43,17 +42,17 @@ def create_app(
     *,
     around: AbstractContextManager[object] | None = None,
 ) -> FastAPI:
-    """Make the application; it lives within ``around``, which closes at its end what the backend has open."""
-    chosen = options or ApiOptions()
+    """Create the application; it runs within ``around``, which closes what the backend has open."""
+    options = options or ApiOptions()
     registry = CollectorRegistry()
-    registry.register(LedgerFigures(backend))
+    registry.register(LedgerMetrics(backend))
     book = RefusalLog(str(os.getpid()))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with around or nullcontext():
             yield
-            await keep(backend.ledger, list(book.closed(backend.clock())))
+            await record_refusals(backend.ledger, list(book.closed(backend.clock())))
 
     app = FastAPI(
         title="Flowledger",
@@ -63,12 +62,14 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        # The first is the outermost: all answers are counted, refusals too; CORS answers preflight requests,
+        # which carry no key; and a body is read only for a caller with a key.
         middleware=[
-            Middleware(Observed, latency=latency_in(registry)),
-            *_cors(chosen),
-            Middleware(Gate, backend=backend, options=chosen, book=book),
-            Middleware(GZipMiddleware, minimum_size=SMALLEST_ZIPPED, compresslevel=EFFORT),
-            Middleware(Bodies, most_bytes=chosen.max_body_bytes),
+            Middleware(MetricsMiddleware, latency=request_histogram(registry)),
+            *_cors(options),
+            Middleware(AuthMiddleware, backend=backend, options=options, book=book),
+            Middleware(GZipMiddleware, minimum_size=GZIP_MIN_BYTES, compresslevel=GZIP_LEVEL),
+            Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
         ],
     )
     app.state.backend = backend
@@ -79,7 +80,7 @@ def create_app(
         app.include_router(router)
     for router in UNDER_API:
         app.include_router(router, prefix="/api")
-    describe(app)
+    _set_openapi(app)
     return app
 
 
@@ -96,3 +97,57 @@ def _cors(options: ApiOptions) -> list[Any]:
             max_age=600,
         )
     ]
+
+
+ABOUT = """Runs of all sources, certificates, statistics, reports and records of other programs.
+
+Lists are newest first and continue with `next_cursor`; a cursor is valid for its filters and its key only.
+Answers to GET carry an `ETag`; writing requests take an `Idempotency-Key`.  Times are ISO 8601 with an
+offset.  Every error is a problem (RFC 9457).  A trailing slash does not matter.
+"""
+# The middleware asks for a key, not the operations, so that FastAPI does not know of it.
+SECURITY_SCHEMES: dict[str, Any] = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "A key of `flowledger keys create`."},
+    "Key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key, for programs that cannot send the other header.",
+    },
+}
+_REF = "#/components/schemas/{model}"
+
+
+def _set_openapi(app: FastAPI) -> None:
+    """Let the application answer with its own OpenAPI document, built when it is first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(
+                get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+            )
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to replace it
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what FastAPI cannot know: the schema of problems in place of its own, keys, and 304."""
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= models_json_schema([(Problem, "serialization")], ref_template=_REF)[1]["$defs"]
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if path not in OPEN_PATHS:
+                operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+            responses = operation["responses"]
+            if method == "get" and any(response.get("content") for response in responses.values()):
+                responses["304"] = {"description": "The caller has it already (If-None-Match)."}
+            for response in responses.values():
+                # FastAPI adds an empty JSON schema to responses that are problems and nothing else.
+                content = response.get("content", {})
+                if MEDIA_TYPE in content and content.get("application/json") == {}:
+                    del content["application/json"]
+    return document

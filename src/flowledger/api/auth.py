@@ -1,4 +1,4 @@
-"""Who is asking, and what that allows: the gate before all operations, and what each operation requires."""
+"""Who sends a request, and what that allows: middleware before all operations, and the roles they require."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="flowledger"'}
 
 
-class _Stopped(Exception):  # it is no error of the program
-    """A request that does not get through."""
+class _Refused(Exception):  # not an error of the program, so that it is no FlowledgerError
+    """A request that the middleware answers itself."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -35,10 +35,10 @@ class _Stopped(Exception):  # it is no error of the program
 
 
 @dataclass(slots=True)
-class Gate:
-    """ASGI middleware: finds the caller, holds off the hasty, keeps refusals in the audit trail.
+class AuthMiddleware:
+    """ASGI middleware: finds the caller, limits wrong keys and request rates, audits refusals.
 
-    Everything it remembers lives in the event loop's thread; only the ledger is asked in another one.
+    Its state needs no lock, since only the event loop's thread uses it; the ledger is read in another one.
     """
 
     app: ASGIApp
@@ -54,7 +54,7 @@ class Gate:
         self.pace = Pace(self.options.per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it here."""
+        """Pass a request on with ``scope["caller"]``, or answer it with a problem."""
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self.app(scope, receive, send)
             return
@@ -62,30 +62,31 @@ class Gate:
         address = client_network(scope["client"][0] if scope.get("client") else "")
         try:
             caller = await self._caller(Headers(scope=scope), address, now)
-            self._check_pace(caller.key_id or address, now)
-        except _Stopped as stopped:
-            await self._keep(Refusal(address, f"{stopped.status}: {stopped.detail}", _wanted(scope)), now)
-            answer = problem(scope["path"], stopped.status, stopped.detail, headers=stopped.headers)
+            self._check_rate(caller.key_id or address, now)
+        except _Refused as refusal:
+            reason = f"{refusal.status}: {refusal.detail}"
+            await self._record(Refusal(address, reason, _request_line(scope)), now)
+            answer = problem(scope["path"], refusal.status, refusal.detail, headers=refusal.headers)
             await answer(scope, receive, send)
             return
         scope["caller"] = caller
-        await self.app(scope, receive, self._watched(send, scope, caller, address))
+        await self.app(scope, receive, self._recording_send(send, scope, caller, address))
 
     async def _caller(self, headers: Headers, address: str, now: datetime) -> Caller:
-        if not self.options.keys_wanted:
+        if not self.options.require_keys:
             return _local(headers)
         wait = self.lock_out.wait(address, now)
         if wait is not None:
-            raise _Stopped(429, "too many wrong keys from this address: wait", _after(wait))
+            raise _Refused(429, "too many wrong keys from this address: wait", _retry_after(wait))
         secret = _secret(headers)
         if not secret:
-            raise _Stopped(401, "a key is needed: Authorization: Bearer …, or X-API-Key", CHALLENGE)
+            raise _Refused(401, "a key is needed: Authorization: Bearer …, or X-API-Key", CHALLENGE)
         if self.ring.is_stale(now):
             self.ring.hold(await run_in_threadpool(self._keys), now)
         key = self.ring.find(secret, now)
         if key is None:
             self.lock_out.note_wrong(address, now)
-            raise _Stopped(401, "this key opens nothing: it is unknown, revoked or expired", CHALLENGE)
+            raise _Refused(401, "this key opens nothing: it is unknown, revoked or expired", CHALLENGE)
         return key.opened()
 
     def _keys(self) -> Sequence[AccessKey]:
@@ -93,39 +94,40 @@ class Gate:
             return self.backend.ledger.access_keys()
         except LedgerError as error:
             logger.error("the keys of the API cannot be read: {}", error)
-            raise _Stopped(
+            raise _Refused(
                 503, "the ledger cannot be used for now: the program's log says why", {"Retry-After": "5"}
             ) from error
 
-    def _check_pace(self, name: str, now: datetime) -> None:
+    def _check_rate(self, name: str, now: datetime) -> None:
         wait = self.pace.wait(name, now)
         if wait is not None:
-            raise _Stopped(429, f"more than {self.options.per_minute} requests a minute: wait", _after(wait))
+            detail = f"more than {self.options.per_minute} requests a minute: wait"
+            raise _Refused(429, detail, _retry_after(wait))
 
-    def _watched(self, send: Send, scope: Scope, caller: Caller, address: str) -> Send:
-        """Keep the refusals of the operations themselves as well."""
+    def _recording_send(self, send: Send, scope: Scope, caller: Caller, address: str) -> Send:
+        """Return a ``send`` that records the refusals of the operations themselves as well."""
 
-        async def watching(message: Message) -> None:
+        async def recording(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 403:
-                now = self.backend.clock()
-                why = "403: beyond the key's role or apps"
-                await self._keep(Refusal(address, why, _wanted(scope), caller.name), now)
+                reason = "403: beyond the key's role or apps"
+                refused = Refusal(address, reason, _request_line(scope), caller.name)
+                await self._record(refused, self.backend.clock())
             await send(message)
 
-        return watching
+        return recording
 
-    async def _keep(self, refused: Refusal, now: datetime) -> None:
-        await keep(self.backend.ledger, self.book.note(refused, now))
+    async def _record(self, refused: Refusal, now: datetime) -> None:
+        await record_refusals(self.backend.ledger, self.book.note(refused, now))
 
 
-async def keep(ledger: Ledger, refusals: Sequence[Operation]) -> None:
-    """Keep refusals in the audit trail."""
+async def record_refusals(ledger: Ledger, refusals: Sequence[Operation]) -> None:
+    """Append refusals to the audit log."""
     for operation in refusals:
         try:
             await run_in_threadpool(ledger.record, operation)
         except LedgerError as error:
-            # Whoever is refused stays refused, whether or not that can be kept.
-            logger.error("a refusal cannot be kept: {}: {}", operation.data, error)
+            # The caller stays refused, whether or not that can be recorded.
+            logger.error("a refusal could not be recorded: {}: {}", operation.data, error)
 
 
 def _secret(headers: Headers) -> str:
@@ -134,30 +136,33 @@ def _secret(headers: Headers) -> str:
 
 
 def _local(headers: Headers) -> Caller:
-    """Let nobody in through a name that somebody else gave to the loopback address."""
+    """Return the caller of an API without keys.
+
+    Only by the names of loopback: a web page elsewhere could point a name of its own here (DNS rebinding).
+    """
     host = headers.get("host", "").strip().lower()
     name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
     if name not in LOCAL_HOSTS:
-        raise _Stopped(403, "without keys, only localhost and 127.0.0.1 lead here")
+        raise _Refused(403, "without keys, only localhost and 127.0.0.1 lead here")
     return EVERYBODY
 
 
-def _after(wait: timedelta) -> dict[str, str]:
+def _retry_after(wait: timedelta) -> dict[str, str]:
     return {"Retry-After": str(max(1, ceil(wait.total_seconds())))}
 
 
-def _wanted(scope: Scope) -> str:
+def _request_line(scope: Scope) -> str:
     return f"{scope['method']} {scope['path']}"
 
 
 def caller_of(request: Request) -> Caller:
-    """Give who asks; the gate has made sure that somebody does."""
+    """Return the caller, whom the middleware has authenticated."""
     caller: Caller = request.scope["caller"]
     return caller
 
 
 def requires(role: Role) -> Callable[..., Awaitable[Caller]]:
-    """Make a dependency that gives the caller, or refuses (403) one whose role is below this."""
+    """Return a dependency that yields the caller, or refuses (403) one whose role is below this."""
 
     async def allowed(request: Request) -> Caller:
         caller = caller_of(request)
@@ -176,6 +181,9 @@ Admin = Annotated[Caller, Depends(requires(Role.ADMIN))]
 
 
 def must_reach(caller: Caller, app: AppKey | None) -> None:
-    """Refuse what is outside of the caller's apps as if it were not there (404)."""
+    """Refuse what is outside of the caller's apps as if it did not exist: a 403 would tell that it does.
+
+    :raises HTTPException: 404.
+    """
     if not caller.reaches(app):
         raise HTTPException(404, f"there is no {app}, or not within this key's reach")

@@ -1,127 +1,54 @@
-"""What the API stands on: one frozen value, built in one place and handed to every operation."""
+"""What the API works with: one frozen value, built in ``open_backend`` and handed to every operation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
 
-from flowledger.domain.retention import StoredReport
+from flowledger import bootstrap
+from flowledger.api.report_queue import PrefectReportQueue, ReportQueue, open_report_queue
+from flowledger.bootstrap.api import ReportStore, open_streams, report_stores
+from flowledger.bootstrap.ledgers import options_of_records
 from flowledger.domain.runs import OPEN_FOR, AppKey
+from flowledger.domain.windows import zone
 from flowledger.ports import Clock, Ledger
-from flowledger.services.report_requests import ReportRequest, RunOrder
-
-Json = dict[str, Any]
-
-
-class ReportLibrary(Protocol):
-    """Where reports are kept: a storage, below one prefix."""
-
-    @property
-    def place(self) -> str:
-        """Which one: a folder, or a bucket with its prefix."""
-
-    def reports(
-        self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None
-    ) -> Sequence[StoredReport]:
-        """List the reports that are kept whole, oldest first."""
-
-    def read(self, name: str) -> bytes:
-        """Give a kept file's content."""
-
-
-class ReportDesk(Protocol):
-    """Takes orders for reports, and says what became of them."""
-
-    def check(self, order: RunOrder) -> ReportRequest:
-        """Read an order without doing anything.
-
-        :raises UsageError: for words that cannot be read.
-        """
-
-    def place(self, order: RunOrder, order_id: str) -> str:
-        """Have a report made, once for each id, and give a reference to ask by."""
-
-    def state(self, reference: str) -> Json | None:
-        """Give what became of an order: its ``state`` (waiting, running, done, failed) and more, or None."""
-
-
-class LogRecords(Protocol):
-    """Workflow executions and operations that programs log (``records.LogService``)."""
-
-    def log_workflow_execution(self, execution_data: Mapping[str, Any]) -> Json:
-        """Insert or update an execution, and give it as it is kept."""
-
-    def log_workflow_operation(
-        self,
-        operation_type: str,
-        workflow_id: str | None,
-        data: Mapping[str, Any] | None = None,
-        user: str | None = None,
-    ) -> Json:
-        """Append an operation, and give it as it is kept."""
-
-    def update_workflow_execution(
-        self,
-        execution_id: str,
-        status: str | None = None,
-        messages: Sequence[Any] | None = None,
-        task_results: Mapping[str, Any] | None = None,
-    ) -> Json:
-        """Change an execution that is there."""
-
-
-class CozeHistory(Protocol):
-    """Executions of Coze workflows (``records.ExecutionHistoryService``)."""
-
-    async def get_execution_history(self, workflow_id: str, page_size: int = 20, page_index: int = 1) -> Json:
-        """Give a page: histories, total, has_more."""
-
-    async def get_execution_detail(self, workflow_id: str, execute_id: str) -> Json | None:
-        """Give one execution; None where there is none."""
-
-    async def delete_execution_record(
-        self, workflow_id: str, execute_id: str, user: str | None = None
-    ) -> bool:
-        """Forget one execution; False where there was none."""
-
-    async def clear_workflow_history(self, workflow_id: str, user: str | None = None) -> int:
-        """Forget all executions of a workflow, and give how many there were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """One library, and the apps whose reports it keeps."""
-
-    library: ReportLibrary
-    apps: Sequence[AppKey] = ()
+from flowledger.records.execution_history import ExecutionHistoryService
+from flowledger.records.log_service import LogService
+from flowledger.records.storage import LedgerLogStorage
+from flowledger.services.streaming import Streams
+from flowledger.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """All that operations use.  ``names`` are the configured apps; ``checks`` raise where a part is away."""
+    """All that operations use.
+
+    ``names`` are the configured apps; ``open_for`` is how long a run may stay open before it counts as stuck;
+    each of ``checks`` raises a ``FlowledgerError`` while its part cannot be used.
+    """
 
     ledger: Ledger
     clock: Clock
     tz: ZoneInfo
     open_for: timedelta = OPEN_FOR
     names: Mapping[AppKey, str] = field(default_factory=dict)
-    shelves: Sequence[Shelf] = ()
-    desk: ReportDesk | None = None
-    logs: LogRecords | None = None
-    coze: CozeHistory | None = None
+    report_stores: Sequence[ReportStore] = ()
+    report_queue: ReportQueue | None = None
+    logs: LogService | None = None
+    coze: ExecutionHistoryService | None = None
+    streams: Streams | None = None
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    """What routers of other packages need, by their own names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """How the API is open: without keys (loopback only), to which web pages, how much and how often."""
+    """Who may use the API and how much: without keys on loopback only, from which web pages, how often."""
 
-    keys_wanted: bool = True
+    require_keys: bool = True
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = 1_048_576
     per_minute: int = 6000
@@ -129,7 +56,44 @@ class ApiOptions:
     lock_out: timedelta = timedelta(minutes=1)
 
 
+def options_of(settings: Settings, *, require_keys: bool) -> ApiOptions:
+    """Return the options of the API as the settings have them."""
+    return ApiOptions(
+        require_keys=require_keys,
+        cors_origins=settings.api_cors_origins,
+        max_body_bytes=settings.api_max_body_kb * 1024,
+        per_minute=settings.api_requests_per_minute,
+    )
+
+
+@contextmanager
+def open_backend(settings: Settings) -> Iterator[Backend]:
+    """Open all that the API works with, and close it at the end.
+
+    :raises LedgerError: when the ledger cannot be opened.
+    """
+    # The queue is left first: it still writes to the ledger how its reports ended.
+    with bootstrap.opened_ledger(settings) as ledger, open_report_queue(settings, ledger) as queue:
+        checks: dict[str, Callable[[], object]] = {"storage": partial(bootstrap.check_storage, settings)}
+        if isinstance(queue, PrefectReportQueue):
+            checks["prefect"] = queue.check_connection
+        coze = ExecutionHistoryService(ledger=ledger)
+        yield Backend(
+            ledger=ledger,
+            clock=bootstrap.clock.utc_now,
+            tz=zone(settings.timezone),
+            open_for=settings.stuck_after,
+            names={app.key: app.name for app in settings.apps},
+            report_stores=report_stores(settings),
+            report_queue=queue,
+            logs=LogService(storage=LedgerLogStorage(ledger, options_of_records())),
+            coze=coze,
+            streams=open_streams(settings, coze, ledger),
+            checks=checks,
+        )
+
+
 def backend_of(request: Request) -> Backend:
-    """Give what the API stands on."""
+    """Return what the API of a request works with."""
     backend: Backend = request.app.state.backend
     return backend

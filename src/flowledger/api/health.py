@@ -20,8 +20,8 @@ from flowledger.errors import FlowledgerError
 from flowledger.io.json_text import dumps_strict
 
 router = APIRouter(tags=["watching"])
-ASKED_AGAIN = timedelta(seconds=15)
-"""A probe of a storage writes a file, which has its price."""
+CHECK_INTERVAL = timedelta(seconds=15)
+"""A check of a storage writes a file, and requests to a bucket cost money."""
 
 
 class HealthShape(BaseModel):
@@ -40,20 +40,21 @@ class ReadyShape(BaseModel):
 
 @dataclass(slots=True)
 class Readiness:
-    """What the parts said last; threads may share it."""
+    """The latest state of each part; threads may share it."""
 
     checks: Mapping[str, Callable[[], object]]
-    asked_at: datetime | None = None
-    found: dict[str, str] = field(default_factory=dict)
+    checked_at: datetime | None = None
+    states: dict[str, str] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock, repr=False)
 
     def look(self, now: datetime) -> Mapping[str, str]:
-        """Give what each part says, asked anew where that was long ago."""
+        """Return the state of each part, checked anew where that was ``CHECK_INTERVAL`` ago or more."""
         with self.lock:
-            if self.asked_at is None or not timedelta() <= now - self.asked_at < ASKED_AGAIN:
-                self.found = {name: _state(name, check) for name, check in self.checks.items()}
-                self.asked_at = now
-            return self.found
+            # A clock that was set back makes the difference negative: check then, too.
+            if self.checked_at is None or not timedelta() <= now - self.checked_at < CHECK_INTERVAL:
+                self.states = {name: _state(name, check) for name, check in self.checks.items()}
+                self.checked_at = now
+            return self.states
 
 
 def _state(name: str, check: Callable[[], object]) -> str:
@@ -67,7 +68,7 @@ def _state(name: str, check: Callable[[], object]) -> str:
 
 @router.get("/health", response_model=HealthShape)
 async def health() -> Response:
-    """Say that the program is alive; open to everybody, and nothing is asked for it."""
+    """Answer that the process is alive; open to everybody, and no other part is used for it."""
     return Response(dumps_strict({"status": "ok", "version": __version__}), media_type=JSON)
 
 
@@ -80,7 +81,7 @@ async def health() -> Response:
     },
 )
 def ready(request: Request, _caller: Viewer) -> Response:
-    """Say whether ledger, storage and (where it is configured) Prefect can be used."""
+    """Answer whether ledger, storage and (where it is configured) Prefect can be used."""
     readiness: Readiness = request.app.state.readiness
     parts = readiness.look(request.app.state.backend.clock())
     is_ready = all(state == "ok" for state in parts.values())
@@ -93,11 +94,11 @@ def ready(request: Request, _caller: Viewer) -> Response:
     response_class=Response,
     responses={
         **documented(),
-        200: {"description": "Figures for Prometheus.", "content": {"text/plain": {}}},
+        200: {"description": "Metrics for Prometheus.", "content": {"text/plain": {}}},
     },
 )
 def metrics(request: Request, caller: Viewer) -> Response:
-    """Give figures of the ledger and of this process for Prometheus, to keys that reach all apps."""
+    """Return metrics of the ledger and of this process for Prometheus, to keys that reach all apps."""
     if caller.apps is not None:
-        raise HTTPException(403, "figures are of all apps together, and this key reaches only some")
+        raise HTTPException(403, "metrics are of all apps together, and this key reaches only some")
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
 """Idempotency-Key: a writing request that is sent twice is done once, and answered alike both times.
 
-Each try is an operation in the audit trail, and its answer another one; so all processes agree.
+Each attempt is an operation in the audit log, and its answer another one; so all processes agree.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from flowledger.ports import Clock, Ledger
 
 REQUEST, ANSWER = "REQUEST", "ANSWER"
 ABANDONED = timedelta(minutes=10)
-"""A try without an answer for so long died with its process: the next one may go."""
+"""An attempt without an answer for so long died with its process: the next one may begin."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -36,7 +36,7 @@ IdempotencyKey = Annotated[
 
 
 def once(request: Request, key: str | None, caller: Caller, work: Callable[[], Answer]) -> Response:
-    """Do a work and answer it; with a key that was used before, give the answer of then.
+    """Do the work of a request; with a key that was used before, return the stored answer instead.
 
     :raises HTTPException: 422, where the key came with another request; 409, while that is in progress.
     """
@@ -48,10 +48,10 @@ def once(request: Request, key: str | None, caller: Caller, work: Callable[[], A
     for number in count(1):
         attempt = f"{name}-{number}"
         now = clock()
-        said = {"fingerprint": fingerprint, "key_id": caller.key_id}
+        data = {"fingerprint": fingerprint, "key_id": caller.key_id}
         path = f"{request.method} {request.url.path}"[:200]
-        if ledger.record(Operation(attempt, REQUEST, now, caller.name, subject=path, data=said)):
-            return _response(_done(ledger, clock, attempt, caller, work))
+        if ledger.record(Operation(attempt, REQUEST, now, caller.name, subject=path, data=data)):
+            return _response(_answer(ledger, clock, attempt, caller, work))
         begun = ledger.operation(attempt)
         if begun is None or begun.data.get("fingerprint") != fingerprint:
             raise HTTPException(422, "this Idempotency-Key was used for another request: take a new one")
@@ -65,18 +65,18 @@ def once(request: Request, key: str | None, caller: Caller, work: Callable[[], A
     raise AssertionError("numbers do not end")
 
 
-def _done(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, work: Callable[[], Answer]) -> Answer:
+def _answer(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, work: Callable[[], Answer]) -> Answer:
     try:
         answer = work()
     except BaseException:
         # Nothing was done, so that the same request may be tried again at once.
-        _keep(ledger, clock, attempt, caller, None)
+        _record_answer(ledger, clock, attempt, caller, None)
         raise
-    _keep(ledger, clock, attempt, caller, answer)
+    _record_answer(ledger, clock, attempt, caller, answer)
     return answer
 
 
-def _keep(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, answer: Answer | None) -> None:
+def _record_answer(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, answer: Answer | None) -> None:
     data: dict[str, Any] = {"status": None}
     if answer is not None:
         text = dumps_strict(answer.value).decode()

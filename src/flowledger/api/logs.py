@@ -1,4 +1,4 @@
-"""``/logs/executions`` and ``/logs/operations``: what programs record themselves, and the audit trail."""
+"""``/logs/executions`` and ``/logs/operations``: what programs record themselves, and the audit log."""
 
 from typing import Annotated, Any
 from uuid import uuid4
@@ -8,15 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from flowledger.api.auth import Operator, Viewer, must_reach
-from flowledger.api.backend import Backend, LogRecords, backend_of
+from flowledger.api.backend import Backend, backend_of
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
 from flowledger.api.query_params import (
-    InTime,
-    Paged,
+    RECORD_ID,
+    AppParams,
+    PageParams,
     RecordId,
-    RunWords,
-    SomeApps,
+    RunParams,
+    TimeParams,
     Word,
     read_cursor,
     write_cursor,
@@ -28,16 +29,17 @@ from flowledger.domain.history import OperationQuery, Place, RunKey
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import LOG, record_of
 from flowledger.domain.runs import AppKey
+from flowledger.records.log_service import LogService
 
 router = APIRouter(prefix="/logs", tags=["logs"])
 LOG_EXECUTION = "LOG_EXECUTION"
 
 
-class ExecutionList(RunWords, Paged):
+class ExecutionList(RunParams, PageParams):
     """Which logged executions."""
 
 
-class OperationList(InTime, SomeApps, Paged):
+class OperationList(TimeParams, AppParams, PageParams):
     """Which operations."""
 
     type: list[Word] = Field(default=[], max_length=50, examples=[["REPORT", "DELETE"]])
@@ -46,7 +48,7 @@ class OperationList(InTime, SomeApps, Paged):
 
 
 class ExecutionBody(BaseModel):
-    """An execution as its program tells it; further fields are kept as they are."""
+    """An execution as its program describes it; further fields are stored as they are."""
 
     model_config = ConfigDict(
         extra="allow",
@@ -65,12 +67,12 @@ class ExecutionBody(BaseModel):
         },
     )
 
-    workflow_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
-    execution_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")] | None = None
+    workflow_id: Annotated[str, Field(pattern=RECORD_ID)]
+    execution_id: Annotated[str, Field(pattern=RECORD_ID)] | None = None
 
 
 class ChangeBody(BaseModel):
-    """What becomes of an execution: messages are added at the end, task results put among its own."""
+    """Changes of an execution: messages are appended, task results merged with its own."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -83,7 +85,7 @@ class ChangeBody(BaseModel):
 
 
 class OperationBody(BaseModel):
-    """An act on a workflow; without a user it is of the key that records it."""
+    """An operation on a workflow; without a user it is by the key that records it."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -93,29 +95,29 @@ class OperationBody(BaseModel):
     )
 
     operation_type: Word
-    workflow_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    workflow_id: Annotated[str, Field(pattern=RECORD_ID)]
     data: dict[str, Any] | None = None
     user: Word | None = None
 
 
 @router.get("/executions", response_model=Page[FreeShape], responses=documented(400))
-def list_executions(request: Request, asked: Annotated[ExecutionList, Query()], caller: Viewer) -> Response:
-    """List the executions that programs have logged, whole as they were given, newest first."""
-    question = asked.question(caller)
-    after = read_cursor(asked.cursor, question)
-    query = asked.query(sources=(LOG,), apps=caller.apps)
-    page = backend_of(request).ledger.history(query, after=after, limit=asked.limit, with_details=True)
+def list_executions(request: Request, params: Annotated[ExecutionList, Query()], caller: Viewer) -> Response:
+    """List the executions that programs have logged, with all their fields, newest first."""
+    cursor_scope = params.cursor_scope(caller)
+    after = read_cursor(params.cursor, cursor_scope)
+    query = params.query(sources=(LOG,), apps=caller.apps)
+    page = backend_of(request).ledger.history(query, after=after, limit=params.limit, with_details=True)
     rows = [record_of(entry.run) for entry in page.entries]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(page.following, question)})
+    return tagged(request, {"items": rows, "next_cursor": write_cursor(page.following, cursor_scope)})
 
 
 @router.get("/executions/{execution_id}", response_model=FreeShape, responses=documented(404))
 def show_execution(request: Request, execution_id: RecordId, caller: Viewer) -> Response:
-    """Show one logged execution, whole as it was given."""
+    """Show one logged execution with all its fields."""
     app = _app_of(backend_of(request), execution_id, caller)
     entry = backend_of(request).ledger.entry(RunKey(app, execution_id))
     if entry is None:
-        raise _none(execution_id)
+        raise _not_found(execution_id)
     return tagged(request, record_of(entry.run))
 
 
@@ -123,13 +125,13 @@ def show_execution(request: Request, execution_id: RecordId, caller: Viewer) -> 
 def log_execution(
     request: Request, body: ExecutionBody, caller: Operator, key: IdempotencyKey = None
 ) -> Response:
-    """Keep an execution; one that is held under its id takes what is given."""
+    """Store an execution; an existing one of that id is updated with these fields."""
     backend = backend_of(request)
     must_reach(caller, AppKey(LOG, body.workflow_id))
-    given = body.model_dump(exclude_unset=True)
+    execution = body.model_dump(exclude_unset=True)
 
     def work() -> Answer:
-        return _told(backend, caller, _logs(backend).log_workflow_execution(given))
+        return _recorded(backend, caller, _logs(backend).log_workflow_execution(execution))
 
     return once(request, key, caller, work)
 
@@ -146,72 +148,75 @@ def change_execution(
     changes = body.model_dump(exclude_unset=True)
 
     def work() -> Answer:
-        return _told(backend, caller, _logs(backend).update_workflow_execution(execution_id, **changes))
+        return _recorded(backend, caller, _logs(backend).update_workflow_execution(execution_id, **changes))
 
     return once(request, key, caller, work)
 
 
 @router.get("/operations", response_model=Page[OperationShape], responses=documented(400))
-def list_operations(request: Request, asked: Annotated[OperationList, Query()], caller: Viewer) -> Response:
-    """List who did what, newest first."""
-    question = asked.question(caller)
-    after = read_cursor(asked.cursor, question)
-    apps = asked.apps(caller)
-    if asked.source and apps is None:
+def list_operations(request: Request, params: Annotated[OperationList, Query()], caller: Viewer) -> Response:
+    """List the audit log: who did what, newest first."""
+    cursor_scope = params.cursor_scope(caller)
+    after = read_cursor(params.cursor, cursor_scope)
+    apps = params.apps_for(caller)
+    if params.source and apps is None:
         apps = tuple(summary.app for summary in backend_of(request).ledger.apps())
-    if asked.source and apps is not None:
-        apps = tuple(app for app in apps if app.source in asked.source)
-    query = OperationQuery(apps, tuple(asked.type), asked.subject, asked.user, asked.since, asked.before)
-    found = backend_of(request).ledger.operations(query, after=after, limit=asked.limit + 1)
-    shown = found[: asked.limit]
-    following = Place(shown[-1].at, shown[-1].operation_id) if len(found) > len(shown) else None
-    rows = [operation_row(each) for each in shown]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, question)})
+    if params.source and apps is not None:
+        apps = tuple(app for app in apps if app.source in params.source)
+    query = OperationQuery(apps, tuple(params.type), params.subject, params.user, params.since, params.before)
+    # One more than the page, to see whether another page follows.
+    operations = backend_of(request).ledger.operations(query, after=after, limit=params.limit + 1)
+    page = operations[: params.limit]
+    following = Place(page[-1].at, page[-1].operation_id) if len(operations) > len(page) else None
+    rows = [operation_row(each) for each in page]
+    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, cursor_scope)})
 
 
 @router.post("/operations", response_model=FreeShape, responses=documented(400, 404, 409, 413))
 def log_operation(
     request: Request, body: OperationBody, caller: Operator, key: IdempotencyKey = None
 ) -> Response:
-    """Append an operation to the audit trail."""
+    """Append an operation to the audit log."""
     backend = backend_of(request)
     must_reach(caller, AppKey(LOG, body.workflow_id))
 
     def work() -> Answer:
         user = body.user or caller.name
-        kept = _logs(backend).log_workflow_operation(body.operation_type, body.workflow_id, body.data, user)
-        return Answer(dict(kept))
+        operation = _logs(backend).log_workflow_operation(
+            body.operation_type, body.workflow_id, body.data, user
+        )
+        return Answer(dict(operation))
 
     return once(request, key, caller, work)
 
 
-def _logs(backend: Backend) -> LogRecords:
+def _logs(backend: Backend) -> LogService:
     if backend.logs is None:
         raise HTTPException(409, "this server records nothing for other programs")
     return backend.logs
 
 
-def _told(backend: Backend, caller: Caller, kept: dict[str, Any]) -> Answer:
-    """Answer with a kept execution, and leave the operation that says who recorded it."""
+def _recorded(backend: Backend, caller: Caller, execution: dict[str, Any]) -> Answer:
+    """Answer with a stored execution, and write to the audit log who recorded it."""
     operation = Operation(
         operation_id=str(uuid4()),
         operation_type=LOG_EXECUTION,
         at=backend.clock(),
         user=caller.name,
-        app=AppKey(LOG, str(kept.get("workflow_id", ""))),
-        subject=str(kept.get("execution_id", "")),
-        data={"status": kept.get("status")},
+        app=AppKey(LOG, str(execution.get("workflow_id", ""))),
+        subject=str(execution.get("execution_id", "")),
+        data={"status": execution.get("status")},
     )
     backend.ledger.record(operation)
-    return Answer(kept)
+    return Answer(execution)
 
 
 def _app_of(backend: Backend, execution_id: str, caller: Caller) -> AppKey:
     app = backend.ledger.locate(LOG, execution_id)
     if app is None or not caller.reaches(app):
-        raise _none(execution_id)
+        raise _not_found(execution_id)
     return app
 
 
-def _none(execution_id: str) -> HTTPException:
+def _not_found(execution_id: str) -> HTTPException:
     return HTTPException(404, f"there is no execution {execution_id}, or not within this key's reach")

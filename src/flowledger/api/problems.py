@@ -1,4 +1,4 @@
-"""Errors as ``application/problem+json`` (RFC 9457), the only form in which this API says no."""
+"""Errors as ``application/problem+json`` (RFC 9457), the only form in which this API refuses."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -25,19 +25,19 @@ from flowledger.errors import (
 from flowledger.services.secret_masking import redacted
 
 MEDIA_TYPE = "application/problem+json"
-MOST_FAULTS = 20
-LONGEST = 300
-TOLD: Sequence[tuple[type[FlowledgerError], int]] = (
+MAX_FAULTS = 20
+MAX_TEXT = 300
+STATUSES: Sequence[tuple[type[FlowledgerError], int]] = (
     (RecordConflictError, 409),
     (RecordNotFoundError, 404),
     (UsageError, 422),
 )
-AWAY: Sequence[tuple[type[FlowledgerError], str]] = (
+UNAVAILABLE: Sequence[tuple[type[FlowledgerError], str]] = (
     (LedgerError, "the ledger"),
     (SchedulerError, "Prefect"),
     (StorageError, "the storage"),
 )
-"""Their sentences name folders and servers: they are for the log, not for callers."""
+"""Answered 503.  Their messages name folders and servers: they are for the log, not for callers."""
 
 
 class Fault(BaseModel):
@@ -55,10 +55,10 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(examples=["the request cannot be understood: see errors"])
     instance: str = Field(examples=["/runs"])
-    errors: list[Fault] = Field(default=[], description="What is wrong, one by one, where that is known.")
+    errors: list[Fault] = Field(default=[], description="What is wrong, one by one, where that is clear.")
 
 
-WHY: Mapping[int, str] = {
+DESCRIPTIONS: Mapping[int, str] = {
     400: "The cursor, or the body, is none.",
     401: "No key, or one that opens nothing.",
     403: "The key's role or apps do not allow it.",
@@ -74,14 +74,13 @@ WHY: Mapping[int, str] = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the answers of an operation that are problems, for the OpenAPI document; some all have."""
-    known = sorted({*statuses, 401, 403, 405, 422, 429, 500, 503})
+    """Return an operation's problems for the OpenAPI document: those named, and those that all have."""
     return {
         status: {
-            "description": WHY[status],
+            "description": DESCRIPTIONS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in known
+        for status in sorted({*statuses, 401, 403, 405, 422, 429, 500, 503})
     }
 
 
@@ -93,13 +92,13 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Fault] = (),
 ) -> Response:
-    """Make an answer that says why not."""
+    """Return a problem as a response; secrets are removed from its detail."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": mend(clip(redacted(detail), 2000)),
-        "instance": mend(clip(request_path, LONGEST)),
+        "instance": mend(clip(request_path, MAX_TEXT)),
     }
     if errors:
         body["errors"] = [each.model_dump() for each in errors]
@@ -107,14 +106,14 @@ def problem(
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Let every error of the app leave it as a problem."""
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(FlowledgerError, _of_ours)
-    app.add_exception_handler(Exception, _of_defect)
+    """Answer every error of the application with a problem."""
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(FlowledgerError, _on_flowledger_error)
+    app.add_exception_handler(Exception, _on_defect)
 
 
-async def _of_http(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
     if error.status_code == 404 and detail == HTTPStatus(404).phrase:
@@ -122,29 +121,28 @@ async def _of_http(request: Request, error: Exception) -> Response:
     return problem(request.url.path, error.status_code, detail, headers=error.headers)
 
 
-async def _of_validation(request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = [_fault(each) for each in error.errors()[:MOST_FAULTS]]
-    detail = "the request cannot be understood: see errors"
-    return problem(request.url.path, 422, detail, errors=found)
+    faults = [_fault(each) for each in error.errors()[:MAX_FAULTS]]
+    return problem(request.url.path, 422, "the request cannot be understood: see errors", errors=faults)
 
 
 def _fault(error: Mapping[str, Any]) -> Fault:
-    """Name the place and the reason, never the value: it may be a secret, or megabytes."""
+    """Return the place and the reason, never the value: it may be a secret, or megabytes."""
     place = ".".join(str(part) for part in error["loc"])
-    return Fault(place=mend(clip(place, LONGEST)), reason=mend(clip(str(error["msg"]), LONGEST)))
+    return Fault(place=mend(clip(place, MAX_TEXT)), reason=mend(clip(str(error["msg"]), MAX_TEXT)))
 
 
-async def _of_ours(request: Request, error: Exception) -> Response:
-    told = next((status for kind, status in TOLD if isinstance(error, kind)), None)
-    if told:
-        return problem(request.url.path, told, str(error))
+async def _on_flowledger_error(request: Request, error: Exception) -> Response:
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
+    if status:
+        return problem(request.url.path, status, str(error))
     logger.error("{} {}: {}", request.method, request.url.path, error)
-    what = next((name for kind, name in AWAY if isinstance(error, kind)), "a part of this program")
-    detail = f"{what} cannot be used for now: the program's log says why"
+    part = next((name for kind, name in UNAVAILABLE if isinstance(error, kind)), "a part of this program")
+    detail = f"{part} cannot be used for now: the program's log says why"
     return problem(request.url.path, 503, detail, headers={"Retry-After": "5"})
 
 
-async def _of_defect(request: Request, error: Exception) -> Response:
+async def _on_defect(request: Request, error: Exception) -> Response:
     logger.opt(exception=error).error("{} {}: a defect", request.method, request.url.path)
     return problem(request.url.path, 500, "a defect of the program: its log says more")

@@ -1,4 +1,4 @@
-"""Answers as bytes: exact JSON, with an ETag that lets a caller keep what has not changed."""
+"""Responses: exact JSON, and ETags, by which a caller does not receive again what has not changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from starlette.responses import Response
 from flowledger.io.json_text import dumps_strict
 
 JSON = "application/json"
-KEPT = {"Cache-Control": "private, no-cache", "Vary": "Authorization, X-API-Key, Accept-Encoding"}
+CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization, X-API-Key, Accept-Encoding"}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation says: the status, plain values, further headers."""
+    """Result of a writing operation: plain values, the status, further headers."""
 
     value: Any
     status: int = 200
@@ -24,22 +24,23 @@ class Answer:
 
 
 def tagged(request: Request, value: Any) -> Response:
-    """Answer a reading: 304 without a body where the caller has it already."""
+    """Return a response to GET with an ETag: 304 without a body where the caller has it already."""
     return tagged_bytes(request, dumps_strict(value), JSON)
 
 
 def tagged_bytes(
     request: Request, body: bytes, media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer a reading with finished bytes."""
-    # Weak: the same content may go compressed or not.
+    """Return a response to GET of any media type with an ETag."""
+    # Weak: the same content may be sent compressed or not.
     tag = f'W/"{blake2b(body, digest_size=16).hexdigest()}"'
-    said = {**KEPT, "ETag": tag, **(headers or {})}
-    if _has(request.headers.get("if-none-match", ""), tag):
-        return Response(status_code=304, headers=said)
-    return Response(body, headers=said, media_type=media_type)
+    all_headers = {**CACHING, "ETag": tag, **(headers or {})}
+    if _matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=all_headers)
+    return Response(body, headers=all_headers, media_type=media_type)
 
 
-def _has(known: str, tag: str) -> bool:
+def _matches(if_none_match: str, tag: str) -> bool:
+    """Whether a header lists a tag; compared weakly, as RFC 9110 has it for If-None-Match."""
     plain = tag.removeprefix("W/")
-    return any(each.strip().removeprefix("W/") in ("*", plain) for each in known.split(","))
+    return any(each.strip().removeprefix("W/") in ("*", plain) for each in if_none_match.split(","))

@@ -1,7 +1,6 @@
-"""What the API shows, as pydantic describes it and as plain values are made of the ledger's."""
+"""Schemas of what the API answers, and the functions that fill them: rows are plain values, for speed."""
 
-from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,10 +10,11 @@ from flowledger.domain.history import AppSummary
 from flowledger.domain.operations import Operation
 from flowledger.domain.run_mapping import node_values, run_values
 from flowledger.domain.runs import AppKey, Detailed, Entry, Missing, Run, RunStatus
+from flowledger.domain.statistics import RunTotals, Statistics
 from flowledger.domain.texts import clip
 
-LONGEST_ERROR = 2000
-"""Characters of an error in a list; a run by itself shows it whole."""
+MAX_ERROR = 2000
+"""Characters of an error in a list; a single run has all of it."""
 
 Item = TypeVar("Item")
 _WHEN = "2026-11-21T08:15:00+00:00"
@@ -38,7 +38,7 @@ class CreatorShape(BaseModel):
 
 
 class RunShape(BaseModel):
-    """A run as lists show it.  Times are UTC; `elapsed_s` is in seconds."""
+    """A run as an item of a list.  Times are UTC; `elapsed_s` is in seconds."""
 
     source: str = Field(examples=["dify"])
     app_id: str = Field(examples=["5ac73990-ee17-4aba-993c-a473e2fa2a90"])
@@ -65,7 +65,7 @@ class RunDetailShape(RunShape):
 
     inputs: dict[str, Any] | None
     outputs: dict[str, Any] | None
-    node_count: int | None = Field(description="How many node executions are held; null where none are.")
+    node_count: int | None = Field(description="Node executions in the ledger; null where it has none.")
     missing: str | None = Field(examples=["the source no longer knows the run"])
 
 
@@ -101,7 +101,7 @@ class NodesShape(BaseModel):
 
 
 class AppShape(BaseModel):
-    """What the ledger holds of one app; `name` where it is in the settings."""
+    """What the ledger has of one app; `name` where it is in the settings."""
 
     source: str = Field(examples=["dify"])
     app_id: str
@@ -119,7 +119,7 @@ class WindowShape(BaseModel):
     app_id: str
     after: datetime = Field(examples=["2026-11-20T16:00:00+00:00"])
     before: datetime = Field(examples=["2026-11-21T15:59:59+00:00"])
-    query: str = Field(description="What the source was asked to filter by; empty for nothing.")
+    query: str = Field(description="The filter that the source applied; empty for none.")
     certified: bool
     reason: str
     expected: int | None = Field(description="The source's own total; null where it gives none.")
@@ -148,15 +148,18 @@ class FreeShape(BaseModel):
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """Return a run as lists show it."""
-    values = run_values(run)
-    values["creator"] = asdict(run.creator) if run.creator else None
-    values["error"] = clip(run.error, LONGEST_ERROR) if run.error else run.error
+    """Return a run as an item of a list (``RunShape``)."""
+    values, creator = run_values(run), run.creator
+    # By hand: dataclasses.asdict copies every value deeply, which lists of runs would pay for 100 times.
+    values["creator"] = (
+        {name: getattr(creator, name) for name in CreatorShape.model_fields} if creator else None
+    )
+    values["error"] = clip(run.error, MAX_ERROR) if run.error else run.error
     return {name: values[name] for name in RunShape.model_fields}
 
 
-def run_whole(entry: Entry) -> dict[str, Any]:
-    """Give a run with its inputs and outputs."""
+def run_detail_row(entry: Entry) -> dict[str, Any]:
+    """Return a run with its inputs and outputs (``RunDetailShape``)."""
     run, detail = entry.run, entry.detail
     row = {**run_row(run), "error": run.error}
     if isinstance(detail, Missing):
@@ -172,15 +175,15 @@ def run_whole(entry: Entry) -> dict[str, Any]:
 
 
 def nodes_of(entry: Entry) -> dict[str, Any]:
-    """Give a run's node executions."""
-    absent = entry.detail.nodes if isinstance(entry.detail, Detailed) else entry.detail
-    if isinstance(absent, Missing):
-        return {"items": [], "missing": absent.reason}
-    return {"items": [node_values(node) for node in absent], "missing": None}
+    """Return a run's node executions (``NodesShape``)."""
+    nodes = entry.detail.nodes if isinstance(entry.detail, Detailed) else entry.detail
+    if isinstance(nodes, Missing):
+        return {"items": [], "missing": nodes.reason}
+    return {"items": [node_values(node) for node in nodes], "missing": None}
 
 
 def app_row(app: AppKey, name: str | None, summary: AppSummary | None) -> dict[str, Any]:
-    """Give what is held of an app; nothing is held of one without runs."""
+    """Return an app with its counts (``AppShape``); without a summary it has no runs."""
     counts = summary.by_status if summary else {}
     return {
         "source": app.source,
@@ -194,7 +197,7 @@ def app_row(app: AppKey, name: str | None, summary: AppSummary | None) -> dict[s
 
 
 def window_row(certificate: Certificate) -> dict[str, Any]:
-    """Give a certificate."""
+    """Return a certificate (``WindowShape``)."""
     scope = certificate.scope
     return {
         "source": scope.app.source,
@@ -212,7 +215,7 @@ def window_row(certificate: Certificate) -> dict[str, Any]:
 
 
 def operation_row(operation: Operation) -> dict[str, Any]:
-    """Give an operation."""
+    """Return an operation (``OperationShape``)."""
     return {
         "operation_id": operation.operation_id,
         "operation_type": operation.operation_type,
@@ -222,4 +225,55 @@ def operation_row(operation: Operation) -> dict[str, Any]:
         "user": operation.user,
         "subject": operation.subject,
         "data": operation.data,
+    }
+
+
+class TallyShape(BaseModel):
+    """Counts of runs; `cost` is exact, by currency."""
+
+    runs: int
+    by_status: dict[str, int] = Field(examples=[{"success": 1190, "failed": 12}])
+    total_tokens: int
+    cost: dict[str, str] = Field(examples=[{"USD": "1.2345000"}])
+
+
+class DayShape(TallyShape):
+    """One day of the zone."""
+
+    day: date
+
+
+class StatsShape(TallyShape):
+    """Runs listed from `since` (included) to `before` (excluded); durations in seconds, within 0.5 %."""
+
+    since: datetime
+    before: datetime
+    timezone: str
+    duration_p50_s: float | None
+    duration_p95_s: float | None
+    duration_max_s: float | None
+    days: list[DayShape]
+
+
+def stats_row(statistics: Statistics) -> dict[str, Any]:
+    """Return statistics (``StatsShape``), but for the span and zone, which the request decides."""
+    return {
+        **_totals_row(statistics.total),
+        "duration_p50_s": statistics.duration_p50_s,
+        "duration_p95_s": statistics.duration_p95_s,
+        "duration_max_s": statistics.duration_max_s,
+        "days": [
+            {"day": day.isoformat(), **_totals_row(totals)} for day, totals in statistics.by_day.items()
+        ],
+    }
+
+
+def _totals_row(totals: RunTotals) -> dict[str, Any]:
+    return {
+        "runs": totals.runs,
+        "by_status": {
+            status.value: totals.by_status[status] for status in RunStatus if totals.by_status[status]
+        },
+        "total_tokens": totals.total_tokens,
+        "cost": {currency: f"{price:f}" for currency, price in sorted(totals.cost.items())},
     }

@@ -1,12 +1,12 @@
 """The composition root: the only place that reads settings and builds backends.
 
-Here is what nearly every command needs.  ``schedules``, ``notifications`` and ``checks`` are imported where
-they are used: what a plain run does not need should not cost it time.
+This module offers what nearly every command needs.  ``api``, ``archives``, ``auditing``, ``config_checks``,
+``notifications`` and ``schedules`` are imported where they are used: a plain run should not pay for them.
 """
 
-from flowledger.bootstrap import clock
 from flowledger.bootstrap.configuration import (
     DEFAULT_ZONE,
+    clock,
     configured,
     inspect_settings,
     kept_logs,

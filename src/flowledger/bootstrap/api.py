@@ -1,62 +1,44 @@
-"""What the HTTP API stands on, opened from settings."""
+"""What only the HTTP API needs, opened from settings: its stores of reports, and runs streamed from Coze."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
-from zoneinfo import ZoneInfo
 
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.bootstrap.stores import check_storage, open_store, storage_prefixes
+from flowledger.bootstrap.configuration import clock
+from flowledger.bootstrap.stores import open_store, storage_prefixes
 from flowledger.coze.client import CozeClient
 from flowledger.domain.record_checks import MEBIBYTE
 from flowledger.domain.runs import AppKey
-from flowledger.domain.windows import zone
 from flowledger.ports import Ledger
 from flowledger.services.stream_records import ExecutionRecords
 from flowledger.services.streaming import StreamLimits, Streams
 from flowledger.settings import Settings
 from flowledger.storage.service import StorageService
 
+OUTPUT_MB = 4
+"""Default bound of a streamed run's output; MiB."""
+
 
 @dataclass(frozen=True, slots=True)
-class ApiParts:
-    """The ledger, the configured apps by name, and each storage of reports with the apps that use it."""
+class ReportStore:
+    """A storage of reports below one prefix, and the apps whose reports go there."""
 
-    ledger: Ledger
-    names: Mapping[AppKey, str]
-    tz: ZoneInfo
-    open_for: timedelta
-    stores: Sequence[tuple[StorageService, tuple[AppKey, ...]]]
-    look_at_storage: partial[str]
+    storage: StorageService
+    apps: Sequence[AppKey] = ()
 
 
-@contextmanager
-def open_api_parts(settings: Settings) -> Iterator[ApiParts]:
-    """Open all of it, and close the ledger at the end."""
-    with opened_ledger(settings) as ledger:
-        yield ApiParts(
-            ledger=ledger,
-            names={app.key: app.name for app in settings.apps},
-            tz=zone(settings.timezone),
-            open_for=settings.stuck_after,
-            stores=[_store(settings, prefix) for prefix in storage_prefixes(settings)],
-            look_at_storage=partial(check_storage, settings),
+def report_stores(settings: Settings) -> Sequence[ReportStore]:
+    """Open the storage of reports once for each prefix that the settings and their apps name."""
+    return [
+        ReportStore(
+            open_store(settings, prefix=prefix),
+            tuple(app.key for app in settings.apps if app.storage_prefix == prefix),
         )
-
-
-def _store(settings: Settings, prefix: str) -> tuple[StorageService, tuple[AppKey, ...]]:
-    apps = tuple(app.key for app in settings.apps if app.storage_prefix == prefix)
-    return open_store(settings, prefix=prefix), apps
-
-
-OUTPUT_MB = 4
+        for prefix in storage_prefixes(settings)
+    ]
 
 
 def open_streams(settings: Settings, records: ExecutionRecords, ledger: Ledger) -> Streams | None:
-    """Give what runs workflows in Coze and keeps their ``records``, over ``ledger``; None without a token."""
+    """Return what runs workflows in Coze and writes their ``records``; None without a token of Coze."""
     if settings.coze_api_token is None:
         return None
     client = CozeClient(settings.coze_base_url, settings.coze_api_token)

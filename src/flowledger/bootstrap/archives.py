@@ -1,11 +1,10 @@
-"""Retention of runs: whose runs go where, and when, as the settings say."""
+"""Archives of runs: which app's runs are archived where and when, as the settings have it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.configuration import load_settings, user_name
+from flowledger.bootstrap.configuration import clock, load_settings, user_name
 from flowledger.bootstrap.ledgers import decoders, open_ledger_at, opened_ledger
 from flowledger.bootstrap.stores import open_store, storage_prefixes
 from flowledger.domain.archives import Manifest
@@ -26,7 +25,7 @@ except ImportError as error:
 
 
 def archive_runs(app: str | None = None, *, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Apply the retention of runs, and give what went (or would go), app by app, as plain values.
+    """Apply the retention of runs, and return what was archived (or would be), app by app, as plain values.
 
     ``app`` is a name or id in the settings, or ``source:id`` of any other app in the ledger; None means all.
 
@@ -34,13 +33,13 @@ def archive_runs(app: str | None = None, *, dry_run: bool = False) -> list[dict[
     """
     settings = load_settings(need_app=False)
     with opened_ledger(settings) as ledger:
-        chosen = [app_key(settings, app)] if app else _known_apps(settings, ledger)
+        chosen = [app_key(settings, app)] if app else _all_apps(settings, ledger)
         archiver = Archiver(ledger, clock.utc_now, user_name(), settings.stuck_after)
         return archiver.archive([holding(settings, each) for each in chosen], dry_run=dry_run)
 
 
 def archive_nightly(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
-    """Do the same for the cleanup of one app, which is scheduled; that of the first takes along all others.
+    """Do the same in the scheduled cleanup of one app; that of the first app includes all without a cleanup.
 
     Those are apps that other programs record, and apps that have left the settings.
     """
@@ -49,25 +48,25 @@ def archive_nightly(app: str | None, *, dry_run: bool) -> list[dict[str, Any]]:
         return archive_runs(app, dry_run=dry_run)
     with opened_ledger(settings) as ledger:
         configured = {each.key for each in settings.apps[1:]}
-        chosen = [each for each in _known_apps(settings, ledger) if each not in configured]
+        chosen = [each for each in _all_apps(settings, ledger) if each not in configured]
         archiver = Archiver(ledger, clock.utc_now, user_name(), settings.stuck_after)
         return archiver.archive([holding(settings, each) for each in chosen], dry_run=dry_run)
 
 
 def list_archives(app: str | None = None) -> tuple[Sequence[Manifest], Sequence[str]]:
-    """Give the archives of all apps or one, oldest first, and the folders of those never finished."""
+    """Return the archives of all apps or one, oldest first, and the folders of those never finished."""
     settings = load_settings(need_app=False)
-    wanted = app_key(settings, app) if app else None
+    key = app_key(settings, app) if app else None
     stores = list(_stores(settings))
-    manifests = [each for store in stores for each in store.manifests(wanted)]
-    unfinished = [] if wanted else [name for store in stores for name in store.unfinished()]
+    manifests = [each for store in stores for each in store.manifests(key)]
+    unfinished = [] if key else [name for store in stores for name in store.unfinished()]
     return sorted(manifests, key=lambda each: (each.created_at, each.archive)), unfinished
 
 
 def check_archive(archive: str) -> Manifest:
-    """Read an archive back whole.
+    """Read a whole archive, and return its manifest.
 
-    :raises UsageError: when there is no such archive; StorageError: naming what is not as it was kept.
+    :raises UsageError: when there is no such archive; StorageError: naming what is not as it was stored.
     """
     store = _store_of(load_settings(need_app=False), archive)
     manifest = store.manifest(archive)
@@ -78,7 +77,7 @@ def check_archive(archive: str) -> Manifest:
 def restore_archive(archive: str, *, to: str | None = None, dry_run: bool = False) -> dict[str, Any]:
     """Bring the runs of an archive back into the ledger, or into another one by its URL.
 
-    :raises UsageError: when there is no such archive; StorageError: when it is not what was kept.
+    :raises UsageError: when there is no such archive; StorageError: when it is not what was stored.
     """
     settings = load_settings(need_app=False)
     store = _store_of(settings, archive)
@@ -89,26 +88,26 @@ def restore_archive(archive: str, *, to: str | None = None, dry_run: bool = Fals
 
 
 def holding(settings: Settings, key: AppKey) -> AppRuns:
-    """Give an app's runs with how long they are kept, and where they go then."""
-    said = _settings_of(settings, key)
-    prefix = said.storage_prefix if said else settings.storage_prefix
+    """Return how long an app's runs stay in the ledger, and where they are archived then."""
+    app = _settings_of(settings, key)
+    prefix = app.storage_prefix if app else settings.storage_prefix
     return AppRuns(
         app=key,
-        app_name=said.name if said else str(key),
+        app_name=app.name if app else str(key),
         retention=retention_of(settings, key),
         store=_store(settings, prefix),
     )
 
 
 def retention_of(settings: Settings, key: AppKey) -> Retention:
-    """Tell how long the runs of an app are kept; logged executions have days of their own."""
-    said = _settings_of(settings, key) or settings
-    days = settings.records_retention_days if key.source == LOG else said.run_retention_days
-    return Retention(days, said.run_retention_count, said.run_retention_mb)
+    """Return how long the runs of an app stay in the ledger; logged executions have days of their own."""
+    options = _settings_of(settings, key) or settings
+    days = settings.records_retention_days if key.source == LOG else options.run_retention_days
+    return Retention(days, options.run_retention_count, options.run_retention_mb)
 
 
 def app_key(settings: Settings, text: str) -> AppKey:
-    """Read an app: one of the settings by name or id, or any other as source:id.
+    """Return the key of an app: one of the settings by name or id, or any other as source:id.
 
     :raises UsageError: with how to write it.
     """
@@ -117,12 +116,12 @@ def app_key(settings: Settings, text: str) -> AppKey:
             return app.key
     source, colon, app_id = text.partition(":")
     if not (source and colon and app_id):
-        known = ", ".join(app.name for app in settings.apps) or "none in the settings"
-        raise UsageError(f"unknown app {text!r:.200}: one of {known}, or source:id, such as log:my-workflow")
+        names = ", ".join(app.name for app in settings.apps) or "none in the settings"
+        raise UsageError(f"unknown app {text!r:.200}: one of {names}, or source:id, such as log:my-workflow")
     return AppKey(source, app_id)
 
 
-def _known_apps(settings: Settings, ledger: Ledger) -> list[AppKey]:
+def _all_apps(settings: Settings, ledger: Ledger) -> list[AppKey]:
     configured = [app.key for app in settings.apps]
     return list(dict.fromkeys([*configured, *(each.app for each in ledger.apps())]))
 
@@ -152,5 +151,5 @@ def _stores(settings: Settings) -> Iterator[ArchiveStore]:
 
 
 def _store(settings: Settings, prefix: str) -> ArchiveStore:
-    """Open the archives below a prefix; never a spool: what waits on this machine is not archived."""
+    """Open the archives below a prefix; never with a spool: a file that still waits here is not archived."""
     return ArchiveStore(open_store(settings, prefix=prefix, spooled=False).backend, decoders())

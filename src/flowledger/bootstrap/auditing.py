@@ -1,11 +1,10 @@
-"""What commands do, put on record with who did it."""
+"""The audit log of commands: what was done and changed, and by whom."""
 
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.configuration import inspect_settings, load_settings, user_name
+from flowledger.bootstrap.configuration import clock, inspect_settings, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.schedules import load_schedules
 from flowledger.domain.history import OperationQuery
@@ -27,15 +26,15 @@ def record_act(
     settings: Settings | None = None,
     app: AppKey | None = None,
 ) -> None:
-    """Put an act of whoever runs this on record, in the ledger of the settings."""
+    """Append an operation of the user who runs this to the ledger of the settings."""
     with opened_ledger(settings or load_settings(need_app=False)) as ledger:
         _append(ledger, operation_type, subject, data, app)
 
 
 def record_settings() -> None:
-    """Put on record what changed in settings, apps, channels and schedules since they were last recorded.
+    """Record what changed in settings, apps, channels and schedules since they were last recorded.
 
-    It names them and keeps a hash of each value; of a secret, only whether there is one and where it is from.
+    The record has names and a hash of each value; of a secret, only whether and where it is set.
     """
     inspection = inspect_settings(need_app=False)
     values: dict[str, Json] = {
@@ -47,8 +46,9 @@ def record_settings() -> None:
         last: Any = next((each.data.get("hashes") for each in ledger.operations(query, limit=1)), None)
         changed = differences(last if isinstance(last, dict) else {}, hashes)
         if changed:
-            said = changed if last else {"recorded": len(hashes)}
-            _append(ledger, CONFIG, SETTINGS, {**said, "hashes": hashes}, None)
+            # The first time everything is new: a number says that better than a list of all settings.
+            summary = changed if last else {"recorded": len(hashes)}
+            _append(ledger, CONFIG, SETTINGS, {**summary, "hashes": hashes}, None)
 
 
 def _append(

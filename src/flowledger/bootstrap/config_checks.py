@@ -1,13 +1,23 @@
-"""Everything that can be wrong with what people wrote, at once."""
+"""Everything that can be wrong with the settings: in their files, and with the servers that they name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from flowledger import plugins
-from flowledger.bootstrap.configuration import manager
+from flowledger.bootstrap.configuration import clock, manager, rescued
+from flowledger.bootstrap.ledgers import opened_ledger
+from flowledger.bootstrap.notifications import addressees
+from flowledger.bootstrap.pipelines import open_source, shared_servers, transport_options
 from flowledger.bootstrap.schedules import schedule_problems
+from flowledger.bootstrap.stores import check_storage
+from flowledger.dify.retry import RetryPolicy
+from flowledger.dify.session import SessionOptions
+from flowledger.errors import FlowledgerError, RetriableError
 from flowledger.notify.templates import check_templates
-from flowledger.services.secret_masking import register_secrets
-from flowledger.settings import Inspection
+from flowledger.ports import Probed
+from flowledger.services.secret_masking import redacted, register_secrets
+from flowledger.settings import AppSettings, Inspection, Settings
+from flowledger.settings.config import is_stand_in
 
 
 def _template_problems(inspection: Inspection) -> Iterator[str]:
@@ -15,17 +25,112 @@ def _template_problems(inspection: Inspection) -> Iterator[str]:
 
 
 CONFIG_CHECKS: tuple[Callable[[Inspection], Iterator[str]], ...] = (schedule_problems, _template_problems)
-"""What else is held against the settings: each gives a line for everything wrong, with its place."""
+"""Checks of the other files of config/; each yields a line for everything wrong, with its place."""
 
 
 def config_checks(inspection: Inspection) -> Iterator[str]:
-    """Give a line for everything wrong outside the settings themselves, without asking any server."""
-    for look in CONFIG_CHECKS:
-        yield from look(inspection)
+    """Yield a line for everything wrong outside the settings themselves, without contacting any server."""
+    for check in CONFIG_CHECKS:
+        yield from check(inspection)
 
 
 def settings_problems() -> tuple[Inspection, tuple[str, ...]]:
-    """Read the settings as far as they are right, and give all problems, those of ``config_checks`` too."""
+    """Return the settings as far as they are right, and all problems, those of ``config_checks`` too."""
     inspection = manager().examine()
     register_secrets(secret.get_secret_value() for secret in inspection.settings.secrets())
     return inspection, (*inspection.problems, *config_checks(inspection))
+
+
+PROBE_DEADLINE_S = 10.0
+"""For one answer of Dify: a person waits for it."""
+
+
+@dataclass(slots=True)
+class ProbeResult:
+    """Problems that must be corrected, and notes on what could not be checked, a line each."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def check(self, name: str, check: Callable[[], object]) -> None:
+        """Run a check, and add the problems that it raises."""
+        try:
+            check()
+        except FlowledgerError as error:
+            self.problems += [f"{name}: {line}" for line in redacted(str(error)).splitlines()]
+
+
+def probe(inspection: Inspection) -> ProbeResult:
+    """Contact every server that the settings name, once each and without a message to anybody.
+
+    What is wrong in the settings already is left out: it has its line.  A Dify that does not answer is no
+    problem of the settings, a key that it refuses is one.  While a file cannot be read nothing is contacted:
+    it may name other servers.
+    """
+    settings, result = rescued(inspection), ProbeResult()
+    if inspection.reading.is_partial:
+        return result
+    result.check("ledger", lambda: _open_ledger(settings))
+    kind = settings.storage_type
+    if kind != "local" and not inspection.is_wrong(f"{kind.upper()}_", "STORAGE_"):
+        result.check("storage", lambda: check_storage(settings))
+    _probe_channels(settings, result)
+    _probe_apps(settings, result)
+    return result
+
+
+def _open_ledger(settings: Settings) -> None:
+    with opened_ledger(settings):
+        pass
+
+
+def probed_channels(settings: Settings) -> Mapping[str, Probed]:
+    """Return the channels that can be checked without a message to anybody, by name: mail servers."""
+    channels = {name: each.channel for name, each in addressees(settings).items()}
+    return {name: channel for name, channel in channels.items() if isinstance(channel, Probed)}
+
+
+def _probe_channels(settings: Settings, result: ProbeResult) -> None:
+    probed = probed_channels(settings)
+    for name, each in addressees(settings).items():
+        if name in probed:
+            result.check(f"channel {name}", probed[name].probe)
+        else:
+            result.notes.append(
+                f"channel {name}: {each.type} takes nothing but messages, so it was not asked; to try it:"
+                f" flowledger notify test --channel {name}"
+            )
+
+
+def _probe_apps(settings: Settings, result: ProbeResult) -> None:
+    unreachable: set[str] = set()
+    with shared_servers():
+        for app in settings.apps:
+            # A stand-in replaces an app whose settings are wrong; and one line for each server is enough.
+            if is_stand_in(app) or app.base_url in unreachable:
+                continue
+            try:
+                _probe_app(app)
+            except RetriableError as error:
+                unreachable.add(app.base_url)
+                reason = redacted(str(error))
+                result.notes.append(f"the keys of apps at {app.base_url} could not be checked: {reason}")
+            except FlowledgerError as error:
+                result.problems.append(redacted(f"app {app.name}: {error}"))
+
+
+def _probe_app(app: AppSettings) -> None:
+    """Use the app's key, and its way into the console where it has one.
+
+    :raises AuthenticationError: for a refused key or log-in; UsageError: for the id of another app.
+    """
+    options = SessionOptions(
+        transport=transport_options(app, min(PROBE_DEADLINE_S, app.request_deadline_s)),
+        retry=RetryPolicy(tries=1),
+        now=clock.utc_now,
+    )
+    with open_source(app, options) as source:
+        if source.console is None:
+            source.title()
+        else:
+            source.check_app_id()

@@ -1,9 +1,11 @@
-"""Settings, and what is kept of what the program says."""
+"""The settings, the clock, the program's log: what everything else is built with."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loguru import logger
@@ -15,15 +17,29 @@ from flowledger.services.secret_masking import redacted_errors, register_secrets
 from flowledger.settings import AppSettings, ConfigManager, Inspection, Settings
 
 DEFAULT_ZONE = zone("Asia/Shanghai")
-LEDGER_PLACES = ("LEDGER_URL", "OUTPUT_BASE_DIR")
-NOWHERE = "memory://"
+LEDGER_SETTINGS = ("LEDGER_URL", "OUTPUT_BASE_DIR")
+MEMORY_LEDGER = "memory://"
 
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Clock:
+    """The clock of the program; ``utc_now`` returns the present, aware, in UTC."""
+
+    utc_now: Callable[[], datetime] = _utc_now
+    """A field, so that tests can set another clock for the whole program."""
+
+
+clock = Clock()
 _configuration: ContextVar[ConfigManager | None] = ContextVar("configuration", default=None)
 
 
 @contextmanager
 def configured(reader: ConfigManager) -> Iterator[None]:
-    """Read settings from another place than the working directory and environment, for a while."""
+    """Read settings with another reader than that of the working directory and environment, for a while."""
     token = _configuration.set(reader)
     try:
         yield
@@ -32,12 +48,12 @@ def configured(reader: ConfigManager) -> Iterator[None]:
 
 
 def manager() -> ConfigManager:
-    """Give what reads the settings now."""
+    """Return the reader of the settings in force."""
     return _configuration.get() or ConfigManager()
 
 
 def load_settings(*, need_app: bool = True) -> Settings:
-    """Read the settings, of the working directory and the environment where nothing else is configured.
+    """Return the settings, from the working directory and the environment unless ``configured`` otherwise.
 
     :raises SettingsError: with a line for everything that is wrong.
     """
@@ -47,7 +63,7 @@ def load_settings(*, need_app: bool = True) -> Settings:
 
 
 def inspect_settings(*, need_app: bool = True) -> Inspection:
-    """Read the settings with where each value came from.
+    """Return the settings with where each value came from.
 
     :raises SettingsError: with a line for everything that is wrong.
     """
@@ -57,7 +73,7 @@ def inspect_settings(*, need_app: bool = True) -> Inspection:
 
 
 def rescued_settings() -> Settings:
-    """Read the settings as far as they are right: to tell people of trouble, which cannot wait.
+    """Return the settings as far as they are right, for notifications, which must go out even then.
 
     What is wrong is logged.
     """
@@ -69,15 +85,18 @@ def rescued_settings() -> Settings:
 
 
 def rescued(inspection: Inspection) -> Settings:
-    """Give the settings as far as they are right; where the ledger's place is not, no other is taken."""
+    """Return the settings as far as they are right; with a ledger in memory where its URL is wrong.
+
+    A default in its place would create a ledger that nobody looks for.
+    """
     settings = inspection.settings
-    if inspection.is_wrong(*LEDGER_PLACES):
-        return settings.model_copy(update={"ledger_url": SecretStr(NOWHERE)})
+    if inspection.is_wrong(*LEDGER_SETTINGS):
+        return settings.model_copy(update={"ledger_url": SecretStr(MEMORY_LEDGER)})
     return settings
 
 
 def secret_keys() -> tuple[SecretStr, ...]:
-    """Give the keys of encrypted settings, newest first.
+    """Return the keys of encrypted settings, newest first.
 
     :raises SettingsError: when a key file cannot be read.
     """
@@ -85,13 +104,13 @@ def secret_keys() -> tuple[SecretStr, ...]:
 
 
 def settings_root() -> Path:
-    """Give the folder that holds the files of settings."""
+    """Return the folder that holds the files of settings."""
     return manager().root
 
 
 @contextmanager
 def kept_logs(settings: Settings, app: AppSettings | None = None) -> Iterator[None]:
-    """Keep what is logged as the settings say, as lines of an app; errors leave without secrets.
+    """Write the log as the settings have it, lines with the app's name; errors leave without secrets.
 
     :raises SettingsError: when LOG_DIR cannot be written.
     """
@@ -103,14 +122,14 @@ def kept_logs(settings: Settings, app: AppSettings | None = None) -> Iterator[No
         rotation_of(settings.log_rotation),
         zone(settings.timezone),
     )
-    restrict_umask()  # here too: a scheduled run does not begin at the command line
+    restrict_umask()  # here too: a scheduled run does not start at the command line
     names = {"app": app.name, "app_id": app.id} if app else {}
     with redacted_errors(), logging_to(plan), log_context(**names):
         yield
 
 
 def user_name() -> str:
-    """Name who runs this, for the audit trail."""
+    """Return the name of the user who runs this, for the audit log."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

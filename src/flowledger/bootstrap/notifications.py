@@ -10,8 +10,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from flowledger import plugins
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.configuration import kept_logs
+from flowledger.bootstrap.configuration import clock, kept_logs
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.stores import open_store
 from flowledger.domain.windows import zone
@@ -34,7 +33,7 @@ def open_notifications(
 
     Where the ledger cannot be opened, messages are sent but cannot wait.
     """
-    app = _app_if_known(settings, order.app)
+    app = _app_if_any(settings, order.app)
     with ExitStack() as stack:
         with suppress(SettingsError):  # people are notified even without a folder for logs
             stack.enter_context(kept_logs(settings, app))
@@ -72,8 +71,8 @@ def _subject(settings: Settings, app: AppSettings | None, order: RunOrder, about
     )
 
 
-def _app_if_known(settings: Settings, name: str | None) -> AppSettings | None:
-    """Give the app that an order means; None where that is not one, which may be why it failed."""
+def _app_if_any(settings: Settings, name: str | None) -> AppSettings | None:
+    """Return the app of an order; None where there is none of that name, which may be why it failed."""
     try:
         return settings.app(name)
     except UsageError:
@@ -92,7 +91,7 @@ def _report_links_if_any(settings: Settings, app: AppSettings | None, directory:
     try:
         return open_report_links(settings, app, directory)
     except (FlowledgerError, ValidationError) as error:
-        # Why it cannot be opened may be the very news.
+        # Why it cannot be opened may be the very failure that the message is about.
         logger.error("messages go without links and files: {}", error)
         return BareLinks()
 
@@ -134,7 +133,10 @@ def open_report_links(
 
 
 def _storage_of(settings: Settings, storage: str) -> StorageBackend:
-    """Open the storage of an attachment: an absolute folder, or a prefix of the settings' storage."""
+    """Open the storage of an attachment: an absolute folder, or a prefix of the settings' storage.
+
+    As it stands in the outbox, where a message may wait until the program runs again.
+    """
     if Path(storage).is_absolute():
         return open_store(settings, storage).backend
     return open_store(settings, prefix=storage).backend

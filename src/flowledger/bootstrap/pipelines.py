@@ -1,4 +1,4 @@
-"""Everything that one report needs: the app's source, opened, and the pipeline."""
+"""The source of an app, opened, and the pipeline that makes a report of it."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.configuration import kept_logs, load_settings, user_name
+from flowledger.bootstrap.configuration import clock, kept_logs, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.stores import check_writable, open_store, report_formats
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
@@ -29,7 +28,7 @@ from flowledger.settings import AppSettings, Settings
 def open_source(
     app: AppSettings, options: SessionOptions | None = None
 ) -> AbstractContextManager[WorkflowLogFetcher]:
-    """Open an app as the settings describe it; nothing is sent until it is asked."""
+    """Open an app as the settings describe it; nothing is sent until it is used."""
     return open_dify(
         app.key,
         name=app.name,
@@ -43,7 +42,7 @@ def open_source(
 
 
 def transport_options(app: AppSettings, deadline_s: float) -> TransportOptions:
-    """Give the limits of one exchange with an app's server."""
+    """Return the limits of one exchange with an app's server."""
     return TransportOptions(
         deadline_s=deadline_s,
         max_bytes=app.max_answer_mb * 2**20,
@@ -89,7 +88,7 @@ def shared_servers() -> Iterator[Servers]:
 
 
 def console_credentials(app: AppSettings) -> Credentials | None:
-    """Choose an app's way into the console; the settings allow at most one."""
+    """Return an app's way into the console; the settings allow at most one."""
     if app.console_email and app.console_password:
         return EmailPassword(app.console_email, app.console_password)
     if app.console_token:
@@ -100,7 +99,7 @@ def console_credentials(app: AppSettings) -> Credentials | None:
 
 
 def check(order: RunOrder, instant: datetime) -> ReportRequest:
-    """Read an order without touching anything, so that wrong words are refused before anything starts.
+    """Read an order without doing anything, so that wrong values are refused before anything starts.
 
     :raises SettingsError, UsageError: as reading it would.
     """
@@ -116,7 +115,7 @@ def _request(order: RunOrder, settings: Settings, instant: datetime) -> ReportRe
 def open_pipeline(
     order: RunOrder, instant: datetime, progress: Progress | None = None
 ) -> Iterator[tuple[Pipeline, ReportRequest]]:
-    """Build all parts that an order needs, and give them back at the end.
+    """Build all parts that an order needs, and close them at the end.
 
     :raises FatalError: for whatever cannot be used, the folder of an order too, before anything is collected.
     """

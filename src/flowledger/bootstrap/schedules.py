@@ -1,4 +1,4 @@
-"""What is deployed, and what the schedules owe."""
+"""Schedules: the deployments that they mean, and the reports that are due by them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,19 +14,19 @@ from flowledger.settings.schedules import load_schedules as load_schedules_of
 from flowledger.settings.sources import APPS, open_sources
 
 
-def scheduler_said() -> tuple[str, str | None]:
-    """Give work pool and address of the Prefect server as they are written, whatever else is wrong."""
+def prefect_settings() -> tuple[str, str | None]:
+    """Return work pool and address of the Prefect server as they are written, whatever else is wrong."""
     reader = manager()
-    said: dict[str, object] = {}
+    values: dict[str, object] = {}
     for source in reversed(open_sources(reader.root, reader.environ, {})):
-        said |= source()
-    pool = said.get("PREFECT_WORK_POOL_NAME") or Settings.model_fields["prefect_work_pool_name"].default
-    address = said.get("PREFECT_API_URL")
+        values |= source()
+    pool = values.get("PREFECT_WORK_POOL_NAME") or Settings.model_fields["prefect_work_pool_name"].default
+    address = values.get("PREFECT_API_URL")
     return str(pool), str(address) if address else None
 
 
 def load_schedules() -> Mapping[str, ScheduleSettings]:
-    """Read config/deployments.yaml beside the settings, without the entries that are switched off.
+    """Return the entries of config/deployments.yaml beside the settings that are switched on.
 
     :raises SettingsError: with a line for everything that is wrong.
     """
@@ -35,9 +35,9 @@ def load_schedules() -> Mapping[str, ScheduleSettings]:
 
 
 def planned_deployments(settings: Settings) -> Sequence[Deployment]:
-    """Give the deployments that the settings and config/deployments.yaml mean, of all apps and schedules.
+    """Return the deployments of all apps and schedules, by the settings and config/deployments.yaml.
 
-    :raises SettingsError: with a line for everything wrong in that file, and with what the apps want of it.
+    :raises SettingsError: with a line for everything wrong in that file, or with what apps refer to in it.
     """
     planned, problems = deployments_of([_target(app) for app in settings.apps], _entries(load_schedules()))
     if problems:
@@ -46,7 +46,7 @@ def planned_deployments(settings: Settings) -> Sequence[Deployment]:
 
 
 def schedule_problems(inspection: Inspection) -> Iterator[str]:
-    """Give a line for everything wrong with config/deployments.yaml, and with what the apps want of it."""
+    """Yield a line for everything wrong with config/deployments.yaml, and with what apps refer to in it."""
     try:
         entries = load_schedules()
     except SettingsError as error:
@@ -67,20 +67,20 @@ def _entries(schedules: Mapping[str, ScheduleSettings]) -> Mapping[str, Entry]:
     return {
         key: Entry(
             key=key,
-            name=said.name,
-            flow=said.flow,
-            cron=said.schedule,
-            period=said.period,
-            tags=said.tags,
-            parameters=said.parameters,
-            description=said.description,
+            name=schedule.name,
+            flow=schedule.flow,
+            cron=schedule.schedule,
+            period=schedule.period,
+            tags=schedule.tags,
+            parameters=schedule.parameters,
+            description=schedule.description,
         )
-        for key, said in schedules.items()
+        for key, schedule in schedules.items()
     }
 
 
 def cadences(app: AppSettings) -> Sequence[Cadence]:
-    """Give what an app's schedules owe it: its reports of a calendar's periods, by their keys.
+    """Return an app's schedules that must report every period of the calendar: those that backfill repeats.
 
     :raises SettingsError: with a line for everything wrong in config/deployments.yaml.
     """
@@ -95,11 +95,11 @@ def cadences(app: AppSettings) -> Sequence[Cadence]:
 
 
 def cadence(app: AppSettings, key: str) -> Cadence:
-    """Give one of an app's schedules.
+    """Return one of an app's schedules.
 
-    :raises UsageError: with those it has, where it has none of that key.
+    :raises UsageError: naming those that it has, where it has none of that key.
     """
-    known = {each.key: each for each in cadences(app)}
-    if key not in known:
-        raise UsageError(f"{app.name}: no schedule {key!r}: one of {', '.join(known) or 'none'}")
-    return known[key]
+    by_key = {each.key: each for each in cadences(app)}
+    if key not in by_key:
+        raise UsageError(f"{app.name}: no schedule {key!r}: one of {', '.join(by_key) or 'none'}")
+    return by_key[key]

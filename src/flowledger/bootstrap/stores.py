@@ -1,4 +1,4 @@
-"""Storages and report formats, opened."""
+"""Storages of reports and report formats, opened; their check, and the retention of reports."""
 
 import os
 import re
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flowledger import plugins
-from flowledger.bootstrap import clock
-from flowledger.bootstrap.configuration import load_settings, user_name
+from flowledger.bootstrap.configuration import clock, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.domain.retention import Retention
 from flowledger.domain.texts import safe_name
@@ -20,9 +19,9 @@ from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
 
 UNSENT = "unsent"
-"""Folder below OUTPUT_BASE_DIR of what waits for a storage elsewhere."""
+"""Folder below OUTPUT_BASE_DIR of files that wait for a storage elsewhere."""
 PREFIXES = "\0"
-"""Where a line about several prefixes will name them."""
+"""Stands in a message for the prefixes that it is about."""
 
 
 def report_formats(names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
@@ -33,22 +32,21 @@ def report_formats(names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
 def open_store(
     settings: Settings, directory: str | None = None, *, prefix: str | None = None, spooled: bool = True
 ) -> StorageService:
-    """Open the storage of reports and data: a given folder, or else the storage of the settings.
+    """Open the storage of reports and data: a folder, or else the storage of the settings.
 
-    ``prefix`` takes the place of the common one.  ``spooled``: what a storage elsewhere does not take is kept
-    on this machine below ``unsent`` and goes up the next time; otherwise its trouble is an error.
+    ``prefix`` replaces the common one.  ``spooled``: what a storage elsewhere does not accept stays on this
+    machine below ``unsent`` and is uploaded the next time; otherwise that is an error.
     """
     if directory:
         return StorageService(plugins.load("storage", "local")(root=Path(directory).resolve()), clock.utc_now)
-    wanted = settings.storage_prefix if prefix is None else prefix
-    backend = storage_backend(settings, wanted)
+    backend = storage_backend(settings, settings.storage_prefix if prefix is None else prefix)
     if settings.storage_type != "local" and spooled:
         backend = Spooled(backend, spool_folder(settings, backend))
     return StorageService(backend, clock.utc_now)
 
 
 def check_writable(directory: Path) -> None:
-    """See that a folder can be written or made, without touching anything.
+    """Check that a folder can be written or made, without changing anything.
 
     :raises StorageError: naming it, when it cannot.
     """
@@ -73,29 +71,29 @@ def storage_backend(settings: Settings, prefix: str) -> StorageBackend:
 
 
 def spool_folder(settings: Settings, backend: StorageBackend) -> Path:
-    """Give the folder where files wait for a storage: one for each bucket and prefix."""
+    """Return the folder where files wait for a storage: one for each bucket and prefix."""
     return settings.output_base_dir / UNSENT / safe_name(place_of(backend))
 
 
 def storage_prefixes(settings: Settings) -> tuple[str, ...]:
-    """Give the common prefix and those of the apps, each once."""
+    """Return the common prefix and those of the apps, each once."""
     return tuple(dict.fromkeys((settings.storage_prefix, *(app.storage_prefix for app in settings.apps))))
 
 
 def strange_spools(settings: Settings) -> Sequence[Path]:
-    """Give the folders with files that wait for a storage which the settings no longer name."""
-    known: set[Path] = set()
+    """Return the folders with files that wait for a storage which the settings no longer name."""
+    current: set[Path] = set()
     if settings.storage_type != "local":
         backends = [storage_backend(settings, prefix) for prefix in storage_prefixes(settings)]
-        known = {spool_folder(settings, backend) for backend in backends}
+        current = {spool_folder(settings, backend) for backend in backends}
     waiting = {path.parent for path in (settings.output_base_dir / UNSENT).glob("*/files")}
-    return sorted(folder for folder in waiting - known if any((folder / "files").glob("[!.]*")))
+    return sorted(folder for folder in waiting - current if any((folder / "files").glob("[!.]*")))
 
 
 def check_storage(settings: Settings) -> str:
-    """Keep, read and remove a small file under every prefix in use, and give the places.
+    """Write, read and delete a small file under every prefix in use, and return where that was.
 
-    :raises StorageError: with a line for each way in which it is away, or refuses.
+    :raises StorageError: with a line for each way in which it cannot be reached, or refuses.
     """
     places: list[str] = []
     problems: dict[str, list[str]] = {}
@@ -116,14 +114,14 @@ def check_storage(settings: Settings) -> str:
 
 
 def _with_prefixes(line: str, prefixes: Sequence[str], *, is_whole: bool) -> str:
-    """Name the prefixes in a line, but not where it is true of the whole storage."""
+    """Put the prefixes into a message, but not where it is about the whole storage."""
     named = ", ".join(prefix or "(no prefix)" for prefix in prefixes)
-    shown = f"/{named}" if len(prefixes) == 1 and prefixes[0] else f"/{{{named}}}"
-    return line.replace(PREFIXES, "" if is_whole else shown)
+    text = f"/{named}" if len(prefixes) == 1 and prefixes[0] else f"/{{{named}}}"
+    return line.replace(PREFIXES, "" if is_whole else text)
 
 
 def clean_storage(app: str | None = None, *, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Apply the retention of all apps or one, and give what went (or would go), app by app, as plain values.
+    """Apply the retention of all apps or one; return what was deleted (or would be) by app, as plain values.
 
     :raises FatalError: naming all apps whose storage could not be cleaned, when the others are done.
     """

@@ -61,9 +61,7 @@ def check_all(online: bool) -> int:
     """
     inspection, problems = config_checks.settings_problems()
     if online:
-        from flowledger.bootstrap.connectivity import probe  # opens backends, which a look at files needs not
-
-        probed = probe(inspection)
+        probed = config_checks.probe(inspection)
         problems = (*problems, *probed.problems)
         for line in probed.notes:
             click.echo(f"note  {line}")

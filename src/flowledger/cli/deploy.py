@@ -12,7 +12,7 @@ import click
 
 from flowledger import bootstrap
 from flowledger.bootstrap import auditing, config_checks, schedules
-from flowledger.bootstrap.connectivity import probe
+from flowledger.bootstrap.config_checks import probe
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import SettingsError, UsageError
@@ -100,7 +100,7 @@ def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
         wrong += strange_words(settings, request)
     if inspection.reading.is_partial:
         raise SettingsError(wrong)  # what cannot be read may name another server
-    pool, api_url = schedules.scheduler_said()
+    pool, api_url = schedules.prefect_settings()
     point_prefect_at(api_url, setup=request.setup)
     from flowledger.flows import registration as deployment_checks
 

@@ -122,7 +122,7 @@ def place_checks(settings: Settings) -> Iterator[Check]:
 
 def service_checks(settings: Settings) -> Iterator[Check]:
     """Give the checks of what starts runs and carries messages; robots would pass a question on to people."""
-    from flowledger.bootstrap.connectivity import probed_channels  # opens what other checks need not
+    from flowledger.bootstrap.config_checks import probed_channels  # opens what other checks need not
 
     if settings.prefect_api_url:
         yield Check("Prefect", lambda: _prefect(settings))

@@ -9,7 +9,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from flowledger.bootstrap import clock, user_name
-from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
+from flowledger.bootstrap.ledgers import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.certificates import Scope
 from flowledger.domain.coze_runs import NOT_GIVEN, NotGiven, begun, changed, created
 from flowledger.domain.executions import Record

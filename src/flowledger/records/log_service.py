@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 from uuid import uuid4
 
 from flowledger.bootstrap import clock
-from flowledger.bootstrap.records import options_of_records
+from flowledger.bootstrap.ledgers import options_of_records
 from flowledger.domain.executions import Record, completed, started, updated
 from flowledger.domain.record_checks import checked_id, kind_of
 from flowledger.errors import UsageError

@@ -7,7 +7,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from flowledger.bootstrap import clock, user_name
-from flowledger.bootstrap.records import limits_of_records, open_record_ledger, options_of_records
+from flowledger.bootstrap.ledgers import limits_of_records, open_record_ledger, options_of_records
 from flowledger.domain.executions import Record, logged, refuse_other_workflow, same_json
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation

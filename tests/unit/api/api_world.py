@@ -14,9 +14,10 @@ import pytest
 from starlette.exceptions import StarletteDeprecationWarning
 
 from flowledger.api.app import create_app
-from flowledger.api.backend import ApiOptions, Backend, Shelf
+from flowledger.api.backend import ApiOptions, Backend
 from flowledger.bootstrap import configured
-from flowledger.bootstrap.records import options_of_records
+from flowledger.bootstrap.api import ReportStore
+from flowledger.bootstrap.ledgers import options_of_records
 from flowledger.domain.access_keys import Role
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.record_kinds import coze_detail, coze_run, logged_detail, logged_run
@@ -88,26 +89,26 @@ class Clock:
 
 
 @dataclass
-class Desk:
-    """Takes orders and makes nothing."""
+class RecordingQueue:
+    """Accepts orders and makes nothing."""
 
-    placed: list[tuple[RunOrder, str]] = field(default_factory=list)
+    orders: list[tuple[RunOrder, str]] = field(default_factory=list)
 
     def check(self, order: RunOrder) -> ReportRequest:
         """Read an order as the real ones do."""
         return request_of(order, instant=NOW, tz=zone("Asia/Shanghai"), formats=("csv",))
 
-    def place(self, order: RunOrder, order_id: str) -> str:
-        """Remember an order."""
+    def enqueue(self, order: RunOrder, order_id: str) -> str:
+        """Append an order, or fail as without a deployment."""
         if order.keyword == "unplaceable":
             raise UsageError("there is no deployment: register it first")
-        self.placed.append((order, order_id))
+        self.orders.append((order, order_id))
         return ""
 
     def state(self, reference: str) -> dict[str, Any] | None:
-        """Say that it waits, of an order that was placed."""
-        known = [order_id for _, order_id in self.placed]
-        return {"state": "waiting"} if reference in known else None
+        """Return that an order waits; None for an unknown one."""
+        order_ids = [order_id for _, order_id in self.orders]
+        return {"state": "waiting"} if reference in order_ids else None
 
 
 @dataclass
@@ -118,7 +119,7 @@ class World:
     ledger: SqlLedger
     store: StorageService
     clock: Clock
-    desk: Desk
+    queue: RecordingQueue
     headers: dict[str, dict[str, str]]
 
     def get(self, path: str, role: str = "viewer", **more: Any) -> Any:
@@ -173,7 +174,7 @@ def opened_world(
     folder: Path, options: ApiOptions | None = None, change: Callable[[Backend], Backend] = lambda same: same
 ) -> Iterator[World]:
     """Open the API over a filled ledger and a folder of reports."""
-    ledger, clock, desk = filled_ledger(), Clock(), Desk()
+    ledger, clock, queue = filled_ledger(), Clock(), RecordingQueue()
     store = StorageService(LocalStorage(root=folder / "reports"), clock)
     subject = ReportSubject("yesterday", "2026-11-20T16:00:00Z/2026-11-21T15:59:59Z", certified=True)
     store.save_report("a,b\n1,2\n", "yesterday_sales.csv", "csv", app="sales", subject=subject)
@@ -186,8 +187,8 @@ def opened_world(
         clock=clock,
         tz=zone("Asia/Shanghai"),
         names={SALES: "sales", SUPPORT: "support"},
-        shelves=[Shelf(store, (SALES, SUPPORT))],
-        desk=desk,
+        report_stores=[ReportStore(store, (SALES, SUPPORT))],
+        report_queue=queue,
         logs=logs,
         coze=coze,
         checks={"storage": store.check},
@@ -200,7 +201,7 @@ def opened_world(
         _, secret = create_key(ledger, name, role, user="root", at=NOW, apps=(SUPPORT, NIGHTLY))
         headers[name] = {"X-API-Key": secret}
     with TestClient(create_app(change(backend), options)) as client:
-        yield World(client, ledger, store, clock, desk, headers)
+        yield World(client, ledger, store, clock, queue, headers)
 
 
 def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:

@@ -219,7 +219,7 @@ def test_a_scoped_operator_writes_within_its_apps_only(world: World) -> None:
     assert world.post(
         "/logs/executions", strange | {"workflow_id": NIGHTLY.app_id}, "scoped-operator"
     ).is_success
-    assert world.desk.placed == []
+    assert world.queue.orders == []
     assert world.ledger.locate("coze", "cz-1") == COZE
 
 
@@ -230,7 +230,7 @@ def test_figures_are_for_keys_that_reach_all(shared: World) -> None:
 
 def test_without_keys_only_this_machine_is_heard(tmp_path: Path) -> None:
     """A page of somebody else's name that leads to loopback gets nothing."""
-    with opened_world(tmp_path, ApiOptions(keys_wanted=False)) as world:
+    with opened_world(tmp_path, ApiOptions(require_keys=False)) as world:
         heard = {
             host: world.client.get("/runs", headers={"Host": host}).status_code
             for host in ("localhost:8001", "127.0.0.1", "[::1]:8001", "evil.example.com", "")

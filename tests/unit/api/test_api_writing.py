@@ -90,7 +90,7 @@ def test_wrong_bodies_are_refused_and_nothing_is_written(
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert count(world) == before
-    assert world.desk.placed == []
+    assert world.queue.orders == []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_report_is_ordered_and_can_be_followed(world: World) -> None:
     assert answer.status_code == 202
     place = answer.headers["location"]
     assert world.get(place).json()["state"] == "waiting"
-    ((order, order_id),) = world.desk.placed
+    ((order, order_id),) = world.queue.orders
     assert (order.app, order.period, order.formats) == ("sales", "last_week", "csv,json")
     (operation,) = world.ledger.operations(OperationQuery(types=("ORDER_REPORT",)))
     assert (operation.user, place) == ("operator-key", f"/reports/orders/{order_id}")
@@ -229,7 +229,7 @@ def test_a_report_ordered_twice_is_made_once(world: World) -> None:
     answers = [world.post("/reports", {"app": "sales"}, headers=header) for _ in range(2)]
     assert answers[0].content == answers[1].content
     assert answers[0].headers["location"] == answers[1].headers["location"]
-    assert len(world.desk.placed) == 1
+    assert len(world.queue.orders) == 1
 
 
 def test_an_order_that_cannot_be_placed_says_why(world: World) -> None:

@@ -1,11 +1,11 @@
-"""The desk that makes reports in the server's own process, and a ledger that does not take how one ended."""
+"""The queue that makes reports in the server's own process, and a ledger that does not take how one ended."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
-from flowledger.api.report_queue import DirectDesk
+from flowledger.api.report_queue import DirectReportQueue
 from flowledger.domain.operations import Operation
 from flowledger.errors import LedgerError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger
@@ -41,11 +41,11 @@ def run(order: RunOrder, order_id: str) -> dict[str, Any]:
 def test_orders_that_wait_are_made_although_the_ledger_does_not_take_how_the_first_ended() -> None:
     ledger = ForgetfulLedger.open("memory://", {})
     ledger.reasons.append("the disk is full")
-    desk = DirectDesk(ledger, lambda: NOW, "server", run)
-    desk.place(RunOrder(), "first")
-    desk.place(RunOrder(), "second")
+    queue = DirectReportQueue(ledger, lambda: NOW, "server", run)
+    queue.enqueue(RunOrder(), "first")
+    queue.enqueue(RunOrder(), "second")
     assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-first-end", "order-second-end"]
-    assert desk.state("first") == {"state": "done", "result": {"order": "first"}}
+    assert queue.state("first") == {"state": "done", "result": {"order": "first"}}
     kept = ledger.operation("order-second-end")
     assert kept is not None
     assert kept.data == {"state": "done", "result": {"order": "second"}}
@@ -54,24 +54,24 @@ def test_orders_that_wait_are_made_although_the_ledger_does_not_take_how_the_fir
 def test_what_the_ledger_did_not_take_is_said_to_it_once_more_at_the_end() -> None:
     ledger = ForgetfulLedger.open("memory://", {})
     ledger.reasons.append("the disk is full")
-    desk = DirectDesk(ledger, lambda: NOW, "server", run)
-    desk.place(RunOrder(), "bad")
-    desk.place(RunOrder(), "good")
+    queue = DirectReportQueue(ledger, lambda: NOW, "server", run)
+    queue.enqueue(RunOrder(), "bad")
+    queue.enqueue(RunOrder(), "good")
     assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-bad-end", "order-good-end"]
-    desk.close()
+    queue.close()
     kept = ledger.operation("order-bad-end")
     assert kept is not None
     assert kept.data == {"state": "failed", "reason": "there is no app 'bad'"}
-    assert desk.state("bad") is None
+    assert queue.state("bad") is None
 
 
 def test_an_end_that_cannot_be_recorded_does_not_keep_the_others_from_it() -> None:
     ledger = ForgetfulLedger.open("memory://", {})
     ledger.reasons.extend(["the disk is full"] * 3)
-    desk = DirectDesk(ledger, lambda: NOW, "server", run)
+    queue = DirectReportQueue(ledger, lambda: NOW, "server", run)
     for order_id in ("first", "second"):
-        desk.place(RunOrder(), order_id)
+        queue.enqueue(RunOrder(), order_id)
     assert [ledger.heard.get(timeout=10) for _ in range(2)] == ["order-first-end", "order-second-end"]
-    desk.close()
+    queue.close()
     assert ledger.operation("order-first-end") is None
     assert ledger.operation("order-second-end") is not None
