@@ -75,7 +75,7 @@ _servers: ContextVar[Servers | None] = ContextVar("servers", default=None)
 
 @contextmanager
 def shared_servers() -> Iterator[Servers]:
-    """Let all apps opened inside share each server's session, limiter and login; nested, the outer one's."""
+    """Share each server's session, limiter and login between all apps opened inside; nesting shares too."""
     if (outer := _servers.get()) is not None:
         yield outer
         return
@@ -115,7 +115,7 @@ def _request(order: RunOrder, settings: Settings, instant: datetime) -> ReportRe
 def open_pipeline(
     order: RunOrder, instant: datetime, progress: Progress | None = None
 ) -> Iterator[tuple[Pipeline, ReportRequest]]:
-    """Build all parts that an order needs, and close them at the end.
+    """Open all parts that an order needs, and close them at the end.
 
     :raises FatalError: for whatever cannot be used, the folder of an order too, before anything is collected.
     """

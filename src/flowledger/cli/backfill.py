@@ -93,7 +93,7 @@ def _print_and_record(settings: Settings, job: Job, fill: Filler) -> Sequence[Fi
 
 
 def plan(job: Job) -> Iterator[Filled]:
-    """Say what would be filled."""
+    """Yield what would be filled."""
     for due in job.dues:
         yield Filled(due, FillStatus.PLANNED, describe(due, job.app.tz))
 
@@ -185,7 +185,7 @@ def read_day(text: str, option: str) -> date:
 
 
 def chosen_apps(settings: Settings, name: str | None, *, every: bool) -> tuple[AppSettings, ...]:
-    """Give the app of a name, or every one.
+    """Return the app of a name, or every one.
 
     :raises UsageError: where both are wanted, or the name is unknown.
     """

@@ -39,7 +39,7 @@ def demo(runs: int, version: str, direct: bool) -> int:
 
 
 def place() -> Path:
-    """Give the folder of the demonstration's own ledger and reports.
+    """Return the folder of the demonstration's own ledger and reports.
 
     :raises StorageError: when it cannot be made.
     """

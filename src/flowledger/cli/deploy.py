@@ -87,7 +87,7 @@ def deploy(  # the words of the command
 
 
 def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
-    """Give settings and wanted deployments, once everything that they need has been found right.
+    """Return settings and desired deployments, once everything that they need has passed its check.
 
     :raises UsageError: for an unknown app or entry, before anything is asked.
     :raises SettingsError: with a line for everything wrong, from all of them together.
@@ -114,7 +114,7 @@ def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
 
 
 def strange_words(settings: Settings, request: DeployRequest) -> Iterator[str]:
-    """Give a line for each word that is unknown, as far as settings that are not all right can tell."""
+    """Yield a line for each unknown word, as far as settings that are partly wrong allow."""
     if settings.apps and not any(map(is_stand_in, settings.apps)):
         try:
             _app(settings, request)
@@ -162,7 +162,7 @@ def _app(settings: Settings, request: DeployRequest) -> AppKey | None:
 
 
 def infrastructure(settings: Settings) -> "Infrastructure":
-    """Say where deployments run: pool, folder, and the name of the environment, which is no secret."""
+    """Return where deployments run: pool, folder, and the name of the environment, which is no secret."""
     from flowledger.flows.registration import Infrastructure
 
     name = settings.flowledger_env
@@ -185,8 +185,8 @@ def set_up(settings: Settings) -> Iterator[str]:
         yield from make(client, infrastructure(settings), queues)
     yield "A server that is started elsewhere than under this profile keeps runs for ever, and at a restart"
     yield "cancels those that are about to begin, unless it is told:"
-    for name, said in {**profiles.VACUUM, **profiles.LEASES}.items():
-        yield f"  {name}={said}"
+    for name, value in {**profiles.VACUUM, **profiles.LEASES}.items():
+        yield f"  {name}={value}"
 
 
 def register(settings: Settings, desired: Sequence[Deployment], request: DeployRequest) -> Sequence[Change]:

@@ -74,7 +74,7 @@ def _report(check: Check) -> bool:
 
 
 def app_checks(app: AppSettings, stack: ExitStack) -> Iterator[Check]:
-    """Give the checks of one app, in an order in which the first failure explains the rest."""
+    """Yield the checks of one app, in an order in which the first failure explains the rest."""
     source = stack.enter_context(bootstrap.open_source(app))
     name = f"app {app.name}"
     yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}", decisive=True)
@@ -112,7 +112,7 @@ def _console(source: WorkflowLogFetcher) -> str:
 
 
 def place_checks(settings: Settings) -> Iterator[Check]:
-    """Give the checks of this machine."""
+    """Yield the checks of this machine."""
     yield Check("ledger", lambda: _ledger(settings))
     yield Check("reports", lambda: _writable(settings.output_base_dir))
     if settings.storage_type != "local":
@@ -121,7 +121,7 @@ def place_checks(settings: Settings) -> Iterator[Check]:
 
 
 def service_checks(settings: Settings) -> Iterator[Check]:
-    """Give the checks of what starts runs and carries messages; robots would pass a question on to people."""
+    """Yield the checks of what starts runs and sends messages; chat bots are left out: they would post."""
     from flowledger.bootstrap.config_checks import probed_channels  # opens what other checks need not
 
     if settings.prefect_api_url:

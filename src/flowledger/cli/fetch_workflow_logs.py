@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(redacted(f"错误: {error}"))
         sys.exit(1)
     except FlowledgerError as error:
-        print(redacted(f"❌ 错误: {_said(error)}"))
+        print(redacted(f"❌ 错误: {_message_of(error)}"))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
@@ -172,7 +172,7 @@ class _Fetched:
     with_nodes: bool
 
     def rows(self) -> Iterator[Row]:
-        """Give the rows as the old script held them, newest first."""
+        """Yield the rows as the old script had them, newest first."""
         entries = filter(self.local.matches, self.ledger.entries(self.scope))
         for entry in islice(entries, self.bounds.start, self.bounds.stop):
             yield raw_row(entry, loads, with_details=self.with_details, with_nodes=self.with_nodes)
@@ -243,11 +243,11 @@ class _Fetch:
 
     def _count(self, scope: Scope, local: RunFilter, bounds: slice) -> Paging:
         total = sum(1 for entry in self.ledger.entries(scope) if local.matches(entry))
-        shown = len(range(*bounds.indices(total)))
+        listed = len(range(*bounds.indices(total)))
         if self.options.fetch_all:
-            return Paging(total=shown, records=shown, has_more=total > shown)
+            return Paging(total=listed, records=listed, has_more=total > listed)
         has_more = total > self.options.page * self.options.limit
-        return Paging(total, shown, self.options.page, self.options.limit, has_more)
+        return Paging(total, listed, self.options.page, self.options.limit, has_more)
 
     def _window(self) -> Window:
         after, before = self.options.created_at_after, self.options.created_at_before
@@ -276,7 +276,7 @@ class CounterProgress:
         """Begin a stage; the counter knows its total already."""
 
     def note(self, text: str) -> None:
-        """Say something worth knowing."""
+        """Write a note."""
         print(text, file=sys.stderr)
 
     def advance(self, steps: int = 1) -> None:
@@ -316,14 +316,14 @@ def _write(options: argparse.Namespace, fetched: _Fetched) -> None:
         _print_table(fetched)
 
 
-def _write_csv(directory: Path, shown: str, fetched: _Fetched) -> None:
+def _write_csv(directory: Path, directory_name: str, fetched: _Fetched) -> None:
     if next(fetched.rows(), None) is None:
         print("⚠️  没有日志数据，无法生成 CSV 报告")
         return
     files = old_script.save_csv(directory, fetched.rows(), tz=None)
-    print(f"✅ CSV 报告已生成到目录: {shown}")
+    print(f"✅ CSV 报告已生成到目录: {directory_name}")
     for path in files:
-        print(f"   - {path.stem.rpartition('-')[2]}: {Path(shown) / path.name}")
+        print(f"   - {path.stem.rpartition('-')[2]}: {Path(directory_name) / path.name}")
 
 
 def _print_table(fetched: _Fetched) -> None:
@@ -341,8 +341,8 @@ def _outer_keys(options: argparse.Namespace, paging: Paging) -> tuple[Row, Row]:
     return {**one_page, "has_more": paging.has_more}, {}
 
 
-def _said(error: FlowledgerError) -> str:
-    """Say a refusal the way the old script did: the status and the server's own words."""
+def _message_of(error: FlowledgerError) -> str:
+    """Return a refusal the way the old script wrote it: the status and the server's own words."""
     if isinstance(error, AuthenticationError | SourceRefusedError) and error.status:
         return f"请求失败: {error.status} - {_spaced(error.body)}"
     return re.sub(r"DIFY_\w+", lambda name: OPTIONS.get(name[0], name[0]), str(error))

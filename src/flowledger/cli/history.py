@@ -98,7 +98,7 @@ def history() -> None:
 
 
 def filters(command: Command) -> Command:
-    """Give a command the filters; it takes them as keywords and hands them to ``run_filter_of``."""
+    """Add the filters to a command; it takes them as keywords and passes them to ``run_filter_of``."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command

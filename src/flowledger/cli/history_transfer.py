@@ -139,7 +139,7 @@ def _stream(place: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _discard_output() -> None:
-    """Let nothing more be written to a reader that went away, not even at the end of the process."""
+    """Write nothing more to a reader that went away, not even when the process flushes at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
@@ -236,11 +236,11 @@ def verify(source: str, target: str) -> int:
 def _migrated(
     opened: Source, ledger: Ledger, settings: Settings, resume: bool, source: str
 ) -> MigrationCounts:
-    shown = {"from": without_password(source), "resume": resume}
+    subject = {"from": without_password(source), "resume": resume}
     at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
-    ledger.record(act(MIGRATE, at, user, {**shown, "state": "begun"}))
+    ledger.record(act(MIGRATE, at, user, {**subject, "state": "begun"}))
     tally = migration.migrate(opened.ledger, ledger, resume=resume, apps=_configured(settings))
-    details = {**shown, "state": "ended", **tally.counts(), "problems": len(tally.problems)}
+    details = {**subject, "state": "ended", **tally.counts(), "problems": len(tally.problems)}
     ledger.record(act(MIGRATE, bootstrap.clock.utc_now(), user, details))
     click.echo(_described(tally.counts()))
     return tally

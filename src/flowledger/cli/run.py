@@ -114,7 +114,7 @@ class LineProgress:
             self.note(f"{self.name}: {self.steps}" + (f" of {self.total}" if self.total else ""))
 
     def note(self, text: str) -> None:
-        """Say something worth knowing."""
+        """Write a note."""
         click.echo(text, err=True)
 
 

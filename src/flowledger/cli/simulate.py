@@ -65,7 +65,7 @@ def make_recent_world(end: datetime, **recipe: Any) -> simulator.World:
 
 
 def settings_for(base_url: str, world: simulator.World) -> dict[str, str]:
-    """Give the settings, as environment variables, that reach a simulated server's first app."""
+    """Return the settings, as environment variables, that reach a simulated server's first app."""
     return {
         "DIFY_BASE_URL": base_url,
         "DIFY_API_TOKEN": world.app.api_token,

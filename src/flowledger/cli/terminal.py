@@ -39,7 +39,7 @@ class TerminalProgress:
             self.bars.advance(self.current, steps)
 
     def note(self, text: str) -> None:
-        """Say something worth knowing above the bars."""
+        """Write a note above the bars."""
         self.bars.console.print(text, highlight=False, markup=False)
 
 

@@ -2,9 +2,8 @@
 
 A run whose worker or machine has died stays Running for ever, and no hook is called.  Its heartbeats stop,
 though: one automation then marks it Crashed, which frees its slot, and has it announced.  The other has every
-crash announced:
-no hook is called either where the server was away when a process ended.  What a hook has told is not told
-again.
+crash announced: no hook is called either where the server was away when a process ended.  What a hook has
+announced is not announced again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,7 +47,7 @@ FLOW_RUN_ID = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
 
 
 def set_up(client: SyncPrefectClient, infrastructure: Infrastructure, queues: Sequence[str]) -> Iterator[str]:
-    """Make what is missing, correct what is not as it should be, and give a line for each thing."""
+    """Make what is missing, correct what differs, and yield a line for each thing."""
     yield f"work pool {infrastructure.pool}: {_make_pool(client, infrastructure.pool)}"
     for queue in queues:
         yield f"work queue {queue}: {_make_queue(client, infrastructure.pool, queue)}"
@@ -95,7 +94,7 @@ def _register_announcer(client: SyncPrefectClient, infrastructure: Infrastructur
 
 
 def dead_runs(announcer: UUID) -> AutomationCore:
-    """Give the automation: no heartbeat and no end for three heartbeats' time means dead."""
+    """Return the automation for dead runs: neither a heartbeat nor an end for three heartbeats' time."""
     return AutomationCore(
         name=DEAD_RUNS,
         description="Marks runs Crashed whose heartbeats have stopped, and announces them.",
@@ -123,7 +122,7 @@ def dead_runs(announcer: UUID) -> AutomationCore:
 
 
 def crashed_runs(announcer: UUID) -> AutomationCore:
-    """Give the automation that starts the announcement of each run that has crashed."""
+    """Return the automation that starts the announcement of each run that has crashed."""
     return AutomationCore(
         name=CRASHED_RUNS,
         description="Announces runs that have crashed, unless their hooks have done so.",

@@ -57,7 +57,9 @@ def prefect_api() -> Iterator[SyncPrefectClient]:
         with get_client(sync_client=True) as client:
             yield client
     except (HTTPError, PrefectException) as error:
-        raise SchedulerError(f"Prefect does not do as asked: {error}; is PREFECT_API_URL right?") from error
+        raise SchedulerError(
+            f"Prefect refuses or does not answer: {error}; is PREFECT_API_URL right?"
+        ) from error
     except RuntimeError as error:
         # So the client says that nobody answers.
         if "Failed to reach API" not in str(error):
@@ -66,20 +68,22 @@ def prefect_api() -> Iterator[SyncPrefectClient]:
 
 
 def deployment_of(client: SyncPrefectClient, app: AppKey, cadence: Cadence) -> DeploymentResponse:
-    """Find the deployment of an app and a schedule by its tags.
+    """Return the deployment of an app and a schedule, by its tags.
 
     :raises UsageError: where there is none, or more than one.
     """
     tags = [MARK, APP_TAG + app.app_id, SCHEDULE_TAG + cadence.key]
-    found = client.read_deployments(deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=tags)))
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    deployments = client.read_deployments(
+        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=tags))
+    )
+    if len(deployments) == 1:
+        return deployments[0]
+    if not deployments:
         raise UsageError(
             f"{app}: Prefect has no deployment of the schedule {cadence.key} (tags {', '.join(tags)}):"
             " register the deployments first, or use --direct"
         )
-    names = ", ".join(sorted(deployment.name for deployment in found))
+    names = ", ".join(sorted(deployment.name for deployment in deployments))
     raise UsageError(f"{app}: several deployments of the schedule {cadence.key}: {names}; delete all but one")
 
 
@@ -108,7 +112,7 @@ def create_runs(
 def not_coming(
     client: SyncPrefectClient, deployment: DeploymentResponse, cadence: Cadence, dues: Sequence[Due]
 ) -> Sequence[Due]:
-    """Give those due reports that no run of the deployment is still going to write."""
+    """Return the due reports that no run of the deployment is still going to write."""
     if not dues:
         return dues
     coming = [run for run in _runs_still_coming(client, deployment.id, dues) if _is_plain(run, cadence)]
@@ -146,13 +150,13 @@ def _is_plain(run: FlowRun, cadence: Cadence) -> bool:
 
 
 def _runs_by_key(client: SyncPrefectClient, keys: Sequence[str]) -> Mapping[str, FlowRun]:
-    found: dict[str, FlowRun] = {}
+    by_key: dict[str, FlowRun] = {}
     left = iter(keys)
     while some := list(islice(left, AT_ONCE)):
         chosen = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=some))
         runs = client.read_flow_runs(flow_run_filter=chosen, limit=AT_ONCE)
-        found |= {str(run.idempotency_key): run for run in runs}
-    return found
+        by_key |= {str(run.idempotency_key): run for run in runs}
+    return by_key
 
 
 def _described(run: FlowRun) -> str:
@@ -187,7 +191,7 @@ def backfill_runs(app: AppKey, cadence: Cadence, keys: Mapping[str, Due]) -> Seq
 
 
 def catch_up_after_run(logger: RunLog) -> None:
-    """Let a run that its schedule started look whether reports of its own app and schedule are missing.
+    """Catch up missing reports of the app and schedule of a run that its schedule started.
 
     Runs that were started by a person, back-filled or caught up look for nothing, so that nothing cascades.
     Whatever goes wrong here is a warning: the run's own work is done.
@@ -215,10 +219,10 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
     app, now = settings.app(app_id), bootstrap.clock.utc_now()
     cadence = schedules.cadence(app, key)
     with bootstrap.opened_ledger(settings) as ledger:
-        found = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
+        due_reports = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
         # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
         own = run.expected_start_time or now
-        dues = [due for due in found if own not in due.period.current_during]
+        dues = [due for due in due_reports if own not in due.period.current_during]
         if not dues:
             return ()
         filled = catch_up_runs(app.key, cadence, dues, now=now.astimezone(app.tz))

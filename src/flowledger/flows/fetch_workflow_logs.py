@@ -34,14 +34,15 @@ Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "c
 THREADS, DASK = "threads", "dask"
 
 Stage = Callable[..., Any]
-"""Calls a task with keyword arguments, waits for it, and gives its result or raises its error."""
+"""Calls a task with keyword arguments, waits for it, and returns its result or raises its error."""
 
 
 @contextmanager
 def stages_on(task_runner: str) -> Iterator[Stage]:
-    """Give what runs a flow's tasks, as the setting TASK_RUNNER says: threads, dask or dask:tcp://host:port.
+    """Yield what runs a flow's tasks, as the setting TASK_RUNNER says: threads, dask or dask:tcp://host:port.
 
-    With ``threads`` a task is simply called: its own threads read side by side, and nothing is handed over.
+    With ``threads`` a task is simply called in this thread: its own threads read side by side, and the
+    pipeline can be shared.
 
     :raises SettingsError: when Dask is wanted and not installed.
     """
@@ -115,7 +116,7 @@ def _opened(job: ReportJob, progress: Progress) -> Iterator[tuple[Pipeline, Repo
 
 @contextmanager
 def stage_pipeline(job: ReportJob, logger: RunLog) -> Iterator[tuple[Pipeline, ReportRequest]]:
-    """Give a task its pipeline, the flow run's or one of its own, with what it logs in the task's log."""
+    """Yield a task's pipeline, the flow run's or one of its own; what it logs is in the task's log too."""
     progress = LogProgress(logger)
     with forwarded_to(logger):
         if shared := _open_pipeline.get():
@@ -242,6 +243,7 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
 
     The period is seen from the scheduled time, so a late run reports the day it was meant for.
     """
+    # Deployments, the API and the command line use the same names: one function reads them all.
     order = order_from(locals())
     started = time.monotonic()
     job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
@@ -254,6 +256,7 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
     with ExitStack() as stack:
         run_stage = stack.enter_context(stages_on(task_runner))
         if task_runner == THREADS:
+            # On Dask a task may run on another machine, and opens a pipeline of its own there.
             stack.enter_context(shared_pipeline(job))
         collected = run_stage(fetch_logs_task, job=job)
         enriched = run_stage(enrich_logs_task, job=job, collected=collected)
@@ -268,6 +271,6 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
 
 
 def scheduled_instant() -> datetime:
-    """Give the time this run was meant for, aware UTC; late and past-dated runs keep it."""
+    """Return the time this run was scheduled for, aware UTC; late and past-dated runs keep it."""
     planned = runtime.flow_run.scheduled_start_time
     return planned.astimezone(UTC) if planned else datetime.now(UTC)

@@ -42,7 +42,7 @@ def note_app(flow_run_id: str | None, name: str | None, app_id: str | None = Non
 
 
 def app_names(flow_run_id: str | None) -> Mapping[str, str]:
-    """Give the app as metadata of a line: as it was noted, or else as the run's own parameters say."""
+    """Return the app as metadata of a line: as it was noted, or else from the run's own parameters."""
     if flow_run_id is None:
         return {}
     return _app_names.get(flow_run_id) or _parameter_app(flow_run_id)
@@ -109,10 +109,10 @@ class _Forwarding:
             run.log.handle(line)
 
     def run_of(self, extra: Mapping[str, Any]) -> _Run | None:
-        """Find whose line it is: by its ids, or by there being only one flow run where a thread lost them."""
-        given_ids = {name: extra[name] for name in ("flow_run_id", "task_id") if name in extra}
-        matching = [run for run in self.runs if given_ids.items() <= run.ids.items()]
-        if given_ids or len({run.ids.get("flow_run_id") for run in matching}) == 1:
+        """Return the run a line belongs to: by its ids, or the only flow run where a thread lost them."""
+        record_ids = {name: extra[name] for name in ("flow_run_id", "task_id") if name in extra}
+        matching = [run for run in self.runs if record_ids.items() <= run.ids.items()]
+        if record_ids or len({run.ids.get("flow_run_id") for run in matching}) == 1:
             return matching[-1] if matching else None
         return None
 
@@ -136,7 +136,7 @@ def forwarded_to(run_log: RunLog) -> Iterator[None]:
 
 
 def _taken_apart(run_log: RunLog) -> tuple[Logger, Mapping[str, Any]]:
-    """Give the logger behind a run's log, and what Prefect notes with each of its lines."""
+    """Return the logger behind a run's log, and the values that Prefect adds to each of its lines."""
     noted: dict[str, Any] = {}
     while isinstance(run_log, LoggerAdapter):
         noted = {**(run_log.extra or {}), **noted}
@@ -145,7 +145,7 @@ def _taken_apart(run_log: RunLog) -> tuple[Logger, Mapping[str, Any]]:
 
 
 def run_ids() -> dict[str, str]:
-    """Give the ids of the flow run and task run under way, for the lines of the program's log."""
+    """Return the ids of the flow run and task run under way, for the lines of the program's log."""
     ids = {"flow_run_id": runtime.flow_run.id, "task_id": runtime.task_run.id}
     return {name: str(value) for name, value in ids.items() if value}
 
@@ -156,7 +156,7 @@ def _ids_in(noted: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _line(record: "Record", run: _Run) -> LogRecord:
-    """Give a line as Prefect's handlers take it; with the run's ids, since a thread may have none."""
+    """Return a line as Prefect's handlers take it; with the run's ids, since a thread may have none."""
     level = record["level"].no
     text = redacted(record["message"])
     error = record["exception"]
@@ -173,18 +173,18 @@ def _line(record: "Record", run: _Run) -> LogRecord:
 
 
 class RunLogTap(logging.Filter):
-    """Takes secrets out of what is said in a run's log, and keeps it in the program's own log too.
+    """Takes secrets out of the lines of a run's log, and writes them to the program's own log too.
 
     An error raised on purpose says all a person needs, so it is shown without its traceback.
     """
 
     def __init__(self) -> None:
-        """Begin with no failure that was kept."""
+        """Begin with no failure on record."""
         super().__init__()
         self._failed: set[tuple[str, ...]] = set()
 
     def filter(self, record: LogRecord) -> bool:
-        """Let every record pass, without secrets."""
+        """Pass every record on, without secrets."""
         if getattr(record, FORWARDED, False):
             return True
         record.msg, record.args = redacted(_message(record)), ()
@@ -196,7 +196,7 @@ class RunLogTap(logging.Filter):
         return True
 
     def _is_repeated(self, record: LogRecord, run: tuple[str, ...]) -> bool:
-        """Tell whether a run's last line only says again the error that was kept as a line before."""
+        """Return whether a run's last line only repeats the error that an earlier line has."""
         text = str(record.msg)
         if text.startswith("Finished in state"):
             has_failed = run in self._failed
@@ -209,7 +209,7 @@ class RunLogTap(logging.Filter):
     def _write_to_program_log(self, record: LogRecord, ids: Mapping[str, str]) -> None:
         text = "\n".join(part for part in (str(record.msg), record.exc_text) if part)
         names = app_names(ids.get("flow_run_id"))
-        # A folder that cannot be written has been told where the run itself opened it.
+        # A log folder that cannot be written was reported where the run itself opened it.
         with suppress(SettingsError), logging_as_before():
             line = program_log.bind(**names, **ids, **{ALREADY_ON_CONSOLE: True}).patch(
                 partial(_rename, record.name)
@@ -273,5 +273,5 @@ class LogProgress:
             self.logger.info("%s: %d so far", self.name, self.steps)
 
     def note(self, text: str) -> None:
-        """Say something worth knowing."""
+        """Write a note."""
         self.logger.info("%s", text)

@@ -75,7 +75,7 @@ def send_waiting() -> bool:
             service.send_waiting()
         return True
 
-    return _guarded(notify, "what waits")
+    return _guarded(notify, "the messages that wait")
 
 
 def _request(order: RunOrder, instant: datetime) -> ReportRequest | None:
@@ -84,11 +84,11 @@ def _request(order: RunOrder, instant: datetime) -> ReportRequest | None:
     try:
         return bootstrap.check(bounds, instant)
     except FlowledgerError:
-        return None  # what is wrong with it is the error that is told
+        return None  # what is wrong with it is the error that is announced
 
 
 def _attempt(settings: Settings, flow_run_id: str, run_count: int) -> RunAttempt:
-    """Name a try of a flow run, and where people see it."""
+    """Return the name of one attempt at a flow run, and the page where people see it."""
     if not flow_run_id:
         return RunAttempt()
     base = settings.prefect_ui_url
@@ -102,9 +102,9 @@ def _guarded(notify: Callable[[], bool], what: str) -> bool:
     try:
         return notify()
     except FlowledgerError as error:
-        logger.error("{} cannot be told: {}", what, error)
-    except Exception as error:  # noqa: BLE001  # named boundary: telling never fails a run
-        logger.error("{} cannot be told: unexpected {}", what, type(error).__name__)
+        logger.error("people cannot be notified of {}: {}", what, error)
+    except Exception as error:  # noqa: BLE001  # named boundary: notifying never fails a run
+        logger.error("people cannot be notified of {}: unexpected {}", what, type(error).__name__)
     return False
 
 
@@ -112,19 +112,19 @@ NO_REASON = "no reason is known"
 
 
 def announce_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that a flow run failed, crashed or was cancelled."""
+    """Announce that a flow run failed, crashed or was cancelled: Prefect's hook."""
     note_app(str(flow_run.id), order_from(flow_run.parameters).app)
     with forwarded_to(flow_run_logger(flow_run, flow)):
         notify_trouble(occasion_of(state), flow.name, current(flow_run), reason_of(state))
 
 
 def occasion_of(state: State[Any]) -> Occasion:
-    """Choose how an end is told: a process that died left no error of its own."""
+    """Return how an end is announced: a process that died left no error of its own."""
     return Occasion.CRASH if state.type is StateType.CRASHED else Occasion.FAILURE
 
 
 def reason_of(state: State[Any]) -> str:
-    """Say why a run did not finish, as its state does."""
+    """Return why a run did not finish, as its state has it."""
     message = (state.message or "").removeprefix("Flow run encountered an exception: ").strip()
     if state.type in (StateType.CANCELLED, StateType.CANCELLING):
         return f"the run was cancelled: {message}" if message else "the run was cancelled"
@@ -145,7 +145,7 @@ LONGEST_ERROR = 300
 
 
 def artifact_key(name: str, app: str) -> str:
-    """Make a key as Prefect wants it: lower-case letters, digits and dashes, one for each app."""
+    """Return a key that Prefect accepts: lower-case letters, digits and dashes, one for each app."""
     slug = re.sub(r"[^a-z0-9]+", "-", app.lower()).strip("-")
     if slug and slug == app:
         return f"{name}-{slug}"
@@ -154,7 +154,7 @@ def artifact_key(name: str, app: str) -> str:
 
 
 def publish_artifacts(result: RunResult, failures: Sequence[ProblemRun]) -> None:
-    """Leave both artifacts of one finished run."""
+    """Publish both artifacts of one finished run in the Prefect UI."""
     app = result.app
     create_markdown_artifact(
         markdown_of(result), key=artifact_key("report", app), description=f"{app}: {result.period}"
@@ -194,7 +194,7 @@ def markdown_of(result: RunResult) -> str:
 
 
 def failure_row(failure: ProblemRun) -> dict[str, str]:
-    """Give one row of the failures table."""
+    """Return one row of the failures table."""
     return {
         "run": failure.run_id,
         "at": failure.at.isoformat(),

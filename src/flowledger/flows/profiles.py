@@ -12,7 +12,7 @@ VACUUM: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(KEPT_S),
 }
-"""Prefect deletes old flow runs only when it is told to."""
+"""Prefect deletes old flow runs only when its settings say so."""
 LEASES: Mapping[str, str] = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
@@ -41,7 +41,7 @@ def _settings_of(profiles: ProfilesCollection) -> Mapping[str, str]:
 
 
 def active_address() -> str | None:
-    """Give the address of the server that the active profile names."""
+    """Return the address of the server that the active profile names, None without one."""
     profiles = load_profiles()
     active = profiles.active_profile
     return active.to_environment_variables().get("PREFECT_API_URL") if active else None

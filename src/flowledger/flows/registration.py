@@ -74,7 +74,7 @@ def import_flow(path: str) -> Flow[..., Any]:
 
 
 def read_registered(client: SyncPrefectClient) -> Iterator[Registered]:
-    """Stream the deployments of ours, whoever they are for."""
+    """Yield every deployment with our tag, of all apps."""
     names: dict[UUID, str] = {}
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[MARK]))
     offset = 0
@@ -98,7 +98,7 @@ def _tagged(tags: Sequence[str], prefix: str) -> str | None:
 
 
 def desired_content(deployment: Deployment, infrastructure: Infrastructure) -> dict[str, Any]:
-    """Give all that makes a deployment what it is, as plain values."""
+    """Return all that makes a deployment what it is, as plain values that compare with a registered one's."""
     return {
         "tags": list(deployment.tags),
         "parameters": dict(deployment.parameters),
@@ -114,7 +114,7 @@ def desired_content(deployment: Deployment, infrastructure: Infrastructure) -> d
 
 
 def form_of(deployment: Deployment) -> dict[str, Any]:
-    """Give the parameters' schema, which the UI makes a form of; the app is this deployment's own."""
+    """Return the parameters' schema, from which the UI makes a form; the app is this deployment's own."""
     flow = flow_of(deployment.flow)
     schema = flow.parameters.model_dump_for_openapi()
     descriptions = _descriptions(flow)
@@ -127,7 +127,7 @@ def form_of(deployment: Deployment) -> dict[str, Any]:
 
 
 def _box(field: Mapping[str, Any]) -> dict[str, Any]:
-    """Make one box of a text that may be left out: the UI would first ask whether it is a text or None."""
+    """Return an optional text as one input box: the UI would first ask whether it is a text or None."""
     kinds = [each.get("type") for each in field.get("anyOf", ())]
     if kinds != ["string", "null"]:
         return dict(field)
@@ -136,7 +136,7 @@ def _box(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _descriptions(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
-    """Give titles and descriptions of a flow's parameters, in the place of which Prefect puts their names."""
+    """Return titles and descriptions of a flow's parameters; Prefect's own schema has their names instead."""
     hints = get_type_hints(flow.fn, include_extras=True)
     return {
         name: {word: text for word in ("title", "description") if (text := getattr(field, word))}
@@ -178,14 +178,14 @@ def compare(
     *,
     prune: bool,
 ) -> Sequence[Change]:
-    """Say what has to change; ``within`` tells for which apps and schedules registered ones are looked at."""
+    """Return what has to change; ``within`` chooses the registered deployments by app id and schedule."""
     registered = [each for each in read_registered(client) if within(each.identity)]
     contents = {each.identity: (each, desired_content(each, infrastructure)) for each in desired}
     return changes(contents, registered, prune=prune)
 
 
 def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Change]:
-    """Do what was planned, in its order, and give each change when it is done.
+    """Make the planned changes, in their order, and yield each when it is made.
 
     One after another: Prefect's server on SQLite is slower with several at once (measured).
     """
@@ -235,7 +235,7 @@ SETUP = "run scripts/setup_prefect.sh"
 
 
 def check_words(planned: Sequence[Deployment]) -> Iterator[str]:
-    """Give a line for each cron, zone and parameter that Prefect or the flow would refuse."""
+    """Yield a line for each cron, zone and parameter that Prefect or the flow would refuse."""
     for each in planned:
         who = f"{each.key} of {each.app_name}"
         try:
@@ -250,7 +250,7 @@ def check_words(planned: Sequence[Deployment]) -> Iterator[str]:
 
 
 def check_server(pool: str, *, may_lack_pool: bool = False) -> Iterator[str]:
-    """Give a line for what the server lacks, or why it cannot be asked; setting up makes a pool."""
+    """Yield a line for what the server lacks, or why it does not answer; setting up makes a missing pool."""
     if not PREFECT_API_URL.value():
         yield f"PREFECT_API_URL is not set: start a server (prefect server start) and {SETUP}"
         return
@@ -268,7 +268,7 @@ def check_server(pool: str, *, may_lack_pool: bool = False) -> Iterator[str]:
 
 
 def unreachable(error: Exception) -> str:
-    """Say that the server does not answer, and how to start one."""
+    """Explain that the server does not answer, and how to start one."""
     return (
         f"the Prefect server at {PREFECT_API_URL.value()} does not answer ({type(error).__name__}):"
         " start it (prefect server start), or correct PREFECT_API_URL"

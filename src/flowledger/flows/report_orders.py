@@ -26,7 +26,7 @@ STATES = {
 
 
 def place_order(app: AppKey, order: RunOrder, key: str) -> str:
-    """Start the deployment with what is ordered, once for each key, and give the id of the run.
+    """Start the deployment with what is ordered, once for each key, and return the id of the run.
 
     :raises SchedulerError: where Prefect cannot be had; UsageError: where it has no such deployment.
     """
@@ -39,7 +39,7 @@ def place_order(app: AppKey, order: RunOrder, key: str) -> str:
 
 
 def state_of_order(flow_run_id: str) -> dict[str, Any]:
-    """Say what became of a run: waiting, running, done or failed, and why."""
+    """Return the state of a run: waiting, running, done or failed, and the reason."""
     with prefect_api() as client:
         try:
             run = client.read_flow_run(UUID(flow_run_id))
@@ -50,7 +50,7 @@ def state_of_order(flow_run_id: str) -> dict[str, Any]:
 
 
 def check_scheduler() -> None:
-    """See that Prefect answers.
+    """Check that Prefect answers.
 
     :raises SchedulerError: when it does not.
     """

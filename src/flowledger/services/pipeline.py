@@ -278,7 +278,7 @@ class Pipeline:
 
 
 def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
-    """Say what a reader must know to read the figures rightly: that not all runs were wanted, and why."""
+    """Return what a reader must know to read the figures rightly, such as a filter that left runs out."""
     wanted = (f"only runs with {request.wanted}",) if request.wanted else ()
     window = collected.certificate.scope.window
     cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)

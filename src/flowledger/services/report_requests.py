@@ -168,18 +168,18 @@ def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_status(word: str | None) -> str | None:
-    """Give the source's word for a status, None for none.
+    """Return the source's word for a status, None for none.
 
     :raises UsageError: with the known words, for an unknown one.
     """
     if not word:
         return None
     if word not in SOURCE_WORDS:
-        raise UsageError(f"unknown status {word!r}: one of {', '.join(_known(SOURCE_WORDS))}")
+        raise UsageError(f"unknown status {word!r}: one of {', '.join(_sorted(SOURCE_WORDS))}")
     return SOURCE_WORDS[word]
 
 
-def _known(words: Iterable[str]) -> Sequence[str]:
+def _sorted(words: Iterable[str]) -> Sequence[str]:
     return sorted(str(word) for word in words)
 
 
