@@ -149,6 +149,7 @@ class ChatBot:
         if isinstance(code, int) and code != 0:
             raise self._failure(reply, code, str(answer.get(self.dialect.words) or ""))
         check_status(reply)
+        # Proxies and log-in pages answer 200 as well, but without the bot's code.
         if code is None or reply.status != 200:
             raise ChannelBusyError(
                 f"{reply.place}: what answered is no {self.dialect.maker} robot (HTTP {reply.status} without"

@@ -61,6 +61,7 @@ class _Timed(smtplib.SMTP):
     _reader: DeadlineReader
 
     def getreply(self) -> tuple[int, bytes]:
+        # A socket's timeout is for each recv(): a server that sends a byte now and then would never time out.
         if self.file is None and self.sock is not None:
             self._reader = DeadlineReader(self.sock, 0)
             self.file = BufferedReader(self._reader)
@@ -113,6 +114,7 @@ def log_in(server: smtplib.SMTP, user: str, password: str, *, encrypted: bool) -
     """
     server.ehlo_or_helo_if_needed()
     offered = server.esmtp_features.get("auth", "").upper().split()
+    # server.login() tries one mechanism after another: several wrong attempts at a single wrong password.
     ordered = iter(_MECHANISMS) if encrypted else reversed(_MECHANISMS)
     chosen = next((each for each in ordered if each in offered), None)
     if chosen is None:

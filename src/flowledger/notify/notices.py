@@ -131,6 +131,7 @@ class NoticeBuilder:
         links: dict[str, str] = {}
         for location in locations:
             name = PurePosixPath(location).name
+            # Two reports may have the same file name; the second is listed by its whole location.
             links[location if name in links else name] = self._link(location)
         return links
 

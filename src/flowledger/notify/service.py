@@ -94,6 +94,7 @@ class NotificationService:
         try:
             letters = self._letters(notice_of(self._builder))
             sent = self._sender.send(letters)
+            # A notified channel that is not set up has no message that could fail, but it was not notified.
             return sent and len(letters) == len(set(self.notified))
         except Exception as error:  # noqa: BLE001  # named boundary: notifying never fails the run
             logger.error("cannot notify of {}: unexpected {}", what, error_origin(error))

@@ -81,6 +81,7 @@ class BoundedEnvironment(SandboxedEnvironment):
         super().__init__(**options)
         self.filters["_counted"] = _counted
         self.globals["range"] = _counted_range
+        # It makes text of any length in a single step.
         del self.globals["lipsum"]
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -96,6 +97,7 @@ class BoundedEnvironment(SandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
+        # Jinja bounds only range(): the items of every loop are passed through a counter.
         for loop in list(source.find_all(nodes.For)):
             loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
         return super()._generate(source, *args, **options)

@@ -63,6 +63,7 @@ class WeChatChannel:
         bot = ChatBot(DIALECT, self.limiter, self.webhook.get_secret_value())
         mention = self._mention(message)
         fitting = [(name, content) for name, content in files if _fits(name, content)]
+        # Each file takes two requests: its upload, and the message that posts it.
         bot.reserve(1 + len(mention) + 2 * len(fitting))
         uploaded = [media for name, content in fitting if (media := _upload(bot, name, content))]
         bot.send(bot.webhook, _markdown(message))

@@ -8,18 +8,16 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from flowledger.domain.executions import Record, execution_of
-from flowledger.domain.history import OperationQuery, Place, RunQuery
+from flowledger.domain.history import OperationQuery, RunQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_checks import checked_id, checked_time, checked_word, kind_of, shortened
 from flowledger.domain.record_kinds import COZE, LOG, status_from_word, status_of
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
-from flowledger.services.history.paging import runs_of
+from flowledger.services.history.paging import operations_of, runs_of
 
 SOURCES = (LOG, COZE, "dify")
-PAGE = 50
-"""Operations read at once."""
 NEWEST_FIRST = {"newest": True, "desc": True, "oldest": False, "asc": False}
 _BOTH = ("workflow_id", "source", "user", "operation_type", "started_after", "started_before", "limit")
 _EXECUTION_FILTERS = (*_BOTH, "offset", "order", "status")
@@ -40,6 +38,7 @@ class Slice:
         """Return that part of a stream that is newest first; for the oldest the whole stream is read."""
         if self.newest_first:
             return list(islice(newest_first, self.offset, self.offset + self.limit))
+        # The ledger pages newest first only; the bounded deque drops what is newer than the requested part.
         oldest = deque(newest_first, self.offset + self.limit)
         return list(islice(reversed(oldest), self.offset, None))
 
@@ -139,19 +138,9 @@ def find_operations(ledger: Ledger, filters: Filters) -> list[Operation]:
     )
     return filters.slice().of(
         each
-        for each in _operations(ledger, query)
+        for each in operations_of(ledger, query)
         if not sources or (each.app is not None and each.app.source in sources)
     )
-
-
-def _operations(ledger: Ledger, query: OperationQuery) -> Iterator[Operation]:
-    after: Place | None = None
-    while True:
-        page = ledger.operations(query, after=after, limit=PAGE)
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = Place(page[-1].at, page[-1].operation_id)
 
 
 def _ledger_statuses(word: str) -> set[RunStatus]:

@@ -64,6 +64,7 @@ def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:
 
     It is cut between characters; ``{length}`` in the note becomes the length of the whole text.
     """
+    # A character is at most two units, so most texts are short enough without encoding them.
     if len(text) * 2 <= EXCEL_LIMIT or _units(text) <= EXCEL_LIMIT:
         return text, False
     note = note.format(length=length)

@@ -45,6 +45,7 @@ class JsonRows:
 def head(before: Mapping[str, Any]) -> bytes:
     """Return the text of a document up to the rows of ``data``, with these keys before it."""
     opening = _STRICT.render({**before, "data": []})
+    # A whole document without its end: the rows follow, then tail().
     return opening.removesuffix(b"]\n}")
 
 

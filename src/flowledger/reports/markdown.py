@@ -79,6 +79,7 @@ class MarkdownStyle:
     def fence(self, value: Any) -> list[str]:
         """Return the lines of a fenced block with a JSON value, JSON texts inside it parsed."""
         text = JsonStyle(nested=True, bare=self.verbatim).render(value).decode()
+        # A fence ends at the first run of as many backticks, so it must be longer than any run inside.
         ticks = _FENCE
         if not self.verbatim and _FENCE in text:
             ticks = "`" * (max(map(len, _TICKS.findall(text))) + 1)

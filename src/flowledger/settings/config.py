@@ -41,6 +41,7 @@ def partial_settings(values: Mapping[str, Any], error: ValidationError) -> Setti
     try:
         return Settings(**valid)
     except ValidationError as again:
+        # Fields that depend on a removed one may be wrong now; at the latest the defaults alone are valid.
         return partial_settings(valid, again) if valid != values else Settings()
 
 
@@ -102,6 +103,7 @@ class ConfigManager:
                 wrong += problems.describe(error, reading)
                 settings = partial_settings(reading.values, error)
             wrong += problems.of_storage(settings, reading)
+        # Two checks may find the same problem.
         return Inspection(settings, reading, tuple(dict.fromkeys(wrong)))
 
     def keys(self) -> tuple[SecretStr, ...]:

@@ -110,6 +110,7 @@ def rotate(root: Path, keys: Sequence[SecretStr]) -> Sequence[Rotated]:
             rotated.append(Rotated(file, count))
     if wrong:
         raise SettingsError([*wrong, "nothing was changed"])
+    # All files or none, so that the old key can be dropped as soon as this has succeeded.
     replace_all(contents)
     return rotated
 
@@ -133,6 +134,7 @@ def _renewed(file: Path, root: Path, keys: Sequence[SecretStr]) -> tuple[bytes, 
         try:
             renewed = renew(match[1].decode(), keys).encode()
         except UnreadableSecretError as error:
+            # A token in a comment may be of a key that is long gone.
             if not COMMENT.search(match.string[: match.start()]):
                 wrong.append(f"line {number} of {file.relative_to(root)}: {error}")
             return match[0]

@@ -76,6 +76,7 @@ def required_options(kind: str, name: str) -> tuple[str, ...]:
 
 
 def _checked(name: str, hint: Any) -> Any:
+    # An option that may be None is checked as the type besides None.
     alternatives = [each for each in get_args(hint) or (hint,) if each is not type(None)]
     own = VALIDATORS_BY_NAME.get(name)
     rules: list[Any] = [AfterValidator(_unless_none(own))] if own else []

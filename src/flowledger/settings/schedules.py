@@ -80,6 +80,7 @@ def check_cron(text: str) -> str:
             f'{text!r} is no cron: write minute hour day month weekday, such as "0 2 * * *" for 02:00'
         )
     try:
+        # A cron such as 0 0 30 2 * is well-formed and never fires, which only its first instant shows.
         next(CronSim(text, SOME_INSTANT))
     except (CronSimError, StopIteration) as error:
         raise ValueError(f"{text!r} is no cron: {str(error) or 'it never fires'}") from None

@@ -148,12 +148,14 @@ def open_sources(root: Path, environ: Mapping[str, str], arguments: Mapping[str,
     passed, environment, env_file = Arguments(arguments), Environment(environ), EnvFile(root, ENV_FILE)
     name = _choose(passed, environment, env_file)
     env_files = [EnvFile(root, f"{ENV_FILE}.{name}"), env_file] if name else [env_file]
+    # Weakest first: of two layers with one variable the later one counts.
     layers = [*(file.variables for file in env_files[::-1]), environ]
     variables = {key: value for layer in layers for key, value in layer.items() if value.strip()}
     overlay = [f"config/{name}.yaml"] if name else []
     yaml_files = [YamlFile(root, place, variables) for place in [*overlay, YAML_FILE]]
     referred = {key for file in yaml_files for key in file.referred}
     for file in env_files:
+        # What a YAML file refers to is somebody's own variable and no mistyped one of ours.
         file.problems += _mistyped(file, file.variables.keys() - referred)
     return [passed, environment, *env_files, *yaml_files]
 
@@ -212,10 +214,12 @@ class Reading:
     @classmethod
     def of(cls, sources: Sequence[Source], *, need_app: bool) -> "Reading":
         """Merge the places; of two that set a variable, the stronger one counts."""
+        # Weakest first, so that a stronger place overwrites.
         layers = [(source.place, source()) for source in reversed(sources)]
         values = {name: value for _, layer in layers for name, value in layer.items()}
         own = {field: values[name] for name, field in APP_VARIABLES.items() if name in values}
         listed = values.get(APPS, [])
+        # An app that is needed but not defined at all counts too: each field it lacks is then reported.
         has_own = _defines_app(own, listed, sources) or (need_app and not listed)
         if isinstance(listed, list):
             values[APPS] = [own] * has_own + [_complete(app) for app in listed]
