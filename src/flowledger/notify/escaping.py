@@ -74,7 +74,7 @@ def cut(text: str, limit_bytes: int, measure: Measure = utf8_size) -> str:
 
 def _longest(text: str, limit_bytes: int, measure: Measure) -> str:
     """Return the longest beginning of a text that fits; whole lines where that is at least half of it."""
-    # Bisected, since a character takes one to twelve bytes, depending on what it becomes.
+    # Bisected, since a character takes one to six bytes, depending on how it is escaped.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
