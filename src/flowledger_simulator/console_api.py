@@ -196,6 +196,7 @@ def _list_runs(
 
 def _read_filter(site: Site, request: Request) -> Callable[[SimulatedRun], bool]:
     """Return the filter that the parameters describe; without a trigger, only editor previews pass."""
+    # The server's default: API runs seem absent to whoever names no trigger.
     trigger, status = "debugging", None
     if site.release.filters_workflow_runs:
         checker = Checker(request, site.release, "WorkflowRunListQuery")
@@ -242,6 +243,7 @@ def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
 
 
 def _no_app(message: str, request: Request) -> RefusedError:
+    # flask-restx appends this hint to each 404 of a known route.
     template = re.sub(r"(?<=/apps/)[^/]+", "<uuid:app_id>", request.path)
     hint = f"You have requested this URI [{request.path}] but did you mean {template} ?"
     return RefusedError(error_response(404, "app_not_found", f"{message} {hint}"))

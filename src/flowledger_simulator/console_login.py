@@ -33,6 +33,7 @@ def log_in(site: Site, request: Request) -> Response:
         password = _decode(password)
     if not _EMAIL.fullmatch(email):
         return error_response(400, "invalid_param", f"{email} is not a valid email.")
+    # The lock comes before the password: even the right one is refused.
     if site.sessions.locked(email):
         return locked_out()
     tokens = site.sessions.log_in(email, password)
@@ -52,6 +53,7 @@ def refresh(site: Site, request: Request) -> Response:
     if not site.release.logs_in_by_cookie:
         tokens = site.sessions.refresh(str(_read_json(request).get("refresh_token", "")))
         if tokens is None:
+            # Up to 1.9.1 the text is in ``data``, later in ``message``.
             return json_response({"result": "fail", "data": "Invalid refresh token"}, 401)
         return _token_response(site, tokens, ())
     offered = request.cookie(_cookie_name(site, "refresh_token"))
@@ -148,6 +150,7 @@ def _write_cookie(site: Site, name: str, value: str, max_age_s: int | None) -> H
         f"Expires={formatdate(expires, usegmt=True)}",
         *([] if max_age_s is None else [f"Max-Age={max_age_s}"]),
         *(["Secure"] if site.options.secure_cookies else []),
+        # The page's script has to copy the CSRF token into a header.
         *([] if name == "csrf" else ["HttpOnly"]),
         "Path=/",
         "SameSite=Lax",

@@ -168,6 +168,7 @@ def spread(recipe: Recipe, runs: int, rng: random.Random) -> list[int]:
     sizes = groups + [1] * (runs - sum(groups))
     if len(sizes) > last - first + 1:
         raise UsageError(f"{runs} runs need {len(sizes)} seconds: give an earlier start, or more ties")
+    # Shuffled, so that the busiest second is not always the first.
     rng.shuffle(sizes)
     seconds = sorted(rng.sample(range(first, last + 1), len(sizes)))
     return [second for second, size in zip(seconds, sizes, strict=True) for _ in range(size)]
@@ -228,6 +229,7 @@ class _Generator:
             app_id=app.id,
             workflow_id=app.id,
             listed_at=second,
+            # Old releases write the log row at the end, at a rounded time; open runs have none there.
             listed_at_end=(finish_us + 500_000) // 1_000_000 if ended else None,
             started_us=started_us,
             status=status,

@@ -190,6 +190,7 @@ class Faults:
 
     def _strikes(self, rule: Fault) -> bool:
         self._requests[rule] += 1
+        # A number alone means that request only; a range ends at ``last``.
         if rule.first:
             return rule.first <= self._requests[rule] <= max(rule.first, rule.last)
         return self._rng.random() < rule.rate
@@ -257,6 +258,7 @@ def alter_response(kind: str, response: Response) -> Response:
     if kind not in ("endless", "repeat", "duplicate") or response.status != 200:
         return response
     value = json.loads(response.body)
+    # Run details and counts are objects without rows: nothing to double.
     if not isinstance(value.get("data"), list):
         return response
     if kind == "duplicate":

@@ -64,12 +64,14 @@ def parse_query(raw: bytes) -> dict[str, str]:
     """Read a query string; the first of repeated parameters wins."""
     if not raw:
         return {}
+    # Latin-1 keeps stray bytes, which a browser or a test may send unencoded.
     parsed = parse_qs(raw.decode("latin-1"), keep_blank_values=True)
     return {name: values[0] for name, values in parsed.items()}
 
 
 def json_response(value: Any, status: int = 200) -> Response:
     """Return JSON as the server does: ASCII-escaped, compact, "/" as "\\/", with a final newline."""
+    # Clients must parse: escaped slashes and the newline are there to catch those that compare text.
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return Response(status, text.replace("/", "\\/").encode("ascii") + b"\n")
 

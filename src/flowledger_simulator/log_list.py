@@ -171,10 +171,11 @@ def read_log_query(
     return LogQuery(
         page=page,
         limit=limit,
+        # Log times are whole seconds: a bound with a fraction moves inwards.
         before=checker.instant("created_at__before", floor),
         after=checker.instant("created_at__after", ceil),
         status=status,
-        keyword=request.query.get("keyword", "")[:30],
+        keyword=request.query.get("keyword", "")[:30],  # the server reads no more of it
         session_id=request.query.get("created_by_end_user_session_id", ""),
         account=request.query.get("created_by_account", ""),
         detailed=request.query.get("detail", "").lower() in {"true", "1", "yes", "on"},
@@ -214,6 +215,7 @@ def list_logs(world: World, release: Release, app: SimulatedApp, query: LogQuery
     """Return one page; ``total`` counts all rows that fit, wherever they lie."""
     order = by_start if release.lists_at_start else by_end
     tests = _tests(world, release, query)
+    # Chatflow runs get no log row on any release.
     if app.mode != "workflow":
         rows: list[SimulatedRun] = []
     else:

@@ -146,6 +146,7 @@ class SimulatorApp:
             await asyncio.sleep(self.latency_ms / 1000)
         fault = self.faults.choose(request)
         response = self._answer(fault, request)
+        # These write to the connection themselves; uvicorn must not answer after them.
         if fault in WIRE_FAULTS:
             await WIRE_FAULTS[fault](scope["state"][TRANSPORT], response)
             await _wait_for_end(receive)
@@ -176,6 +177,7 @@ async def _read(scope: Scope, receive: Receive) -> Request:
 
 async def _send(send: Send, response: Response) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    # Always a length: chunked responses are left to the faults.
     headers.append((b"content-length", str(len(response.body)).encode("ascii")))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})

@@ -43,7 +43,7 @@ def show_logs(site: Site, request: Request) -> Response:
     """GET /v1/workflows/logs."""
     app = _authorise(site, request)
     query = read_log_query(request, site.release)
-    site.before_page()
+    site.before_page()  # as late as possible: a run may arrive between the parameters and the page
     return list_logs(site.world, site.release, app, replace(query, detailed=False))
 
 
@@ -54,6 +54,7 @@ def show_run(site: Site, request: Request) -> Response:
     try:
         run = site.world.find(app.id, str(UUID(run_id)))
     except ValueError:
+        # As on the server, where nobody catches this error.
         return internal_error()
     if run is not None:
         return json_response(service_run(run, site.release))

@@ -94,6 +94,7 @@ class Sessions:
         """Return tokens, or count a failure and return None."""
         if (email, password) != (credentials.EMAIL, credentials.PASSWORD):
             number, last = self._failures.get(email, (0, 0.0))
+            # Each failure starts the 24 hours again.
             fresh = self.clock() < last + LOCKOUT_S
             self._failures[email] = (number + 1 if fresh else 1, self.clock())
             return None
@@ -135,6 +136,7 @@ class Sessions:
         user = credentials.ACCOUNT_ID
         refresh = f"{number:032x}"
         self._refresh_tokens.add(refresh)
+        # ``jti``, which real tokens lack, makes those of one second differ.
         access = {"user_id": user, "exp": expiry, "iss": "SELF_HOSTED", "sub": "Console API Passport"}
         return TokenSet(
             access=self.signer.sign({**access, "jti": number}),

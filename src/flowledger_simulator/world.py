@@ -122,6 +122,7 @@ def by_microsecond(run: SimulatedRun) -> int:
 _MEMBERS: Mapping[Order, Callable[[SimulatedRun], bool]] = {
     by_start: lambda run: run.triggered_from == "app-run",
     by_end: lambda run: run.triggered_from == "app-run" and run.listed_at_end is not None,
+    # The cursor list has runs, not log rows: editor previews are in it, orphans are not.
     by_microsecond: lambda run: not run.gone,
 }
 
@@ -134,6 +135,7 @@ class _AppRuns:
     orders: dict[Order, list[SimulatedRun]] = field(default_factory=dict)
 
     def ordered(self, order: Order) -> list[SimulatedRun]:
+        # Sorted once and then kept up to date: paging reads the same order again and again.
         if order not in self.orders:
             self.orders[order] = sorted(filter(_MEMBERS[order], self.runs.values()), key=order)
         return self.orders[order]
@@ -148,6 +150,7 @@ class _AppRuns:
         run = self.runs.pop(run_id)
         for order, ordered in self.orders.items():
             if _MEMBERS[order](run):
+                # Ties share a key, so the run itself is looked for from the first of them on.
                 ordered.pop(ordered.index(run, bisect_left(ordered, order(run), key=order)))
         return run
 
