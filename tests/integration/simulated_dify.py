@@ -16,10 +16,10 @@ from flowledger.dify.credentials import Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
-from flowledger.dify.transport import TransportOptions
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Detailed, Entry, Missing
 from flowledger.domain.windows import zone
+from flowledger.http.session import HttpOptions
 from flowledger.ports import SilentProgress
 from flowledger.services.pipeline import Pipeline
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
@@ -92,7 +92,7 @@ def opened(base_url: str, folder: Path, access: Access | None = None) -> Iterato
 def open_fetcher(base_url: str, access: Access) -> Iterator[WorkflowLogFetcher]:
     """Open the app alone; no wait is slept."""
     options = SessionOptions(
-        transport=TransportOptions(deadline_s=access.deadline_s),
+        http=HttpOptions(deadline_s=access.deadline_s),
         retry=RetryPolicy(tries=access.tries, sleep=access.waits.append, jitter=lambda: 1.0),
         now=lambda: access.now,
     )

@@ -20,10 +20,11 @@ from workplace import move_to
 import flowledger_simulator as simulator
 from flowledger.cli.main import main
 from flowledger.coze.client import CozeClient
-from flowledger.dify.answers import Sent
-from flowledger.dify.transport import Transport, TransportOptions
+from flowledger.dify.retry import RetryPolicy
+from flowledger.dify.session import DifySession, SessionOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.errors import ChannelBusyError, SourceGarbledError, SourceRefusedError
+from flowledger.http.session import HttpOptions
 from flowledger.notify.posting import MAX_BYTES, post
 from flowledger.settings import Settings
 from flowledger_simulator import credentials
@@ -89,6 +90,11 @@ class Peak:
         tracemalloc.stop()
 
 
+def session_at(url: str, limits: HttpOptions) -> DifySession:
+    """Open a session that tries once."""
+    return DifySession(url, options=SessionOptions(http=limits, retry=RetryPolicy(tries=1)))
+
+
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_dify_cannot_fill_the_memory(bomb: str, status: int) -> None:
@@ -96,11 +102,11 @@ def test_dify_cannot_fill_the_memory(bomb: str, status: int) -> None:
     encoding, pieces = BOMBS[bomb]
     refused = SourceRefusedError if status == 200 else SourceGarbledError
     with serving(lambda _: chunked(pieces(TIMES * LIMIT), encoding, status)) as server, Peak() as peak:
-        transport = Transport(server.url, TransportOptions(max_bytes=LIMIT, deadline_s=20))
+        session = session_at(server.url, HttpOptions(max_bytes=LIMIT, deadline_s=20))
         # A packing that was not asked for and is not known is taken as it comes.
         with pytest.raises(refused, match=r"127\.0\.0\.1.*more than 2,097,152 bytes.*DIFY_MAX_ANSWER_MB"):
-            transport.send("GET", f"{server.url}/v1/workflows/logs", Sent())
-        transport.close()
+            session.get("/v1/workflows/logs")
+        session.close()
     assert peak.size < 5 * LIMIT
 
 
@@ -114,24 +120,24 @@ def test_headers_without_end_are_cut_off() -> None:
                 conn.sendall(b"X-More: " + BLOCK[:1000] + b"\r\n")
 
     with serving(lambda _: send) as server, Peak() as peak:
-        transport = Transport(server.url, TransportOptions(deadline_s=20))
+        session = session_at(server.url, HttpOptions(deadline_s=20))
         with pytest.raises(Exception, match=r"127\.0\.0\.1"):
-            transport.send("GET", server.url, Sent())
-        transport.close()
+            session.get("/")
+        session.close()
     assert peak.size < 5 * LIMIT
 
 
 def test_ten_megabytes_pass_by_default() -> None:
     """The limit is far above what workflows hold, and is one for the address of the settings."""
     assert Settings.model_fields["dify_max_answer_mb"].default == 64
-    assert TransportOptions().max_bytes == 64 * MIB
+    assert HttpOptions().max_bytes == 64 * MIB
     body = json.dumps({"outputs": {"text": "数" * (10 * MIB // 6)}}).encode()
     assert len(body) > 10_000_000
     for answer in (reply(body), reply(gzip.compress(body), headers={"Content-Encoding": "gzip"})):
         with serving(_always(answer)) as server:
-            transport = Transport(server.url, TransportOptions())
-            assert transport.send("GET", server.url, Sent()).body == body
-            transport.close()
+            session = session_at(server.url, HttpOptions())
+            assert session.get("/").body == body
+            session.close()
 
 
 def _always(answer: bytes) -> Script:

@@ -15,10 +15,10 @@ from flowledger.dify.endpoints import Console
 from flowledger.dify.login import ConsoleLogin
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
-from flowledger.dify.transport import TransportOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError, SourceRefusedError
+from flowledger.http.session import HttpOptions
 from flowledger.notify.dingtalk import DingTalkChannel
 from flowledger.notify.feishu import FeishuChannel
 from flowledger.notify.webhook import WebhookChannel
@@ -56,7 +56,7 @@ def sending_away(location: str, status: int) -> Script:
 
 def session_at(server: Loopback, ca_bundle: str | None = None) -> DifySession:
     """Open a session that tries once."""
-    options = SessionOptions(TransportOptions(deadline_s=5, ca_bundle=ca_bundle), RetryPolicy(tries=1))
+    options = SessionOptions(HttpOptions(deadline_s=5, ca_bundle=ca_bundle), RetryPolicy(tries=1))
     return DifySession(server.url, options=options)
 
 

@@ -18,10 +18,10 @@ from workplace import PROJECT
 from flowledger.coze.client import CozeClient
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import DifySession, SessionOptions
-from flowledger.dify.transport import TransportOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import FlowledgerError
+from flowledger.http.session import HttpOptions
 from flowledger.notify.email import EmailChannel
 from flowledger.notify.webhook import WebhookChannel
 from flowledger.settings import ConfigManager, Settings
@@ -170,7 +170,7 @@ def test_the_setting_of_an_app_counts_before_the_surroundings(
 ) -> None:
     """DIFY_CA_BUNDLE is that of one app; the variable of all programs does not take its place."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(make_certificate(folder, "other.example.com").path))
-    options = TransportOptions(ca_bundle=str(certificate.path))
+    options = HttpOptions(ca_bundle=str(certificate.path))
     address = f"https://{HOST}:{server.port}"
     with DifySession(address, options=SessionOptions(options, RetryPolicy(tries=1))) as session:
         session.get("/v1/workflows/logs", headers=KEY)

@@ -7,7 +7,7 @@ from flowledger import plugins
 from flowledger.bootstrap.configuration import clock, manager, rescued
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.notifications import addressees
-from flowledger.bootstrap.pipelines import open_source, shared_servers, transport_options
+from flowledger.bootstrap.pipelines import http_options, open_source, shared_servers
 from flowledger.bootstrap.schedules import schedule_problems
 from flowledger.bootstrap.stores import check_storage
 from flowledger.dify.retry import RetryPolicy
@@ -125,7 +125,7 @@ def _probe_app(app: AppSettings) -> None:
     :raises AuthenticationError: for a refused key or log-in; UsageError: for the id of another app.
     """
     options = SessionOptions(
-        transport=transport_options(app, min(PROBE_DEADLINE_S, app.request_deadline_s)),
+        http=http_options(app, min(PROBE_DEADLINE_S, app.request_deadline_s)),
         retry=RetryPolicy(tries=1),
         now=clock.utc_now,
     )

@@ -17,8 +17,8 @@ from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.dify.servers import Servers
 from flowledger.dify.session import SessionOptions
-from flowledger.dify.transport import TransportOptions
 from flowledger.domain.runs import AppKey
+from flowledger.http.session import HttpOptions
 from flowledger.ports import Progress, SilentProgress
 from flowledger.services.pipeline import Pipeline, RunResult
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
@@ -35,15 +35,14 @@ def open_source(
         base_url=app.base_url,
         api_token=app.api_token,
         credentials=console_credentials(app),
-        options=options
-        or SessionOptions(transport=transport_options(app, app.request_deadline_s), now=clock.utc_now),
+        options=options or SessionOptions(http=http_options(app, app.request_deadline_s), now=clock.utc_now),
         most_at_once=app.max_concurrency,
     )
 
 
-def transport_options(app: AppSettings, deadline_s: float) -> TransportOptions:
+def http_options(app: AppSettings, deadline_s: float) -> HttpOptions:
     """Return the limits of one exchange with an app's server."""
-    return TransportOptions(
+    return HttpOptions(
         deadline_s=deadline_s,
         max_bytes=app.max_answer_mb * 2**20,
         ca_bundle=str(app.ca_bundle) if app.ca_bundle else None,

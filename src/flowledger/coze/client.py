@@ -3,16 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Event, Lock
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
-import requests
-import requests.exceptions as lost
 from pydantic import SecretStr
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from flowledger import __version__
 from flowledger.coze.event_stream import EventParser, ServerSentEvent
 from flowledger.domain.coze_runs import CozeEvent, WorkflowOrder
 from flowledger.domain.texts import clip, one_line
@@ -26,6 +22,9 @@ from flowledger.errors import (
     SourceRefusedError,
     SourceUnreachableError,
 )
+from flowledger.http.errors import CONNECTION_ERRORS, FailureKind, classify, retry_after_s
+from flowledger.http.session import HttpOptions, HttpSession, HttpStream, check_headers
+from flowledger.http.urls import host_of
 
 EVENTS = "text/event-stream"
 WRONG_TOKEN = frozenset({4100, 4101, 700012006})
@@ -60,9 +59,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> FlowledgerE
             body=text,
         )
     if status == 429 or status >= 500 or code in TOO_MANY:
-        wait = headers.get("Retry-After", "")
-        after = float(wait) if wait.isascii() and wait.isdecimal() and len(wait) < 6 else None
-        return SourceBusyError(f"Coze is busy ({why}): try later", status=status, retry_after_s=after)
+        wait = retry_after_s(headers.get("Retry-After"), now=datetime.now(UTC))
+        return SourceBusyError(f"Coze is busy ({why}): try later", status=status, retry_after_s=wait)
     if status == 200 and code is None:
         kind = _shown(headers.get("Content-Type", "nothing named"))
         return SourceGarbledError(
@@ -92,7 +90,6 @@ def _shown(value: object) -> str:
 
 
 PATH = "/v1/workflow/stream_run"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 READ_AT_ONCE = 65_536
 
 
@@ -119,7 +116,7 @@ class CozeRun:
         self._order = order
         self._parser = EventParser(client.max_event_bytes)
         self._lock = Lock()
-        self._response: requests.Response | None = None
+        self._response: HttpStream | None = None
         self._closed = Event()
         self._is_busy = self._is_over = False
         self._fault: FlowledgerError | None = None
@@ -138,7 +135,7 @@ class CozeRun:
         """
         try:
             response = self._send()
-        except requests.RequestException as error:
+        except CONNECTION_ERRORS as error:
             raise self._lost(error) from error
         with self._lock:
             self._response = response
@@ -173,42 +170,38 @@ class CozeRun:
             return
         if is_busy:
             # The reader wakes up and closes: only it may touch the buffer that it reads into.
-            _cut(response)
+            response.cut()
         else:
             response.close()
 
-    def _send(self) -> requests.Response:
-        client, order = self._client, self._order
-        with requests.Session() as session:
-            session.trust_env = urlsplit(client.base_url).hostname not in LOOPBACK
-            return session.post(
-                client.base_url + PATH,
-                data=json.dumps(_body(order), ensure_ascii=False).encode(),
-                headers={
-                    "User-Agent": f"flowledger/{__version__}",
-                    "Accept": EVENTS,
-                    "Accept-Encoding": "identity",
-                    "Content-Type": "application/json",
-                },
-                auth=_Bearer(client.token),
-                stream=True,
-                allow_redirects=False,
-                timeout=(client.connect_s, client.silence_s),
-            )
+    def _send(self) -> HttpStream:
+        client = self._client
+        headers = {
+            "Accept": EVENTS,
+            # A compressed stream would come in blocks, long after the events in them.
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {client.token.get_secret_value()}",
+        }
+        check_headers(headers)
+        body = json.dumps(_body(self._order), ensure_ascii=False).encode()
+        options = HttpOptions(connect_s=client.connect_s, silence_s=client.silence_s, pool_size=1)
+        with HttpSession(client.base_url, options) as session:
+            return session.stream("POST", client.base_url + PATH, headers, body)
 
-    def _holds_events(self, response: requests.Response) -> bool:
+    def _holds_events(self, response: HttpStream) -> bool:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
-        return response.status_code == 200 and kind == EVENTS and is_plain
+        return response.status == 200 and kind == EVENTS and is_plain
 
-    def _refused(self, response: requests.Response) -> FlowledgerError:
+    def _refused(self, response: HttpStream) -> FlowledgerError:
         try:
-            body = response.raw.read(READ_AT_ONCE, decode_content=True)
-        except HTTPError:
+            body = response.read(READ_AT_ONCE)
+        except CONNECTION_ERRORS:
             body = b""  # the status says enough
         finally:
             response.close()
-        return refusal(response.status_code, response.headers, body)
+        return refusal(response.status, response.headers, body)
 
     def _chunk(self) -> bytes:
         with self._lock:
@@ -217,8 +210,8 @@ class CozeRun:
                 return b""
             self._is_busy = True
         try:
-            chunk: bytes = response.raw.read1(READ_AT_ONCE, decode_content=False) or b""
-        except (HTTPError, OSError, ValueError) as error:
+            chunk = response.read_available(READ_AT_ONCE)
+        except (*CONNECTION_ERRORS, ValueError) as error:
             if self._closed.is_set():
                 return b""
             response.close()
@@ -242,34 +235,23 @@ class CozeRun:
         return events
 
     def _lost(self, error: Exception) -> FlowledgerError:
-        host = urlsplit(self._client.base_url).netloc
-        if isinstance(error, lost.ReadTimeout | ReadTimeoutError | TimeoutError):
+        host, kind = host_of(self._client.base_url), classify(error).kind
+        if kind is FailureKind.DEADLINE:
             return DeadlineExceededError(f"{host}: Coze said nothing for {self._client.silence_s:g} s")
-        if isinstance(error, lost.InvalidURL | lost.MissingSchema | lost.InvalidSchema):
+        if kind is FailureKind.ADDRESS:
             return SettingsError([f"COZE_BASE_URL: {host!r} is not an address that can be asked"])
-        if isinstance(error, lost.SSLError):
+        if kind in (FailureKind.TLS, FailureKind.CERTIFICATE):
             return SourceUnreachableError(
                 f"{host}: no secure connection; see that the port speaks https and its certificate is trusted"
                 " (REQUESTS_CA_BUNDLE names the file of another authority)"
             )
-        if isinstance(error, lost.ProxyError):
+        if kind in (FailureKind.PROXY, FailureKind.PROXY_ADDRESS, FailureKind.SOCKS):
             return SourceUnreachableError(f"{host}: the proxy does not let us through; check HTTPS_PROXY")
-        if isinstance(error, lost.ConnectionError) and self._response is None:
+        if self._response is None:
             return SourceUnreachableError(
                 f"{host}: no connection, or none that lasted; check COZE_BASE_URL and the network"
             )
         return SourceUnreachableError(f"{host}: the connection to Coze broke ({type(error).__name__})")
-
-
-@dataclass(frozen=True, slots=True)
-class _Bearer(requests.auth.AuthBase):
-    """The token, set last, so that no .netrc can take its place."""
-
-    token: SecretStr
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.token.get_secret_value()}"
-        return request
 
 
 def _body(order: WorkflowOrder) -> dict[str, Any]:
@@ -279,10 +261,3 @@ def _body(order: WorkflowOrder) -> dict[str, Any]:
     if order.user_id is not None:
         body["ext"] = {"user_id": order.user_id}
     return body
-
-
-def _cut(response: requests.Response) -> None:
-    try:
-        response.raw.shutdown()
-    except (OSError, ValueError, RuntimeError):
-        return  # it has ended by itself

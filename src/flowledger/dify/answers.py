@@ -1,4 +1,4 @@
-"""One HTTP answer, and what its status means."""
+"""One HTTP answer and what its status means, or no answer and what that means."""
 
 import json
 import re
@@ -6,15 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from urllib3 import HTTPHeaderDict
-
 from flowledger.errors import (
     AuthenticationError,
+    DeadlineExceededError,
     FlowledgerError,
+    SettingsError,
     SourceBusyError,
     SourceGarbledError,
     SourceRefusedError,
+    SourceUnreachableError,
 )
+from flowledger.http.errors import Failure, FailureKind, classify
+from flowledger.http.session import Headers
 from flowledger.http.urls import host_of, path_of
 from flowledger.io.json_text import loads
 
@@ -49,7 +52,7 @@ class Answer:
     """One complete HTTP answer; ``headers`` ignore case, ``body`` is decompressed."""
 
     status: int
-    headers: HTTPHeaderDict = field(repr=False)
+    headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
     url: str
     sent: Sent = field(default_factory=Sent, repr=False)
@@ -159,3 +162,72 @@ def _is_error_object(document: Any) -> bool:
         return False
     status = document.get("status")
     return isinstance(status, int) and status >= 400 and "message" in document and "code" in document
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was tried: the host, its proxy's host ("" for none), the limits in seconds."""
+
+    host: str
+    proxy: str = ""
+    connect_s: float = 10.0
+    deadline_s: float = 60.0
+
+
+PASSING = {
+    FailureKind.UNKNOWN_NAME: "no machine of this name is known here; check DIFY_BASE_URL and the name "
+    "server",
+    FailureKind.CONNECT_TIMEOUT: "no connection within {connect_s:g} s; check network, firewall and port",
+    FailureKind.CUT_SHORT: "the connection broke before the answer was complete",
+    FailureKind.NOT_CONNECTED: "no connection ({reason}); see that Dify runs and that DIFY_BASE_URL names "
+    "its address and port",
+    FailureKind.TLS: "no secure connection ({error}); see whether the port speaks https",
+    FailureKind.PROXY: "the proxy {proxy} does not let us through{password}; check HTTPS_PROXY and "
+    "HTTP_PROXY, or name the host in NO_PROXY",
+    FailureKind.UNREACHABLE: "the connection failed ({error})",
+}
+"""Failures that another try may mend, as ``SourceUnreachableError``."""
+
+MISTAKEN_SETTINGS = {
+    FailureKind.ADDRESS: "DIFY_BASE_URL: {host!r} is not an address that can be asked",
+    FailureKind.CERTIFICATE: "DIFY_CA_BUNDLE: the certificate of {host} is not trusted ({verdict}); "
+    "name the file of the authority that signed it",
+    FailureKind.PROXY_ADDRESS: "HTTPS_PROXY or HTTP_PROXY: not the address of a proxy that can be used",
+    FailureKind.SOCKS: "HTTPS_PROXY or HTTP_PROXY: a SOCKS proxy needs the package PySocks; name one that "
+    "speaks HTTP, or the host in NO_PROXY",
+}
+"""Failures that stay until somebody changes a setting."""
+
+
+def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
+    """Return our error for one of requests or urllib3, naming the host and what to do."""
+    failure = classify(error)
+    host, kind, name = attempt.host, failure.kind, type(failure.cause).__name__
+    if kind is FailureKind.DEADLINE:
+        return DeadlineExceededError(
+            f"{host}: no complete answer in time ({attempt.connect_s:g} s to connect, "
+            f"{attempt.deadline_s:g} s in all); the server is overloaded or hangs (DIFY_REQUEST_DEADLINE_S)"
+        )
+    if kind is FailureKind.GARBLED:
+        return SourceGarbledError(f"{host}: the answer breaks the rules of HTTP ({name})")
+    facts = {
+        "connect_s": attempt.connect_s,
+        "error": name,
+        "host": host,
+        "password": " and wants a password" if _wants_password(failure) else "",
+        "proxy": attempt.proxy or "(unnamed)",
+        "reason": _refusal_of_connection(failure),
+        "verdict": getattr(failure.cause, "verify_message", ""),
+    }
+    if kind in MISTAKEN_SETTINGS:
+        return SettingsError([MISTAKEN_SETTINGS[kind].format(**facts)])
+    return SourceUnreachableError(f"{host}: {PASSING[kind].format(**facts)}")
+
+
+def _wants_password(failure: Failure) -> bool:
+    return failure.kind is FailureKind.PROXY and "407" in str(failure.cause)
+
+
+def _refusal_of_connection(failure: Failure) -> str:
+    system = failure.cause.__cause__
+    return (system.strerror if isinstance(system, OSError) else None) or "refused"

@@ -4,8 +4,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from loguru import logger
@@ -75,26 +73,6 @@ def wait_s(attempt: int, asked_s: float | None, *, first_s: float, jitter: float
     growing = first_s * 2.0 ** min(attempt - 1, 10) * (0.5 + jitter / 2)
     wanted = growing if asked_s is None else asked_s + first_s * jitter
     return min(LONGEST_WAIT_S, wanted)
-
-
-def retry_after_s(text: str | None, *, now: datetime) -> float | None:
-    """Read a Retry-After header: seconds or an HTTP date; a past one is 0, an absurd one 60, rubbish None."""
-    if text is None:
-        return None
-    word = text.strip()
-    if word.isascii() and word.isdigit():
-        return min(LONGEST_WAIT_S, float(word[:9]))
-    moment = http_date(word)
-    return None if moment is None else max(0.0, min(LONGEST_WAIT_S, (moment - now).total_seconds()))
-
-
-def http_date(text: str | None) -> datetime | None:
-    """Read an HTTP date as aware UTC; None when it is none."""
-    try:
-        moment = parsedate_to_datetime(text or "")
-    except (ValueError, OverflowError):
-        return None
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
 def _failure(state: RetryCallState) -> BaseException | None:

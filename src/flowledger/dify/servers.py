@@ -8,8 +8,7 @@ from typing import Self
 from flowledger.dify.concurrency import AdaptiveLimiter, Course
 from flowledger.dify.credentials import Credentials
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.session import DifySession, SessionOptions
-from flowledger.http.urls import normalise
+from flowledger.dify.session import DifySession, SessionOptions, normalise
 
 
 class Servers:

@@ -10,13 +10,15 @@ from urllib.parse import urljoin
 
 import orjson
 
-from flowledger.dify.answers import Answer, Sent, refusal
+from flowledger.dify.answers import Answer, Attempt, Sent, failure_of, refusal
 from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import Release
-from flowledger.dify.retry import RetryPolicy, http_date, retry_after_s
-from flowledger.dify.transport import Transport, TransportOptions
-from flowledger.errors import SourceGarbledError, SourceRefusedError
-from flowledger.http.urls import host_of, join, normalise, origin, path_of
+from flowledger.dify.retry import LONGEST_WAIT_S, RetryPolicy
+from flowledger.errors import SettingsError, SourceGarbledError, SourceRefusedError
+from flowledger.http.errors import CONNECTION_ERRORS, http_date, retry_after_s
+from flowledger.http.session import HttpOptions, HttpReply, HttpSession, check_headers
+from flowledger.http.urls import base_url as base_url_of
+from flowledger.http.urls import host_of, join, origin, path_of
 from flowledger.ports import Clock
 
 MOST_REDIRECTS = 3
@@ -33,9 +35,20 @@ def utc_now() -> datetime:
 class SessionOptions:
     """How a session behaves; ``now`` is the wall clock, for Retry-After dates and the clock difference."""
 
-    transport: TransportOptions = field(default_factory=TransportOptions)
+    http: HttpOptions = field(default_factory=HttpOptions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     now: Clock = utc_now
+
+
+def normalise(address: str) -> str:
+    """Return a Dify's base URL in its one form.
+
+    :raises SettingsError: naming the setting, when it is no address.
+    """
+    try:
+        return base_url_of(address)
+    except ValueError as error:
+        raise SettingsError([f"DIFY_BASE_URL: {error}, such as https://dify.example.com"]) from error
 
 
 class DifySession:
@@ -55,7 +68,9 @@ class DifySession:
         self.base_url = normalise(base_url)
         self.limiter = limiter or AdaptiveLimiter()
         self._options = options or SessionOptions()
-        self._transport = Transport(self.base_url, self._options.transport)
+        limits = self._options.http
+        self._http = HttpSession(self.base_url, limits)
+        self._attempt = Attempt(self.host, self._http.proxy, limits.connect_s, limits.deadline_s)
         self._lock = Lock()
         self._requests = 0
         self._release_text = ""
@@ -147,7 +162,7 @@ class DifySession:
 
     def close(self) -> None:
         """Close all connections."""
-        self._transport.close()
+        self._http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -172,15 +187,34 @@ class DifySession:
         with self.limiter.slot():
             with self._lock:
                 self._requests += 1
-            answer = self._transport.send(method, url, sent, body)
+            answer = self._send(method, url, sent, body)
             self._learn(answer)
             if answer.status in REDIRECTS:
                 return answer
-            wait = retry_after_s(answer.headers.get("Retry-After"), now=self._options.now())
+            wait = retry_after_s(
+                answer.headers.get("Retry-After"), now=self._options.now(), longest_s=LONGEST_WAIT_S
+            )
             refused = refusal(answer, method, retry_after_s=wait)
             if refused is not None:
                 raise refused
         return answer
+
+    def _send(self, method: str, url: str, sent: Sent, body: bytes | None) -> Answer:
+        check_headers(sent.headers)
+        headers = sent.headers if body is None else {**sent.headers, "Content-Type": "application/json"}
+        try:
+            reply = self._http.send(method, url, headers, body)
+        except CONNECTION_ERRORS as error:
+            raise failure_of(error, self._attempt) from error
+        if reply.is_cut:
+            raise self._too_large(reply)
+        return Answer(reply.status, reply.headers, reply.body, url, sent)
+
+    def _too_large(self, reply: HttpReply) -> SourceRefusedError | SourceGarbledError:
+        most = self._options.http.max_bytes
+        text = f"{self.host}: an answer of more than {most:,} bytes was cut off (DIFY_MAX_ANSWER_MB)"
+        # Data will be as large again, so no further try; a broken server's page may not.
+        return SourceRefusedError(text, status=200) if reply.status == 200 else SourceGarbledError(text)
 
     def _learn(self, answer: Answer) -> None:
         text = answer.headers.get("X-Version", "")

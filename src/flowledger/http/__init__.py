@@ -1,1 +1,1 @@
-"""HTTP that several sources and channels need, once: addresses, pools with a deadline."""
+"""HTTP as all clients speak it: sessions with a deadline, proxies, trust, errors, addresses."""

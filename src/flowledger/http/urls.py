@@ -1,27 +1,32 @@
-"""Where a Dify answers: base URLs as people write them, and what counts as the same server."""
+"""Addresses: base URLs as people write them, what counts as the same server, and what a message may show."""
 
-from typing import NoReturn
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
-
-from flowledger.errors import SettingsError
+import re
+from ipaddress import ip_address
+from urllib.parse import quote, urlencode, urlsplit
 
 API_ROOTS = ("/v1", "/console/api")
 DEFAULT_PORTS = {"http": 80, "https": 443}
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def normalise(base_url: str) -> str:
-    """Give a base URL without trailing slash and without the API's own root.
+def base_url(text: str) -> str:
+    """Return a server's address without trailing slash and without the API's own root; a path prefix stays.
 
-    :raises SettingsError: when it is no http(s) address, or carries a user, a query or a fragment.
+    :raises ValueError: saying why, when it is no http(s) address, or carries a user, a query or a fragment.
     """
-    parts = _split(base_url.strip())
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        _refuse("must begin with http:// or https:// and name a host")
+    address = text.strip()
+    parts = urlsplit(address)
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("must begin with http:// or https://")
+    if not parts.hostname or re.search(r"\s", address):
+        raise ValueError("names no host, or has a space in it")
     if "@" in parts.netloc:
-        _refuse("must not hold a user name or password")
+        raise ValueError("must not hold a user name or password")
     if parts.query or parts.fragment:
-        _refuse("must not hold a query (?) or a fragment (#)")
+        raise ValueError("must be the address alone, without a query (?) or a fragment (#)")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 0 to 65535") from None
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~-._")
     for root in API_ROOTS:
         path = path.removesuffix(root).rstrip("/")
@@ -35,7 +40,7 @@ def join(base: str, path: str, params: dict[str, str]) -> str:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Give scheme, host and port, the default port filled in.
+    """Return scheme, host and port, the default port filled in.
 
     :raises ValueError: when the port is not a number.
     """
@@ -44,28 +49,19 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def host_of(url: str) -> str:
-    """Name a URL's host for a message, with the port where it is written."""
+    """Return a URL's host for a message, with the port where it is written."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def path_of(url: str) -> str:
-    """Name a URL's path for a message; the query stays out because it can hold a person's words."""
+    """Return a URL's path for a message; the query stays out because it can hold a person's words."""
     return urlsplit(url).path or "/"
 
 
 def is_loopback(url: str) -> bool:
     """Whether a URL names this machine, where no proxy can reach."""
-    return urlsplit(url).hostname in LOOPBACK
-
-
-def _split(text: str) -> SplitResult:
+    host = urlsplit(url).hostname or ""
     try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError as error:
-        _refuse(f"is not an address ({error})")
-    return parts
-
-
-def _refuse(problem: str) -> NoReturn:
-    raise SettingsError([f"DIFY_BASE_URL: {problem}, such as https://dify.example.com"])
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,9 +10,10 @@ from pydantic import SecretStr
 
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError
+from flowledger.http.session import form_of
 from flowledger.notify.chat_bots import ChatBot, Dialect, RateLimit, RateLimiter
 from flowledger.notify.escaping import cut
-from flowledger.notify.posting import form_of, post
+from flowledger.notify.posting import post
 
 MARKDOWN_BYTES = 4096
 TEXT_BYTES = 2048

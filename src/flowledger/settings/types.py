@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from flowledger.http.urls import base_url
 from flowledger.settings.validators import (
     as_text,
     check_channel,
@@ -25,7 +26,6 @@ from flowledger.settings.validators import (
     check_zone,
     distinct,
     existing_file,
-    normalise_base_url,
     rooted,
     split_words,
 )
@@ -33,7 +33,7 @@ from flowledger.settings.validators import (
 Password = Annotated[SecretStr, BeforeValidator(as_text), AfterValidator(check_secret)]
 Token = Annotated[SecretStr, AfterValidator(check_secret), AfterValidator(check_token)]
 SecretAddress = Annotated[SecretStr, AfterValidator(check_web_secret)]
-BaseUrl = Annotated[str, AfterValidator(normalise_base_url)]
+BaseUrl = Annotated[str, AfterValidator(base_url)]
 HttpUrl = Annotated[str, AfterValidator(check_http)]
 AppId = Annotated[str, AfterValidator(check_id)]
 Email = Annotated[str, AfterValidator(check_placeholder)]

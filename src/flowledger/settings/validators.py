@@ -81,23 +81,6 @@ def check_http(text: str) -> str:
     return text
 
 
-def normalise_base_url(text: str) -> str:
-    """Cut the trailing slash and ``/v1`` off a server's address, keeping a path prefix."""
-    parts = urlsplit(check_http(text))
-    if not parts.hostname or re.search(r"\s", text):
-        raise ValueError("names no host, or has a space in it")
-    if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must be the address alone, without ? or #")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("has a port that is not a number from 0 to 65535") from None
-    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}"
-
-
 def check_placeholder(text: str) -> str:
     """Refuse what .env.example says in the place of a real value."""
     if text in PLACEHOLDERS or re.fullmatch(r"(app-)?x{3,}", text):

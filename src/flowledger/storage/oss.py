@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from flowledger.errors import StorageError
+from flowledger.http.urls import is_loopback
 from flowledger.ports import StoredFile
 from flowledger.storage.buckets import (
     MULTIPART_FROM,
@@ -146,7 +148,15 @@ class OssStorage(BucketStorage):
         sign = oss2.AuthV4 if region else oss2.Auth
         auth = sign(self.access_key_id.get_secret_value(), self.access_key_secret.get_secret_value())
         # The library calls it the connect timeout and hands it to requests, which takes two.
-        return oss2.Bucket(auth, endpoint, self.bucket_name, connect_timeout=_TIMEOUTS_S, region=region)
+        return oss2.Bucket(
+            auth,
+            endpoint,
+            self.bucket_name,
+            connect_timeout=_TIMEOUTS_S,
+            region=region,
+            # requests, below oss2, adds the environment's proxies unless told for which host not.
+            proxies={"no_proxy": urlsplit(endpoint).hostname} if is_loopback(endpoint) else None,
+        )
 
     @contextmanager
     def _translated(self, act: str, key: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import SecretStr
 
 from flowledger.errors import StorageError
+from flowledger.http.session import environment_proxies
 from flowledger.ports import StoredFile
 from flowledger.storage.buckets import (
     MULTIPART_FROM,
@@ -131,6 +132,8 @@ class S3Storage(BucketStorage):
         checksums: Literal["when_required", "when_supported"] = (
             "when_required" if self.endpoint else "when_supported"
         )
+        # Where botocore is given none it reads the environment itself, and would send loopback's there too.
+        proxies = environment_proxies(self.endpoint) if self.endpoint else None
         client = boto3.session.Session().client(
             "s3",
             endpoint_url=self.endpoint,
@@ -141,6 +144,7 @@ class S3Storage(BucketStorage):
                 signature_version="s3v4",
                 s3={"addressing_style": self.addressing_style},
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                proxies=proxies,
                 connect_timeout=_CONNECT_S,
                 read_timeout=_READ_S,
                 request_checksum_calculation=checksums,

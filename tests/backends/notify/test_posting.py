@@ -11,8 +11,9 @@ from bots import Answer, Receiver, running
 from mail_servers import Certificate, make_certificate
 
 from flowledger.errors import ChannelBusyError
+from flowledger.http.session import form_of
 from flowledger.notify import posting
-from flowledger.notify.posting import form_of, place_of, post
+from flowledger.notify.posting import place_of, post
 
 HIDDEN = "part-that-opens-something"
 

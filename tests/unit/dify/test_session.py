@@ -14,6 +14,7 @@ from flowledger.errors import (
     AuthenticationError,
     FlowledgerError,
     RetriableError,
+    SettingsError,
     SourceBusyError,
     SourceGarbledError,
     SourceRefusedError,
@@ -255,3 +256,22 @@ def test_a_failing_server_slows_the_session_down() -> None:
         with pytest.raises(SourceBusyError):
             session.get(PATH)
         assert session.limiter.limit == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("dify.example.com", "http://"),
+        ("ftp://dify.example.com", "http://"),
+        ("http://", "host"),
+        ("http://example.com:port", "a port that is not a number"),
+        ("http://me:pass-word@example.com", "user name"),
+        ("http://example.com/?a=b", "query"),
+    ],
+)
+def test_wrong_base_urls_are_refused(written: str, problem: str) -> None:
+    """The message names the setting and what is wrong, and never a password."""
+    with pytest.raises(SettingsError, match="DIFY_BASE_URL") as caught:
+        DifySession(written)
+    assert problem in str(caught.value)
+    assert "pass-word" not in str(caught.value)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowledger.http.urls import base_url
 from flowledger.settings import Settings, validators
-from flowledger.settings.validators import normalise_base_url
 
 Load = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -22,8 +22,8 @@ Variables = dict[str, str]
 )
 def test_a_base_url_has_one_form(base: str, tail: str) -> None:
     """A trailing slash or /v1 does not matter, and normalising twice is normalising once."""
-    assert normalise_base_url(base + tail) == base
-    assert normalise_base_url(normalise_base_url(base + tail)) == base
+    assert base_url(base + tail) == base
+    assert base_url(base_url(base + tail)) == base
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_base_url_has_one_form(base: str, tail: str) -> None:
 def test_a_wrong_base_url_is_refused_with_the_reason(url: str, reason: str) -> None:
     """What cannot be the address of a server is refused before the first request."""
     with pytest.raises(ValueError, match=re.escape(reason)):
-        normalise_base_url(url)
+        base_url(url)
 
 
 @pytest.mark.parametrize(

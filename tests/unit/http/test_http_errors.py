@@ -1,12 +1,15 @@
-"""Every error of requests and urllib3 becomes one of ours."""
+"""Every error of requests and urllib3 becomes one of ours, and Retry-After is read in every writing."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 import urllib3.exceptions as wire
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flowledger.dify.failures import TRANSLATIONS, Attempt, entry, translate
+from flowledger.dify.answers import Attempt, failure_of
 from flowledger.errors import (
     DeadlineExceededError,
     FlowledgerError,
@@ -14,7 +17,9 @@ from flowledger.errors import (
     SourceGarbledError,
     SourceUnreachableError,
 )
+from flowledger.http.errors import KINDS, http_date, kind_of, retry_after_s
 
+NOW = datetime(2026, 11, 22, 1, 19, 19, tzinfo=UTC)
 ATTEMPT = Attempt("dify.example.com", "proxy.example.com:3128")
 
 
@@ -40,9 +45,9 @@ GENERAL |= {wire.BodyNotHttplibCompatible}
 @pytest.mark.parametrize("kind", sorted(set(LIBRARY), key=str), ids=lambda kind: kind.__name__)
 def test_no_library_error_is_missed(kind: type[BaseException]) -> None:
     """Each class has an entry of its own or of an ancestor below the root, wrappers and misuse aside."""
-    ancestor = next(known for known in kind.__mro__ if known in TRANSLATIONS)
+    ancestor = next(known for known in kind.__mro__ if known in KINDS)
     assert ancestor not in ROOTS or kind in ROOTS | GENERAL
-    assert isinstance(translate(kind.__new__(kind), ATTEMPT), FlowledgerError)
+    assert isinstance(failure_of(kind.__new__(kind), ATTEMPT), FlowledgerError)
 
 
 @pytest.mark.fault(8)
@@ -67,7 +72,7 @@ def test_no_library_error_is_missed(kind: type[BaseException]) -> None:
 )
 def test_message_says_what_to_do(error: Exception, expected: type[FlowledgerError], words: str) -> None:
     """The translation has the right class and words."""
-    translated = translate(error, ATTEMPT)
+    translated = failure_of(error, ATTEMPT)
     assert type(translated) is expected
     assert words in str(translated)
 
@@ -76,11 +81,48 @@ def test_innermost_known_cause_speaks() -> None:
     """A name that is not found is told as such, however often it was wrapped."""
     unknown = wire.NameResolutionError("nowhere", None, OSError("no"))  # type: ignore[arg-type]
     wrapped = requests.ConnectionError(wire.MaxRetryError(None, "/", unknown))  # type: ignore[arg-type]
-    assert "no machine of this name" in str(translate(wrapped, ATTEMPT))
+    assert "no machine of this name" in str(failure_of(wrapped, ATTEMPT))
 
 
 def test_foreign_errors_are_unreachable() -> None:
     """What neither library declares counts as a broken connection."""
-    assert entry(ValueError) is None
-    assert type(translate(ValueError("secret"), ATTEMPT)) is SourceUnreachableError
-    assert "secret" not in str(translate(ValueError("secret"), ATTEMPT))
+    assert kind_of(ValueError) is None
+    assert type(failure_of(ValueError("secret"), ATTEMPT)) is SourceUnreachableError
+    assert "secret" not in str(failure_of(ValueError("secret"), ATTEMPT))
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("999999999999", 60.0),
+        ("-5", None),
+        ("soon", None),
+        ("٣", None),
+        ("Sun, 22 Nov 2026 01:19:29 GMT", 10.0),
+        ("Sun, 22 Nov 2020 01:19:29 GMT", 0.0),
+        ("Sun, 22 Nov 2096 01:19:29 GMT", 60.0),
+    ],
+)
+def test_retry_after_in_every_writing(text: str | None, expected: float | None) -> None:
+    """Seconds and dates count, past ones are now, absurd ones are a minute, rubbish is ignored."""
+    assert retry_after_s(text, now=NOW, longest_s=60.0) == expected
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=40))
+def test_any_retry_after_text_is_survived(text: str) -> None:
+    """Whatever a server writes, the wait lies between nothing and a minute."""
+    wait = retry_after_s(text, now=NOW, longest_s=60.0)
+    assert wait is None or 0 <= wait <= 60
+
+
+def test_http_dates_are_utc() -> None:
+    """A date without a zone counts as UTC."""
+    assert http_date("Sun, 22 Nov 2026 01:19:19 -0000") == NOW
+    assert http_date("Sun, 22 Nov 2026 09:19:19 +0800") == NOW
+    assert http_date("yesterday") is None
+    assert NOW.utcoffset() == timedelta(0)
