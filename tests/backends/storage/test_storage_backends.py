@@ -123,3 +123,15 @@ def test_keeps_empty_files(backend: StorageBackend, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     backend.put("empty", tmp_path / "empty")
     assert (backend.read("empty"), backend.names("")[0].size_bytes) == (b"", 0)
+
+
+def test_no_proxy_stands_before_loopback(
+    backend: StorageBackend, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket on this machine is reached directly, whatever proxy the environment names."""
+    for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    backend.put("x.txt", source)
+    assert backend.read("x.txt") == b"content"
