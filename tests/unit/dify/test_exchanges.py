@@ -29,7 +29,7 @@ from flowledger.errors import (
     SourceUnreachableError,
 )
 from flowledger.http import pools
-from flowledger.http.session import HttpOptions
+from flowledger.http.session import HttpOptions, HttpSession
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 BAD_CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n"
@@ -193,13 +193,14 @@ def test_a_connection_closed_by_the_server_is_noticed() -> None:
 
 def test_threads_share_it() -> None:
     """32 threads get each their own answer, and no more connections than threads are opened."""
-    with serving(lambda asked: reply(asked.target)) as server:
-        sender = session_at(server.url)
+    with (
+        serving(lambda asked: reply(asked.target)) as server,
+        HttpSession(server.url, HttpOptions()) as session,
+    ):
         with ThreadPoolExecutor(32) as pool:
-            bodies = list(pool.map(lambda n: sender.get(f"/{n}").body, range(200)))
+            bodies = list(pool.map(lambda n: session.send("GET", f"{server.url}/{n}", {}).body, range(200)))
         assert bodies == [f'"/{n}"'.encode() for n in range(200)]
         assert len(server.connections) <= 32
-        sender.close()
 
 
 def test_certificates_are_verified(authority: Path, context: ssl.SSLContext) -> None:
