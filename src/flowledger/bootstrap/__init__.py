@@ -6,6 +6,7 @@ This module offers what nearly every command needs.  ``api``, ``archives``, ``au
 
 from flowledger.bootstrap.configuration import (
     DEFAULT_ZONE,
+    app_key,
     clock,
     configured,
     inspect_settings,
@@ -36,6 +37,7 @@ from flowledger.bootstrap.stores import (
 
 __all__ = [
     "DEFAULT_ZONE",
+    "app_key",
     "check",
     "check_storage",
     "clean_storage",

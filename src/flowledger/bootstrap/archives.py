@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from flowledger.bootstrap.configuration import clock, load_settings, user_name
+from flowledger.bootstrap.configuration import app_key, clock, load_settings, user_name
 from flowledger.bootstrap.ledgers import decoders, open_ledger_at, opened_ledger
 from flowledger.bootstrap.stores import open_store, storage_prefixes
 from flowledger.domain.archives import Manifest
@@ -104,21 +104,6 @@ def retention_of(settings: Settings, key: AppKey) -> Retention:
     options = _settings_of(settings, key) or settings
     days = settings.records_retention_days if key.source == LOG else options.run_retention_days
     return Retention(days, options.run_retention_count, options.run_retention_mb)
-
-
-def app_key(settings: Settings, text: str) -> AppKey:
-    """Return the key of an app: one of the settings by name or id, or any other as source:id.
-
-    :raises UsageError: with how to write it.
-    """
-    for app in settings.apps:
-        if text in (app.name, app.id):
-            return app.key
-    source, colon, app_id = text.partition(":")
-    if not (source and colon and app_id):
-        names = ", ".join(app.name for app in settings.apps) or "none in the settings"
-        raise UsageError(f"unknown app {text!r:.200}: one of {names}, or source:id, such as log:my-workflow")
-    return AppKey(source, app_id)
 
 
 def _all_apps(settings: Settings, ledger: Ledger) -> list[AppKey]:

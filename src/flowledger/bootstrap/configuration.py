@@ -11,7 +11,9 @@ from pathlib import Path
 from loguru import logger
 from pydantic import SecretStr
 
+from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
+from flowledger.errors import UsageError
 from flowledger.services.log_files import LogPlan, log_context, logging_to, restrict_umask, rotation_of
 from flowledger.services.secret_masking import redacted_errors, register_secrets
 from flowledger.settings import AppSettings, ConfigManager, Inspection, Settings
@@ -134,3 +136,18 @@ def user_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def app_key(settings: Settings, text: str) -> AppKey:
+    """Return the key of an app: one of the settings by name or id, or any other as source:id.
+
+    :raises UsageError: with how to write it.
+    """
+    for app in settings.apps:
+        if text in (app.name, app.id):
+            return app.key
+    source, colon, app_id = text.partition(":")
+    if not (source and colon and app_id):
+        names = ", ".join(app.name for app in settings.apps) or "none in the settings"
+        raise UsageError(f"unknown app {text!r:.200}: one of {names}, or source:id, such as log:my-workflow")
+    return AppKey(source, app_id)

@@ -10,7 +10,6 @@ import click
 from flowledger import bootstrap
 from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
@@ -42,7 +41,7 @@ def audit(
     """Show the audit trail, newest first: who changed what, archived, deployed, reported, and when."""
     settings = bootstrap.load_settings(need_app=False)
     query = OperationQuery(
-        apps=(_app(settings, app),) if app else None,
+        apps=(bootstrap.app_key(settings, app),) if app else None,
         types=tuple(word.upper() for word in types),
         user=user,
         since=_instant(settings, since, "--since"),
@@ -68,16 +67,6 @@ def _stream(ledger: Ledger, query: OperationQuery, limit: int) -> Iterator[Opera
         place = Place(page[-1].at, page[-1].operation_id)
 
 
-def _app(settings: Settings, text: str) -> AppKey:
-    for app in settings.apps:
-        if text in (app.name, app.id):
-            return app.key
-    source, colon, app_id = text.partition(":")
-    if not (source and colon and app_id):
-        raise UsageError(f"unknown app {text!r:.200}: name one of the settings, or write source:id")
-    return AppKey(source, app_id)
-
-
 def _instant(settings: Settings, text: str | None, option: str) -> datetime | None:
     if text is None:
         return None
@@ -101,10 +90,12 @@ def _row(each: Operation) -> dict[str, Any]:
 
 
 def _line(each: Operation) -> str:
+    # Hashes of settings are for programs to compare; a person cannot read anything in them.
     data = "; ".join(f"{name} {_short(value)}" for name, value in each.data.items() if name != "hashes")
     cut = data if len(data) <= LONGEST_DATA else f"{data[:LONGEST_DATA]}…"
     about = " ".join(filter(None, (str(each.app) if each.app else "", each.subject)))
     line = f"{each.at:%Y-%m-%d %H:%M:%S}Z  {each.operation_type:9}  {each.user}  {about or '-'}  {cut}"
+    # Control characters of recorded data could drive the terminal.
     return "".join(letter if letter.isprintable() else " " for letter in line).rstrip()
 
 

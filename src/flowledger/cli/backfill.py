@@ -65,7 +65,7 @@ def _fill(settings: Settings, job: Job, fill: Filler, *, alone: bool) -> bool:
         statuses = [each.status for each in _print_and_record(settings, job, fill)]
     except FlowledgerError as error:
         if alone:
-            raise
+            raise  # with several apps, one's trouble must not keep the others from their reports
         click.echo(redacted(f"error: {job.app.name} · {job.cadence.key}: {error}"), err=True)
         return True
     return any(status in BAD for status in statuses)
@@ -104,6 +104,7 @@ def filler_here(settings: Settings, *, again: bool) -> Filler:
 
 
 def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
+    # A filtered report, or one of a moving period, certifies no whole period that could be left out.
     if not again and job.cadence.proves_periods:
         with bootstrap.opened_ledger(settings) as ledger:
             if is_reported(ledger, job.app.key, due):
@@ -218,6 +219,7 @@ def _filler(settings: Settings, *, direct: bool, again: bool, dry_run: bool) -> 
     from flowledger.flows.backfill_runs import backfill_runs
 
     def on_prefect(job: Job) -> Iterable[Filled]:
+        # With the time in its idempotency key, a run is created although there was one before.
         anew = job.now if again else None
         keys = {backfill_key(job.app.key, job.cadence, due, anew): due for due in job.dues}
         return backfill_runs(job.app.key, job.cadence, keys)

@@ -97,6 +97,7 @@ def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
     planned = () if problems else schedules.planned_deployments(settings)
     desired = () if problems else _chosen_deployments(settings, planned, request)
     if problems:
+        # No deployments were planned then, which could say whether the words are right.
         wrong += strange_words(settings, request)
     if inspection.reading.is_partial:
         raise SettingsError(wrong)  # what cannot be read may name another server
@@ -109,6 +110,7 @@ def checked(request: DeployRequest) -> tuple[Settings, Sequence[Deployment]]:
     if not request.offline:
         wrong += _refused(inspection)
     if wrong:
+        # Several checks may find the same thing: it is listed once.
         raise SettingsError(list(dict.fromkeys(wrong)))
     return settings, desired
 
@@ -209,6 +211,7 @@ def register(settings: Settings, desired: Sequence[Deployment], request: DeployR
             for change in registration.apply(client, planned):
                 done.append(change)
         finally:
+            # What was registered before an error or Ctrl+C is registered all the same.
             _record(settings, done)
     return planned
 

@@ -20,6 +20,7 @@ from flowledger.settings import AppSettings, Settings
 
 ENOUGH_BYTES = 1024**3
 TOLERABLE_S = 5
+"""A clock that differs by more puts runs into the wrong window where a window ends now."""
 
 
 class CheckFailedError(FlowledgerError):
@@ -107,6 +108,7 @@ def _console(source: WorkflowLogFetcher) -> str:
             " (console_email and console_password where it stands under apps:)"
         )
     source.check_app_id()
+    # An id that no run has: that the answer is an empty list proves the right to read.
     source.console.node_executions(source.app.app_id, "00000000-0000-0000-0000-000000000000")
     return "log-in works and node executions can be read"
 

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.excepthook = show_defect
     try:
         check(options)
+        # The old script's callers parse standard output: warnings go elsewhere.
         with warnings_on_stderr():
             fetch(options)
     except OptionError as error:
@@ -147,6 +148,7 @@ def open_source(options: argparse.Namespace) -> AbstractContextManager[WorkflowL
         base_url=options.base_url,
         api_token=SecretStr(options.api_token),
         credentials=credentials,
+        # The old files have each run's detail as the server gives it, not rebuilt from node executions.
         always_state=True,
     )
 

@@ -25,6 +25,7 @@ from flowledger.services.history.transfer import Depth, rows_of, writer_of
 FORMATS = ("table", "json", "jsonl", "csv")
 HEADINGS = ("time", "app", "run", "status", "seconds", "tokens", "started by", "error")
 _PIPED_WIDTH = 250
+"""A pipe has no width of its own: rich would take 80 columns and cut the ids that scripts look for."""
 
 
 @click.command("list")
@@ -86,7 +87,7 @@ def tail(count: int, follows: bool, every: float, as_json: bool, **options: Any)
             for entries in follow(follower, lambda: time.sleep(every)):
                 _print((entry.run for entry in entries), history, as_json)
         except KeyboardInterrupt:
-            return
+            return  # the only way to end it
 
 
 def _print(runs: Iterable[Run], history: OpenHistory, as_json: bool) -> None:

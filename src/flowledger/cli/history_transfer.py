@@ -83,7 +83,7 @@ def export(form: str, place: str, details: bool, lossless: bool, **options: Any)
                 with _stream(place) as stream:
                     count = write(rows, stream)
                     stream.flush()
-            except BrokenPipeError:
+            except BrokenPipeError:  # head and its like stop reading early, which is no error
                 _discard_output()
                 return
     if place != STANDARD:
@@ -130,6 +130,7 @@ def _report_import(imported: Imported, dry_run: bool) -> None:
 
 def _export_parquet(rows: Iterable[Row], depth: Depth, place: str) -> int:
     if place == STANDARD:
+        # Its footer is written last and says where everything is: a pipe cannot be sought.
         raise UsageError("Parquet goes into a file only: add --out FILE")
     return write_parquet(map(flat, rows), columns_of(depth), Path(place))
 
@@ -171,6 +172,7 @@ def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
     if not file.exists():
         raise UsageError(f"there is no file {file}: name a backup")
     if dry_run:
+        # Read to its end: a backup that cannot be restored should be known before it is needed.
         click.echo(f"{file} is whole: {_described(check_backup(file, decoders()).counts)}")
         return
     with bootstrap.open_ledger_at(url) as ledger:

@@ -9,10 +9,8 @@ import click
 
 from flowledger import bootstrap
 from flowledger.domain.access_keys import AccessKey, Role
-from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.services.api_keys import create_key, revoke_key
-from flowledger.settings import Settings
 
 ROLES = [role.name.lower() for role in Role]
 
@@ -47,7 +45,7 @@ def create(name: str, role: str, apps: Sequence[str], days: int | None, as_json:
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise UsageError("a key's name has 1 to 100 characters that can be seen")
     settings, now = bootstrap.load_settings(need_app=False), bootstrap.clock.utc_now()
-    reach = tuple(dict.fromkeys(_app(settings, each) for each in apps)) if apps else None
+    reach = tuple(dict.fromkeys(bootstrap.app_key(settings, each) for each in apps)) if apps else None
     with bootstrap.opened_ledger(settings) as ledger:
         key, secret = create_key(
             ledger,
@@ -61,6 +59,7 @@ def create(name: str, role: str, apps: Sequence[str], days: int | None, as_json:
     if as_json:
         click.echo(json.dumps({**_row(key, now), "key": secret}, ensure_ascii=False))
         return
+    # Alone on standard output, so that a script can take it; what people read is on standard error.
     click.echo(secret)
     click.echo(
         f"this is the key {key.key_id}; it is shown only now: keep it where others cannot read", err=True
@@ -94,17 +93,6 @@ def revoke(key: str) -> None:
     with bootstrap.opened_ledger(settings) as ledger:
         revoked = revoke_key(ledger, key, user=bootstrap.user_name(), at=bootstrap.clock.utc_now())
     click.echo(f"revoked: {revoked.key_id} {revoked.name}")
-
-
-def _app(settings: Settings, text: str) -> AppKey:
-    """Read an app: one of the settings by name or id, or any other as source:id."""
-    for app in settings.apps:
-        if text in (app.name, app.id):
-            return app.key
-    source, colon, app_id = text.partition(":")
-    if not (source and colon and app_id):
-        raise UsageError(f"unknown app {text!r}: write source:id, such as coze:7504134755689087002")
-    return AppKey(source, app_id)
 
 
 def _row(key: AccessKey, now: datetime) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
     tune_garbage_collector()
     restrict_umask()
+    # Python's own traceback would show keys that stand in texts of errors.
     sys.excepthook = show_defect
     # systemd and containers stop a program by SIGTERM: then too, what was read is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

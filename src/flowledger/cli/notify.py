@@ -56,6 +56,7 @@ def flush(everything: bool) -> int:
             now = bootstrap.clock.utc_now()
             for letter in ledger.outbox_messages(waiting=True, limit=10_000):
                 ledger.complete(replace(letter, not_before=now))
+    # The service opens the ledger itself: it sends even where that fails.
     with notifications.open_notifications(settings, RunOrder(), RunAttempt()) as service:
         sent = service.send_waiting()
     with bootstrap.opened_ledger(settings) as ledger:

@@ -19,6 +19,7 @@ from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import RunOrder, parameters_of
 
 EXIT_UNCERTIFIED = 3
+"""Neither a failure nor a success: the report is there, but not all runs are proved to be in it."""
 
 
 @click.command()
@@ -61,6 +62,7 @@ def run(
 
 def execute(order: RunOrder, *, direct: bool) -> RunResult:
     """Run an order and return its result."""
+    # Wrong words are refused here, at once: Prefect alone takes seconds to import.
     bootstrap.check(order, datetime.now(UTC))
     return run_directly(order) if direct else run_on_prefect(order)
 

@@ -46,6 +46,7 @@ def _prompted() -> str:
 
 
 def _piped() -> str:
+    # Only the end of the line goes: spaces may belong to a secret.
     return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 
 

@@ -83,4 +83,5 @@ def announce(version: str, base_url: str, world: simulator.World) -> None:
         click.echo(f"{name}={value}")
     for other in list(world.apps.values())[1:]:
         click.echo(f"# {other.mode}: DIFY_API_TOKEN={other.api_token} DIFY_APP_ID={other.id}")
+    # A program that started the simulator reads these lines from a pipe, and waits for them.
     sys.stdout.flush()

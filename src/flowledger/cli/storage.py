@@ -107,6 +107,7 @@ def link(name: str, app: str | None, hours: int | None) -> None:
 
 
 def _stores(settings: Settings, app: str | None) -> Iterator[StorageService]:
+    # Without the spool: that the storage is away is an error here, and what waits for it is not in it.
     prefixes = (settings.app(app).storage_prefix,) if app else bootstrap.storage_prefixes(settings)
     return (bootstrap.open_store(settings, prefix=prefix, spooled=False) for prefix in prefixes)
 

@@ -65,6 +65,7 @@ def show_summary(result: RunResult) -> None:
     table.add_column(overflow="fold")
     for name, value in summary_rows(result):
         table.add_row(name, value)
+    # Names and notes of people may hold brackets, which rich would read as markup.
     console.print(table, highlight=False, markup=False)
     console.print("Reports:")
     for path in result.report_paths:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flowledger import bootstrap
-from flowledger.bootstrap.archives import app_key, archive_nightly, retention_of
+from flowledger.bootstrap.archives import archive_nightly, retention_of
+from flowledger.bootstrap.configuration import app_key
 from flowledger.cli.audit import audit
 from flowledger.cli.history_removal import archive, archives, restore_archive
 from flowledger.domain.certificates import Scope
