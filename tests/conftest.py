@@ -1,6 +1,6 @@
-"""For all tests: hypothesis profiles, and which tests share a process when they run in parallel.
+"""For all tests: hypothesis profiles, the long forms of tests, and which files begin first.
 
-``--hypothesis-profile thorough`` tries many examples; every run tries few.
+``--whole`` takes the long form where a test has one, and many examples: ``--hypothesis-profile thorough``.
 """
 
 import pytest
@@ -10,18 +10,28 @@ settings.register_profile("everyday", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)
 settings.load_profile("everyday")
 
-pytest_plugins = ["postgresql_server"]
-
+pytest_plugins = ["postgresql_server", "prefect_session"]
 
 SLOW_FIRST = ("test_worker_", "test_deployments", "test_flow", "test_secrets_in_prefect")
 """Files that start Prefect servers and wait for them: begun last, they would keep all others waiting."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the long forms."""
+    parser.addoption(
+        "--whole", action="store_true", help="the long forms: every fault point, each trouble of a soak"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take many examples where all is wanted."""
+    if config.getoption("whole"):
+        settings.load_profile("thorough")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file's tests in one process: what they start once, such as a server, serves them all."""
+    """Begin with what waits longest; pytest-xdist gives out whole files, in their order."""
     items.sort(key=lambda item: _rank(item.path.name))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def _rank(name: str) -> int:

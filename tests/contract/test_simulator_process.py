@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import requests
 
 from flowledger_simulator import credentials
+
+pytestmark = pytest.mark.process
 
 SOURCE = Path(__file__).parents[2] / "src"
 PROGRAM = """

@@ -14,9 +14,11 @@ from simulated_dify import FINAL_MIX, at, make_day
 import flowledger_simulator as simulator
 from flowledger.domain.runs import Entry
 
+pytestmark = pytest.mark.process
+
 RUNS = 12
-WANTED = int(os.environ.get("FLOWLEDGER_FAULT_POINTS", "6"))
-"""How many points of each mode are tried; 0 for all of them."""
+FEW = 6
+"""How many points of each mode are tried in every run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,15 @@ def test_a_run_has_points_of_every_kind(undisturbed: Undisturbed) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("mode", MODES)
 def test_whatever_point_a_run_ends_at_the_next_one_repairs_it(
-    mode: str, undisturbed: Undisturbed, tmp_path: Path
+    mode: str, undisturbed: Undisturbed, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Nothing partial has a final name, the ledger is whole, and the next run equals an undisturbed one."""
+    """Nothing partial has a final name, the ledger is whole, and the next run equals an undisturbed one.
+
+    ``FLOWLEDGER_FAULT_POINTS`` says how many points are tried; 0, or ``--whole``, for all of them.
+    """
     count = len(undisturbed.points)
-    for point in sampled(count, WANTED or count, seed=MODES.index(mode)):
+    wanted = int(os.environ.get("FLOWLEDGER_FAULT_POINTS", "0" if pytestconfig.getoption("whole") else FEW))
+    for point in sampled(count, wanted or count, seed=MODES.index(mode)):
         folder = tmp_path / f"{point}"
         broken = undisturbed.runs.run(folder, mode, point)
         where = f"{mode} at {point}, {undisturbed.points[point - 1]}: {broken.said}"

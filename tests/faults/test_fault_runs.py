@@ -18,6 +18,8 @@ from flowledger.errors import LedgerError
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger_simulator import SimulatedServer, credentials
 
+pytestmark = pytest.mark.process
+
 RUNS = 12
 SCOPE = Scope(AppKey("dify", credentials.WORKFLOW_APP_ID), order().window)
 

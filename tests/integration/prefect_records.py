@@ -11,11 +11,14 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterName,
+    FlowRunFilterTags,
     LogFilter,
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, Log, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import TagsContext
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 
@@ -24,10 +27,14 @@ PATIENCE_S = 30
 """Task runs reach the server as events, a little after the flow run has ended."""
 
 
-def last_flow_run() -> FlowRun:
-    """Give the flow run that started last."""
+def last_flow_run(name: str | None = None) -> FlowRun:
+    """Return the flow run that started last: of this test file, or of a name that no other test uses."""
+    ours = FlowRunFilterTags(all_=sorted(TagsContext.get().current_tags))
+    chosen = FlowRunFilter(name=FlowRunFilterName(any_=[name])) if name else FlowRunFilter(tags=ours)
     with get_client(sync_client=True) as client:
-        return client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]
+        return client.read_flow_runs(
+            flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1
+        )[0]
 
 
 def task_runs_of(flow_run: FlowRun, ended: int) -> Sequence[TaskRun]:

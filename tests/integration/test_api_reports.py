@@ -1,7 +1,6 @@
 """Reports ordered over HTTP: made by the server itself, or by a deployment of a real Prefect server."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ import pytest
 import requests
 from api_server import PATIENCE_S, Place, Server
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import PrefectServer, prefect_server
+from prefect_server import PrefectServer
 from workplace import DATASET, legacy_server, settings_of
 
 import flowledger_simulator as simulator
@@ -23,6 +23,9 @@ ORDER = {
     "before": "2026-11-21T23:59:59",
     "formats": ["csv"],
 }
+
+ORDERED_APP = "5ac73990-ee17-4aba-993c-00000000a213"
+"""On the Prefect server that all tests share, no other test has deployments of it."""
 
 
 def ordered(server: Server, key: dict[str, str], **headers: str) -> requests.Response:
@@ -86,21 +89,14 @@ def test_a_report_that_fails_says_why(tmp_path: Path) -> None:
         assert "127.0.0.1" in told["reason"]
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """Run a Prefect server."""
-    with prefect_server(tmp_path_factory.mktemp("ordering")) as running:
-        yield running
-
-
-def test_prefect_makes_reports_where_it_is_configured(tmp_path: Path, scheduler: PrefectServer) -> None:
+def test_prefect_makes_reports_where_it_is_configured(tmp_path: Path, shared_prefect: PrefectServer) -> None:
     """The deployment of custom reports is started once for each key, and its run is followed."""
     variables = {
         "DIFY_BASE_URL": "http://127.0.0.1:9",
         "DIFY_API_TOKEN": "app-simulated",
-        "DIFY_APP_ID": "5ac73990-ee17-4aba-993c-a473e2fa2a90",
+        "DIFY_APP_ID": ORDERED_APP,
         "DIFY_APP_NAME": "support",
-        "PREFECT_API_URL": scheduler.api,
+        "PREFECT_API_URL": shared_prefect.api,
         "PREFECT_HOME": str(tmp_path / "home"),
     }
     place = Place(tmp_path, variables)
@@ -115,8 +111,12 @@ def test_prefect_makes_reports_where_it_is_configured(tmp_path: Path, scheduler:
         assert answers[0].content == answers[1].content
         told = server.get(answers[0].headers["Location"], key).json()
         assert told["state"] == "waiting"
-        with temporary_settings({PREFECT_API_URL: scheduler.api}), get_client(sync_client=True) as client:
-            runs = [run for run in client.read_flow_runs() if run.idempotency_key]
+        with (
+            temporary_settings({PREFECT_API_URL: shared_prefect.api}),
+            get_client(sync_client=True) as client,
+        ):
+            chosen = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"app:{ORDERED_APP}"]))
+            runs = [run for run in client.read_flow_runs(flow_run_filter=chosen) if run.idempotency_key]
             (run,) = [run for run in runs if str(run.idempotency_key).startswith("order-")]
         assert str(run.id) == told["flow_run_id"]
         said = {name: run.parameters[name] for name in ("app", "created_at_after", "output_format")}

@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from flowledger import bootstrap
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunQuery
@@ -18,6 +20,8 @@ from flowledger.ports import Ledger
 from flowledger.services.archive_store import ArchiveStore
 from flowledger.services.archiving import AppRuns, Archiver
 from flowledger.storage.local import LocalStorage
+
+pytestmark = pytest.mark.process
 
 APP = AppKey("log", "orders")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -13,6 +13,8 @@ from simulated_dify import DAY, END
 import flowledger
 from flowledger_simulator import credentials
 
+pytestmark = pytest.mark.process
+
 SOURCE = Path(flowledger.__file__).parents[1]
 SERVER = """
 import sys

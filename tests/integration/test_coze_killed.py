@@ -12,6 +12,8 @@ from coze_proxy import Proxy, events_in
 
 from flowledger_simulator.coze_server import Act, Script, SimulatedCoze, message, serve_coze
 
+pytestmark = pytest.mark.process
+
 SRC = Path(__file__).parents[2] / "src"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect_server import PrefectServer, prefect_server
-from workplace import FLOWLEDGER, PROJECT, bare_environment
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_PROFILES_PATH, temporary_settings
+from prefect_server import PrefectServer, PrefectServers
+from workplace import PROJECT, Ended, bare_environment, command_here, move_to
 
 from flowledger import bootstrap
 from flowledger.flows.fetch_workflow_logs import stages_on
@@ -48,12 +48,29 @@ class Site:
         """Write what is run and when."""
         (self.folder / "config/deployments.yaml").write_text(json.dumps(entries), "utf-8")
 
-    def run(self, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end."""
+    def run(self, *words: str, **variables: str) -> Ended:
+        """Run a command of ours to its end."""
+        wanted = self.variables | variables
+        home = Path(wanted["PREFECT_HOME"])
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            temporary_settings(
+                {
+                    PREFECT_API_URL: wanted["PREFECT_API_URL"],
+                    PREFECT_HOME: home,
+                    PREFECT_PROFILES_PATH: home / "profiles.toml",
+                }
+            ),
+        ):
+            move_to(self.folder, patch, wanted)
+            return command_here(*words)
+
+    def run_script(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a program in a process of its own to its end."""
         return subprocess.run(
             words,
             cwd=self.folder,
-            env=bare_environment() | self.variables | variables,
+            env=bare_environment() | self.variables,
             capture_output=True,
             encoding="utf-8",
             timeout=150,
@@ -62,16 +79,18 @@ class Site:
 
     def deploy(self, *words: str) -> dict[str, str]:
         """Register, and give what became of each deployment."""
-        done = self.run(*FLOWLEDGER, "deploy", "--json", *words)
+        done = self.run("deploy", "--json", *words)
         assert done.returncode == 0, done.stderr
         return {row["name"]: row["result"] for row in json.loads(done.stdout)}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServers
+) -> Iterator[PrefectServer]:
     """A server with the pool."""
     with (
-        prefect_server(tmp_path_factory.mktemp("deployments")) as running,
+        prefect_servers.own(tmp_path_factory.mktemp("deployments")) as running,
         temporary_settings({PREFECT_API_URL: running.api}),
     ):
         yield running
@@ -83,7 +102,7 @@ def site(tmp_path: Path, server: PrefectServer) -> Iterator[Site]:
     site = Site(tmp_path / "site", server.api)
     site.apps({"id": "a-1", "name": "sales"})
     site.entries(daily_report={"schedule": "0 2 * * *"}, custom_report={})
-    done = site.run(*FLOWLEDGER, "deploy", "--setup-only")
+    done = site.run("deploy", "--setup-only")
     assert done.returncode == 0, done.stderr
     yield site
     with get_client(sync_client=True) as client:
@@ -160,7 +179,7 @@ def test_what_is_no_longer_configured_goes_only_when_asked(site: Site) -> None:
     site.deploy()
     site.entries(daily_report={"schedule": "0 2 * * *"})
     assert site.deploy("--only", "daily_report", "--prune") == {"daily-workflow-report": "unchanged"}
-    done = site.run(*FLOWLEDGER, "deploy")
+    done = site.run("deploy")
     assert "custom-workflow-report: no longer configured" in done.stdout
     assert "--prune" in done.stderr
     assert site.deploy("--prune")["custom-workflow-report"] == "removed"
@@ -179,7 +198,7 @@ def test_everything_wrong_is_said_before_anything_is_registered(site: Site) -> N
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_TO": "ops@example.com"}
     (site.folder / "templates").mkdir()
     (site.folder / "templates/subject.zh.txt.j2").write_text("{{ nothing.at.all }}", "utf-8")
-    done = site.run(*FLOWLEDGER, "deploy", PREFECT_WORK_POOL_NAME="nowhere", TEMPLATE_DIR="templates", **mail)
+    done = site.run("deploy", PREFECT_WORK_POOL_NAME="nowhere", TEMPLATE_DIR="templates", **mail)
     assert done.returncode == 1
     assert "unknown time zone 'Mars/Base'" in done.stderr
     assert "daily_report.schedule in config/deployments.yaml: '0 25 * * *' is no cron" in done.stderr
@@ -201,14 +220,14 @@ def test_everything_wrong_is_said_before_anything_is_registered(site: Site) -> N
 )
 def test_wrong_words_are_refused(site: Site, words: tuple[str, ...], part: str) -> None:
     """With what is known."""
-    done = site.run(*FLOWLEDGER, "deploy", *words)
+    done = site.run("deploy", *words)
     assert (done.returncode, part in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.fault(33)
 def test_a_server_that_does_not_answer_is_named(site: Site) -> None:
     """With how to start one."""
-    done = site.run(*FLOWLEDGER, "deploy", PREFECT_API_URL="http://127.0.0.1:9/api")
+    done = site.run("deploy", PREFECT_API_URL="http://127.0.0.1:9/api")
     assert done.returncode == 1
     assert "http://127.0.0.1:9/api does not answer" in done.stderr
     assert "prefect server start" in done.stderr
@@ -230,13 +249,13 @@ def test_a_server_that_does_not_answer_is_named(site: Site) -> None:
 )
 def test_doctor_asks_the_server(site: Site, variables: dict[str, str], line: str) -> None:
     """Whether it answers and has the pool."""
-    done = site.run(*FLOWLEDGER, "doctor", **variables)
+    done = site.run("doctor", **variables)
     assert line.format(api=site.variables["PREFECT_API_URL"]) in done.stdout
 
 
 def test_setting_up_again_changes_nothing(site: Site) -> None:
     """Profile, pool and automations are as they should be; there is one of each."""
-    done = site.run(*FLOWLEDGER, "deploy", "--setup-only")
+    done = site.run("deploy", "--setup-only")
     assert done.stdout.count(": unchanged") == 4
     profiles = (site.folder / "home/profiles.toml").read_text("utf-8")
     assert 'active = "flowledger"' in profiles
@@ -261,7 +280,7 @@ def test_who_registered_what_is_in_the_ledger(site: Site) -> None:
 def test_the_scripts_register_their_own_entry(site: Site, name: str) -> None:
     """They are called by their path, with the options of the command."""
     script = PROJECT / "deployments" / f"{name}.py"
-    done = site.run(sys.executable, str(script), "--dry-run")
+    done = site.run_script(sys.executable, str(script), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("created") == 2
     assert name.partition("_")[0] in done.stdout

@@ -46,9 +46,9 @@ NOW = LEGACY_NOW.astimezone(UTC)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(shared_prefect: PrefectServer) -> Iterator[PrefectServer]:
     """One Prefect server for all."""
-    with prefect_in_use(tmp_path_factory.mktemp("prefect")) as running:
+    with prefect_in_use(shared_prefect) as running:
         yield running
 
 
@@ -117,7 +117,7 @@ def schedule(deployment: UUID, text: str, parameters: Mapping[str, Any] | None =
 def fire(server: PrefectServer, deployment: UUID, text: str) -> FlowRun:
     """Create a run and let it be one that Prefect's own scheduler has created, which no client can."""
     run = schedule(deployment, text)
-    with closing(sqlite3.connect(server.home / DATABASE)) as database, database:
+    with closing(sqlite3.connect(server.home / DATABASE, timeout=60)) as database, database:
         marked = database.execute("UPDATE flow_run SET auto_scheduled = 1 WHERE name = ?", (run.name,))
         assert marked.rowcount == 1
     with get_client(sync_client=True) as client:

@@ -6,7 +6,7 @@ import sys
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ ECHOED = [("/v1", 401), ("/v1", 403), ("/v1", 500), ("/v1", 200), ("/console", 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(shared_prefect: PrefectServer) -> Iterator[PrefectServer]:
     """One Prefect server for all."""
-    with prefect_in_use(tmp_path_factory.mktemp("prefect")) as running:
+    with prefect_in_use(shared_prefect) as running:
         yield running
 
 
@@ -215,12 +215,17 @@ def assert_no_secret_in(texts: dict[str, bytes]) -> None:
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Read all files of a folder."""
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {}
+    for path in folder.rglob("*"):
+        # A server that is in use makes and removes files meanwhile.
+        with suppress(FileNotFoundError, IsADirectoryError):
+            found[str(path)] = path.read_bytes()
+    return found
 
 
-def kept_by_prefect(prefect: PrefectServer) -> dict[str, bytes]:
-    """Give what Prefect's interface tells of the last run, and its whole home: database and log."""
-    flow_run = last_flow_run()
+def kept_by_prefect(prefect: PrefectServer, name: str | None = None) -> dict[str, bytes]:
+    """Return what Prefect's interface tells of the last run, and its whole home: database and log."""
+    flow_run = last_flow_run(name)
     told = [flow_run, *task_runs_of(flow_run, 1), *logs_of(flow_run.id), *artifacts_of(flow_run).values()]
     texts = {f"api {n}": each.model_dump_json().encode() for n, each in enumerate(told)}
     return texts | files_below(prefect.home.parent)
@@ -271,7 +276,8 @@ def test_the_command_fails_with_one_clear_line(
 ) -> None:
     """No traceback, no secret in the outputs, the files or any process's arguments."""
     variables = settings_of(server, PREFECT_API_URL=prefect.api, **PLANTED) | {
-        "DIFY_API_TOKEN": REFUSED_TOKEN
+        "DIFY_API_TOKEN": REFUSED_TOKEN,
+        "DIFY_APP_NAME": "refused",
     }
     arguments = b""
     with (
@@ -299,5 +305,7 @@ def test_the_command_fails_with_one_clear_line(
     assert "Traceback" not in said
     assert b"flowledger" in arguments
     assert_no_secret_in(
-        files_below(tmp_path) | {"out": out, "arguments": arguments} | kept_by_prefect(prefect)
+        files_below(tmp_path)
+        | {"out": out, "arguments": arguments}
+        | kept_by_prefect(prefect, "refused · custom")
     )

@@ -32,9 +32,9 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(shared_prefect: PrefectServer) -> Iterator[PrefectServer]:
     """One Prefect server for all."""
-    with prefect_in_use(tmp_path_factory.mktemp("prefect")) as running:
+    with prefect_in_use(shared_prefect) as running:
         yield running
 
 

@@ -15,9 +15,9 @@ APP = {"DIFY_BASE_URL": "https://dify.example.com", "DIFY_APP_ID": "app-1"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(shared_prefect: PrefectServer) -> Iterator[PrefectServer]:
     """A Prefect server with two blocks."""
-    with prefect_in_use(tmp_path_factory.mktemp("prefect")) as running:
+    with prefect_in_use(shared_prefect) as running:
         Secret(value="0123456789").save("dify-token", _sync=True)  # type: ignore[call-arg]
         Secret(value={"a": 1}).save("mapping", _sync=True)  # type: ignore[call-arg]
         yield running

@@ -14,6 +14,8 @@ from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.runs import AppKey
 from flowledger.ledger import open_ledger
 
+pytestmark = pytest.mark.process
+
 APP = AppKey("log", "flow")
 SHARED = RunKey(APP, "shared")
 AMENDER = """

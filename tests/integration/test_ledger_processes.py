@@ -22,6 +22,8 @@ from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
 from flowledger.ledger import open_ledger
 
+pytestmark = pytest.mark.process
+
 START = datetime(2026, 11, 1, tzinfo=UTC)
 SCOPE = Scope(AppKey("sample", "app"), Window.between(START, START + timedelta(days=30)))
 WORKER = """

@@ -6,9 +6,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from workplace import bare_environment
 
 from flowledger.services.log_query import LogQuery, LogReader
+
+pytestmark = pytest.mark.process
 
 LINES = 300
 PROCESSES = 4

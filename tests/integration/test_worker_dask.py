@@ -17,6 +17,7 @@ from flowledger.errors import AuthenticationError, SettingsError
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow, stages_on
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.timeout(300),
     # Dask closes its own connections late.
     pytest.mark.filterwarnings("ignore"),
@@ -28,9 +29,9 @@ WHOLE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(shared_prefect: PrefectServer) -> Iterator[PrefectServer]:
     """One Prefect server for all."""
-    with prefect_in_use(tmp_path_factory.mktemp("dask")) as running:
+    with prefect_in_use(shared_prefect) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 from prefect_records import artifacts_of
-from prefect_server import prefect_server
+from prefect_server import PrefectServers
 from prefect_worker import Site, ended, in_state, kill_group, wait_for
 from webhook_receiver import Receiver, receiver
 from workplace import settings_of
@@ -29,7 +29,7 @@ import flowledger_simulator as simulator
 PATIENCE_S = 300
 """A busy machine takes minutes for what takes seconds on a quiet one."""
 
-pytestmark = pytest.mark.timeout(3 * PATIENCE_S)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(3 * PATIENCE_S)]
 
 FLOW = "fetch-workflow-logs"
 POOL = "dify-workflow-pool"
@@ -63,12 +63,12 @@ class Day:
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+def day(tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServers) -> Iterator[Day]:
     """A server, a worker that is dead already, one that works, and one run of every kind."""
     folder = tmp_path_factory.mktemp("worker")
     recipe = simulator.Recipe(runs=5, start=LATE - timedelta(days=1), end=LATE)
     with ExitStack() as stack:
-        server = stack.enter_context(prefect_server(folder))
+        server = stack.enter_context(prefect_servers.own(folder))
         stack.enter_context(temporary_settings({PREFECT_API_URL: server.api}))
         dify = stack.enter_context(simulator.serve(simulator.make_world(recipe)))
         # It answers so slowly that a run is still under way when its process is killed.

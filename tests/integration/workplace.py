@@ -1,10 +1,14 @@
 """Where commands are run in tests: an empty folder, no settings but those given, waits that take no time."""
 
+import gc
+import io
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +17,7 @@ import pytest
 
 import flowledger_simulator as simulator
 from flowledger import bootstrap
+from flowledger.cli.main import main
 from flowledger.dify import session
 from flowledger.dify.retry import RetryPolicy
 from flowledger.dify.session import SessionOptions
@@ -64,6 +69,37 @@ def move_to(folder: Path, patch: pytest.MonkeyPatch, variables: Mapping[str, str
     for name, value in variables.items():
         patch.setenv(name, value)
     patch.chdir(folder)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command_here(*words: str) -> Ended:
+    """Run a command of ours in this process, to the end that it would have in its own.
+
+    What the command changes in a process of its own, until that ends, is restored.
+    """
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    hook, terminate, thresholds = sys.excepthook, signal.getsignal(signal.SIGTERM), gc.get_threshold()
+    mask = os.umask(0o022)
+    os.umask(mask)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main(words)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        os.umask(mask)
+        gc.set_threshold(*thresholds)
+        signal.signal(signal.SIGTERM, terminate)
+        sys.excepthook = hook
+    return Ended(status, out.getvalue(), err.getvalue())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from planted_secrets import (
     leaked_secrets,
     variables,
 )
-from prefect_server import PrefectServer, prefect_server
+from prefect_server import PrefectServer, PrefectServers
 from simulated_dify import DAY, END, make_day
 from test_secrets import call
 from workplace import FLOWLEDGER
@@ -42,9 +42,11 @@ LISTS = (
 
 
 @pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect(
+    tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServers
+) -> Iterator[PrefectServer]:
     """A server of its own."""
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as running:
+    with prefect_servers.own(tmp_path_factory.mktemp("prefect")) as running:
         yield running
 
 

@@ -73,6 +73,12 @@ def plan(runs: int, seed: int) -> Sequence[Disruption]:
     ]
 
 
+def short_plan() -> Sequence[Disruption]:
+    """Return what goes wrong in the short form: the runs of the first days, and the last ones catch up."""
+    kinds = ("Prefect restarted", "run killed", "ledger cut off", "worker killed", "network: cut")
+    return [Disruption(kind, step, 0.5) for step, kind in enumerate(kinds, start=1)]
+
+
 def begin(place: Place, disruption: Disruption) -> None:
     """Begin what lasts; a run that is to be struck is slowed down, so that every stage of it may be met."""
     if disruption.strikes:
