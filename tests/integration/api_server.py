@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
-from workplace import FLOWLEDGER, bare_environment
+from workplace import FLOWLEDGER, Ended, bare_environment, command_here, move_to
 
 PATIENCE_S = 100
 
@@ -25,17 +26,11 @@ class Place:
         """Where its runs are."""
         return f"sqlite:///{self.folder}/outputs/ledger.db"
 
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str) -> Ended:
         """Run a command to its end."""
-        return subprocess.run(
-            [*FLOWLEDGER, *words],
-            cwd=self.folder,
-            env={**bare_environment(), **self.variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            move_to(self.folder, patch, self.variables)
+            return command_here(*words)
 
     def key(self, *words: str) -> dict[str, str]:
         """Make a key and give the header that shows it."""

@@ -1,6 +1,7 @@
 """Reports ordered over HTTP: made by the server itself, or by a deployment of a real Prefect server."""
 
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import requests
 from api_server import PATIENCE_S, Place, Server
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_PROFILES_PATH, temporary_settings
 from prefect_server import PrefectServer
 from workplace import DATASET, legacy_server, settings_of
 
@@ -89,6 +90,18 @@ def test_a_report_that_fails_says_why(tmp_path: Path) -> None:
         assert "127.0.0.1" in told["reason"]
 
 
+def in_own_home(place: Place) -> AbstractContextManager[None]:
+    """Let Prefect, in this process, take the server and the home that a place's variables name."""
+    home = Path(place.variables["PREFECT_HOME"])
+    return temporary_settings(
+        {
+            PREFECT_API_URL: place.variables["PREFECT_API_URL"],
+            PREFECT_HOME: home,
+            PREFECT_PROFILES_PATH: home / "profiles.toml",
+        }
+    )
+
+
 def test_prefect_makes_reports_where_it_is_configured(tmp_path: Path, shared_prefect: PrefectServer) -> None:
     """The deployment of custom reports is started once for each key, and its run is followed."""
     variables = {
@@ -104,7 +117,8 @@ def test_prefect_makes_reports_where_it_is_configured(tmp_path: Path, shared_pre
     with place.serving() as server:
         early = ordered(server, key)
         assert (early.status_code, "register" in early.json()["detail"]) == (422, True)
-        deployed = place.run("deploy", "--setup", "--offline")
+        with in_own_home(place):
+            deployed = place.run("deploy", "--setup", "--offline")
         assert deployed.returncode == 0, deployed.stderr
         assert server.get("/ready", key).json()["parts"]["prefect"] == "ok"
         answers = [ordered(server, key, **{"Idempotency-Key": "k-1"}) for _ in range(2)]

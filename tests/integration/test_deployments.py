@@ -19,7 +19,7 @@ from flowledger.flows.fetch_workflow_logs import stages_on
 from flowledger.flows.registration import FLOWS, WORDS, flow_of
 from flowledger.settings.schedules import PARAMETERS
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 FLOW = "fetch-workflow-logs"
 TOKEN = "app-simulated-token"

@@ -229,7 +229,7 @@ def execute(folder: Path, variables: dict[str, str]) -> dict[str, Any]:
         capture_output=True,
         check=False,
         encoding="utf-8",
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)

@@ -22,7 +22,7 @@ from workplace import FLOWLEDGER
 
 import flowledger_simulator as simulator
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 RUN = ("run", "--after", DAY.isoformat(), "--before", END.isoformat(), "--format", "csv,markdown,json")
 LISTS = (
     "flow_runs",

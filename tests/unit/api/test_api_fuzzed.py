@@ -42,6 +42,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
+@pytest.mark.timeout(1800)
 def test_every_answer_is_in_the_document(fuzzed: World, subtests: pytest.Subtests) -> None:
     """No defect, no undocumented status, no body that differs from its schema; for each operation.
 
