@@ -10,7 +10,13 @@ import requests
 from api_server import PATIENCE_S, Place, Server
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_PROFILES_PATH, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_PROFILES_PATH,
+    Settings,
+    temporary_settings,
+)
 from prefect_server import PrefectServer
 from workplace import DATASET, legacy_server, settings_of
 
@@ -90,7 +96,7 @@ def test_a_report_that_fails_says_why(tmp_path: Path) -> None:
         assert "127.0.0.1" in told["reason"]
 
 
-def in_own_home(place: Place) -> AbstractContextManager[None]:
+def in_own_home(place: Place) -> AbstractContextManager[Settings]:
     """Let Prefect, in this process, take the server and the home that a place's variables name."""
     home = Path(place.variables["PREFECT_HOME"])
     return temporary_settings(
