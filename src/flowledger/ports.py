@@ -65,7 +65,7 @@ class RunSource(Protocol):
         """How many HTTP requests were sent so far, retries included."""
 
     def now(self) -> datetime:
-        """Give the present by the source's clock, aware UTC, as far as it can be told."""
+        """Return the present by the source's clock, aware UTC, as far as it can be told."""
 
     def split(self, wanted: RunFilter) -> FilterSplit:
         """Divide a filter between the source and us."""
@@ -74,7 +74,7 @@ class RunSource(Protocol):
         """Read one page of the log list of a window, newest second first, ties in any order."""
 
     def lists_logs(self) -> bool:
-        """Whether the app's kind has a log list at all (a Dify chatflow has none)."""
+        """Return whether the app's kind has a log list at all (a Dify chatflow has none)."""
 
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the list without total, newest first."""
@@ -83,7 +83,7 @@ class RunSource(Protocol):
         """Count the runs since a unix time, by the source's clock; None where it cannot."""
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
-        """Give the ids of those open runs that are open still, as far as few requests tell.
+        """Return the ids of those open runs that are open still, as far as few requests tell.
 
         A run that is not named has to be asked.  None where the source cannot tell.
         """
@@ -92,7 +92,7 @@ class RunSource(Protocol):
         """How deep a detail this source's credentials can reach."""
 
     def why_not_deeper(self) -> str:
-        """Say why ``deepest`` is not ``Level.NODES``; empty where it is."""
+        """Explain why ``deepest`` is not ``Level.NODES``; empty where it is."""
 
     def detail(self, run: Run, level: Level) -> tuple[Run, Detail]:
         """Read a run's detail, and the run anew where it was still open.
@@ -113,7 +113,7 @@ class RunHistory(Protocol):
     """
 
     def apps(self) -> Sequence[AppSummary]:
-        """Tell of every app that has runs, by source and id."""
+        """Return a summary of every app that has runs, by source and id."""
 
     def history(
         self, query: RunQuery, *, after: Place | None = None, limit: int = 50, with_details: bool = False
@@ -121,10 +121,10 @@ class RunHistory(Protocol):
         """Read a page of runs, newest first; without details the source's own row is left out as well."""
 
     def entry(self, key: RunKey) -> Entry | None:
-        """Give one run with its detail; None where there is none."""
+        """Return one run with its detail; None where there is none."""
 
     def locate(self, source: str, run_id: str) -> AppKey | None:
-        """Give the app of a run that is known by its source and id alone; the newest, should there be two."""
+        """Return the app of a run that is known by source and id alone; of two, the newest one."""
 
     def facts(self, query: RunQuery) -> Iterator[RunFacts]:
         """Stream what statistics count, in no order."""
@@ -133,14 +133,14 @@ class RunHistory(Protocol):
         """Stream what each run of an app takes, newest first."""
 
     def amend(self, key: RunKey, change: Change) -> Entry | None:
-        """Read one run and keep what becomes of it, with nobody between; give it as it is then.
+        """Read one run and store what the change makes of it, atomically; return it as it is then.
 
         Returns when it is safe on the disk.  What ``change`` raises ends it, and nothing is written.
         Unlike a collection, an amendment may open a run again and take a detail's place with a lesser one.
         """
 
     def delete_runs(self, keys: Sequence[RunKey]) -> int:
-        """Forget runs with all that is kept of them, in one transaction; give how many there were."""
+        """Forget runs with all that is kept of them, in one transaction; return how many there were."""
 
 
 class AuditTrail(Protocol):
@@ -150,12 +150,12 @@ class AuditTrail(Protocol):
         """Append to the audit trail; the same operation id twice is once, and False the second time."""
 
     def operation(self, operation_id: str) -> Operation | None:
-        """Give one operation; None where there is none."""
+        """Return one operation; None where there is none."""
 
     def operations(
         self, query: OperationQuery = EVERY_OPERATION, *, after: Place | None = None, limit: int = 1000
     ) -> Sequence[Operation]:
-        """Give operations, newest first, those of one instant by falling id.
+        """Return operations, newest first, those of one instant by falling id.
 
         What follows one is after ``Place(its time, its id)``.
         """
@@ -168,7 +168,7 @@ class KeyStore(Protocol):
         """Keep a key; one of the same id is replaced."""
 
     def access_keys(self) -> Sequence[AccessKey]:
-        """Give all keys, oldest first, revoked ones too."""
+        """Return all keys, oldest first, revoked ones too."""
 
 
 class Outbox(Protocol):
@@ -212,10 +212,10 @@ class Ledger(RunHistory, AuditTrail, KeyStore, Outbox, Protocol):
         """
 
     def certificate(self, scope: Scope) -> Certificate | None:
-        """Give the newest certificate of exactly this scope."""
+        """Return the newest certificate of exactly this scope."""
 
     def certificates(self, app: AppKey, within: Window, query: str | None = "") -> Sequence[Certificate]:
-        """Give the newest certificate of each scope inside a window, oldest window first.
+        """Return the newest certificate of each scope inside a window, oldest window first.
 
         ``query`` is the scope's; None means every one.
         """
@@ -241,10 +241,10 @@ class Ledger(RunHistory, AuditTrail, KeyStore, Outbox, Protocol):
         """Stream runs with their details, newest first (ties by log id, then run id), in flat memory."""
 
     def compact(self) -> None:
-        """Give the space of what was deleted back to the disk; others may read and write meanwhile."""
+        """Return the space of what was deleted back to the disk; others may read and write meanwhile."""
 
     def close(self) -> None:
-        """Give files and connections back."""
+        """Return files and connections back."""
 
 
 class Channel(Protocol):
@@ -252,7 +252,7 @@ class Channel(Protocol):
 
     @property
     def takes_files(self) -> bool:
-        """Whether files can go with a message."""
+        """Return whether files can go with a message."""
 
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:
         """Deliver one message, with files by name; return only when it was accepted.
@@ -307,23 +307,23 @@ class StorageBackend(Protocol):
     """Keeps files under names with ``/``; a name appears whole or not at all."""
 
     def put(self, name: str, source: Path) -> str:
-        """Keep a file or a whole directory under a name, and give its location for people.
+        """Keep a file or a whole directory under a name, and return its location for people.
 
         :raises StorageUnavailableError, StorageRefusedError: when the storage is away, or refuses.
         :raises StorageError: with the name, when it cannot; nothing is visible then.
         """
 
     def read(self, name: str) -> bytes:
-        """Give a file's content, proved to be what was kept where the storage can tell."""
+        """Return a file's content, proved to be what was kept where the storage can tell."""
 
     def names(self, prefix: str) -> Sequence[StoredFile]:
         """List the files whose names begin with a prefix, oldest first."""
 
     def location(self, name: str) -> str:
-        """Give the location for people of a name."""
+        """Return the location for people of a name."""
 
     def link(self, name: str, valid_for: timedelta) -> str:
-        """Give an address that opens a file without a log-in for a while; of a local file, its path."""
+        """Return an address that opens a file without a log-in for a while; of a local file, its path."""
 
     def remove(self, *names: str) -> None:
         """Forget files; one that is not there is no error."""
@@ -345,7 +345,7 @@ class ReportStore(Protocol):
         app: str = "",
         subject: ReportSubject = NO_SUBJECT,
     ) -> Sequence[str]:
-        """Keep the files of one report, all or none, and give their locations for people.
+        """Keep the files of one report, all or none, and return their locations for people.
 
         :raises StorageError: naming the file, when it cannot.
         """
@@ -367,17 +367,17 @@ class ReportLinks(Protocol):
     """Finished reports as messages show them.  Every method may raise ``StorageError``, naming the file."""
 
     def link(self, location: str) -> str:
-        """Give an address that people can open, or the location itself where there is none."""
+        """Return an address that people can open, or the location itself where there is none."""
 
     def attachments(self, locations: Sequence[str]) -> Sequence[Attachment]:
         """Choose the files that go with a message; none where they are too large together."""
 
     def read(self, attachment: Attachment) -> bytes:
-        """Give a file's content."""
+        """Return a file's content."""
 
 
 class Progress(Protocol):
-    """Tells a person how far the work is."""
+    """Shows a person how far the work is."""
 
     def stage(self, name: str, total: int | None) -> None:
         """Begin a stage of so many steps."""
@@ -404,4 +404,4 @@ class SilentProgress:
 
 
 Clock = Callable[[], datetime]
-"""Gives the present, aware UTC."""
+"""Returns the present, aware UTC."""

@@ -148,7 +148,7 @@ def test_a_session_and_a_keyword_together_do_not_break_the_server(version: str, 
     ):
         both = RunFilter(keyword="refund", session_id=session)
         split = pipeline.source.split(both)
-        request = replace(order(), wanted=both)
+        request = replace(order(), run_filter=both)
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)
         report = pipeline.report(collected, request, level=enriched.level, run_id="test")

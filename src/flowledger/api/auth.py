@@ -82,12 +82,12 @@ class AuthMiddleware:
         if not secret:
             raise _Refused(401, "a key is needed: Authorization: Bearer …, or X-API-Key", CHALLENGE)
         if self.ring.is_stale(now):
-            self.ring.hold(await run_in_threadpool(self._keys), now)
+            self.ring.load(await run_in_threadpool(self._keys), now)
         key = self.ring.find(secret, now)
         if key is None:
             self.lock_out.note_wrong(address, now)
             raise _Refused(401, "this key opens nothing: it is unknown, revoked or expired", CHALLENGE)
-        return key.opened()
+        return key.caller()
 
     def _keys(self) -> Sequence[AccessKey]:
         try:

@@ -160,7 +160,7 @@ class AppParams(QueryParams):
 
         :raises HTTPException: 422, for one that is not written ``source:id``.
         """
-        return caller.among(tuple(map(app_key, self.app)) if self.app else None)
+        return caller.within_reach(tuple(map(app_key, self.app)) if self.app else None)
 
 
 def app_key(text: str) -> AppKey:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MARKS = {
     Act.CREATE: "+",
     Act.UPDATE: "~",
-    Act.KEEP: "=",
+    Act.UNCHANGED: "=",
     Act.REMOVE: "-",
     Act.REPLACED: "-",
     Act.LEFTOVER: "!",

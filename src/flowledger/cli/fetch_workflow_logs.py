@@ -21,7 +21,7 @@ from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.domain.certificates import Scope
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Level
-from flowledger.domain.windows import SETTLE, Window, parse_instant, zone
+from flowledger.domain.windows import LIST_DELAY, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
 from flowledger.io.json_text import loads
 from flowledger.ports import Ledger, SilentProgress
@@ -253,7 +253,7 @@ class _Fetch:
 
     def _window(self) -> Window:
         after, before = self.options.created_at_after, self.options.created_at_before
-        latest = self.source.now() - SETTLE
+        latest = self.source.now() - LIST_DELAY
         end = min(parse_instant(before, UTC_ZONE), latest) if before else latest
         return Window.between(parse_instant(after, UTC_ZONE) if after else EPOCH, end)
 

@@ -11,7 +11,7 @@ from flowledger import bootstrap, plugins
 from flowledger.cli.main import LazyCommand, LazyCommands
 from flowledger.domain.history import RunQuery
 from flowledger.ports import Ledger
-from flowledger.services.history.filters import Apps, Asked, query_of
+from flowledger.services.history.filters import Apps, HistoryFilter, query_of
 from flowledger.settings import Settings
 
 COMMANDS: Mapping[str, LazyCommand] = {
@@ -89,7 +89,7 @@ _FILTERS = (
     click.option("--shorter", metavar="TIME", help="At most so long."),
     click.option("--text", default="", metavar="TEXT", help="In run id, error and starter, in either case."),
 )
-_NAMES = tuple(each.name for each in fields(Asked))
+_NAMES = tuple(each.name for each in fields(HistoryFilter))
 
 
 @click.group(cls=LazyCommands, lazy=COMMANDS)
@@ -104,9 +104,9 @@ def filters(command: Command) -> Command:
     return command
 
 
-def run_filter_of(options: dict[str, Any]) -> Asked:
+def run_filter_of(options: dict[str, Any]) -> HistoryFilter:
     """Fold the options of the filters into one value."""
-    return Asked(**{name: options[name] for name in _NAMES})
+    return HistoryFilter(**{name: options[name] for name in _NAMES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class OpenHistory:
         """The sources that runs may be of."""
         return list(dict.fromkeys([*plugins.DECODERS, *(each.app.source for each in self.ledger.apps())]))
 
-    def query(self, run_filter: Asked) -> RunQuery:
+    def query(self, run_filter: HistoryFilter) -> RunQuery:
         """Read filters."""
         return query_of(run_filter, self.apps, bootstrap.clock.utc_now(), self.settings.timezone)
 

@@ -154,6 +154,6 @@ def clear(everything: bool, dry_run: bool, yes: bool, **options: Any) -> None:
             click.confirm(f"delete {count} runs with all that is kept of them?", abort=True, err=True)
         at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
         gone = clear_history(
-            history.ledger, query, at=at, user=user, told={**run_filter.words(), "runs": count}
+            history.ledger, query, at=at, user=user, data={**run_filter.to_json(), "runs": count}
         )
     click.echo(f"{gone} runs deleted; flowledger history compact gives their space back")

@@ -225,7 +225,7 @@ def verify(source: str, target: str) -> int:
     counts, differing = verification.Counts(), 0
     with opened_source(source, settings.timezone, None) as opened, bootstrap.open_ledger_at(target) as ledger:
         for difference in verification.differences(
-            opened.ledger, ledger, counts, apps=_configured(settings), only_held=opened.is_old
+            opened.ledger, ledger, counts, apps=_configured(settings), only_source_apps=opened.is_old
         ):
             differing += 1
             click.echo(str(difference))

@@ -8,7 +8,15 @@ import click
 
 from flowledger import bootstrap
 from flowledger.errors import UsageError
-from flowledger.services.log_query import LEVELS, LogLine, LogQuery, LogReader, instant_of, pattern_of, shown
+from flowledger.services.log_query import (
+    LEVELS,
+    LogLine,
+    LogQuery,
+    LogReader,
+    format_line,
+    instant_of,
+    pattern_of,
+)
 
 EXIT_NOTHING = 1
 
@@ -65,7 +73,7 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
         raise UsageError("--since lies after --until: exchange them")
     reader = LogReader(directory or settings.log_dir)
     printed = _printed(
-        _newest(reader.read(query_filter), limit), lambda line: line.raw if as_json else shown(line, tz)
+        _newest(reader.read(query_filter), limit), lambda line: line.raw if as_json else format_line(line, tz)
     )
     if reader.unreadable:
         click.echo(f"{reader.unreadable} lines are torn or not Flowledger's: left out", err=True)

@@ -32,11 +32,11 @@ class AccessKey:
     revoked_at: datetime | None = None
 
     def is_valid(self, at: datetime) -> bool:
-        """Whether it opens anything at an instant."""
+        """Return whether it opens anything at an instant."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
-    def opened(self) -> "Caller":
-        """Give whoever shows it."""
+    def caller(self) -> "Caller":
+        """Return whoever shows it."""
         return Caller(self.name, self.role, self.key_id, self.apps)
 
 
@@ -53,14 +53,14 @@ class Caller:
     apps: tuple[AppKey, ...] | None = None
 
     def reaches(self, app: AppKey | None) -> bool:
-        """Whether an app is within reach; what is about no app is only where all are."""
+        """Return whether an app is within reach; what is about no app is only where all are."""
         return self.apps is None or app in self.apps
 
-    def among(self, wanted: tuple[AppKey, ...] | None) -> tuple[AppKey, ...] | None:
-        """Give those of the wanted apps (None: all) that are within reach."""
-        if self.apps is None or wanted is None:
-            return self.apps if wanted is None else wanted
-        return tuple(app for app in wanted if app in self.apps)
+    def within_reach(self, apps_asked: tuple[AppKey, ...] | None) -> tuple[AppKey, ...] | None:
+        """Return those of the wanted apps (None: all) that are within reach."""
+        if self.apps is None or apps_asked is None:
+            return self.apps if apps_asked is None else apps_asked
+        return tuple(app for app in apps_asked if app in self.apps)
 
 
 UNKNOWN = "unknown"

@@ -34,8 +34,8 @@ class Cut:
     reason: str
     spared: frozenset[str] = frozenset()
 
-    def takes(self, run: Run) -> bool:
-        """Whether a run lies behind the cut."""
+    def covers(self, run: Run) -> bool:
+        """Return whether a run lies behind the cut."""
         return run.listed_at < self.until and run.run_id not in self.spared
 
 
@@ -51,22 +51,22 @@ def cut_of(sizes: Iterable[RunSize], retention: Retention, now: datetime) -> Cut
         return None
     size_bytes = 0
     instant, beside = now, set[str]()
-    for held, each in enumerate(sizes):
+    for newer, each in enumerate(sizes):
         size_bytes += each.size_bytes
         if each.listed_at != instant:
             instant, beside = each.listed_at, set()
         is_too_old = too_old is not None and instant < too_old
-        if reason := _why_not(retention, held, size_bytes, is_too_old=is_too_old):
+        if reason := _why_not(retention, newer, size_bytes, is_too_old=is_too_old):
             return Cut(instant + _NEXT, reason, frozenset(beside))
         beside.add(each.run_id)
     return None
 
 
-def _why_not(retention: Retention, held: int, size_bytes: int, *, is_too_old: bool) -> str:
-    """Say why a run may not be held as well, given how many are and the bytes with it; empty where it may."""
+def _why_not(retention: Retention, newer: int, size_bytes: int, *, is_too_old: bool) -> str:
+    """Return why a run must go, by the number of newer runs and the bytes so far; empty where it may stay."""
     if is_too_old:
         return f"older than {retention.days} days"
-    if retention.count is not None and held >= retention.count:
+    if retention.count is not None and newer >= retention.count:
         return f"more than {retention.count} runs"
     if retention.megabytes is not None and size_bytes > retention.megabytes * BYTES_IN_MB:
         return f"more than {retention.megabytes} MB"
@@ -108,7 +108,7 @@ class Manifest:
         return sum(part.size_bytes for part in self.parts)
 
     def document(self) -> dict[str, Any]:
-        """Give the manifest as JSON values."""
+        """Return the manifest as JSON values."""
         values = asdict(self) | {
             name: getattr(self, name).isoformat() for name in ("created_at", "oldest", "newest")
         }
@@ -116,7 +116,7 @@ class Manifest:
 
 
 def folder_of(app: AppKey) -> str:
-    """Give where an app's archives are."""
+    """Return where an app's archives are."""
     return f"{ARCHIVES}/{safe_name(f'{app.source}-{app.app_id}')}/"
 
 

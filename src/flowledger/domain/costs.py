@@ -17,18 +17,18 @@ def cost_of(nodes: Sequence[NodeExecution]) -> Mapping[str, Decimal]:
     A container counts only where none of its children is listed, so that no price counts twice.
     """
     parents = frozenset(_parents(nodes))
-    found: dict[str, Decimal] = {}
+    totals: dict[str, Decimal] = {}
     for node in nodes:
         if node.node_type in CONTAINERS and node.node_id in parents:
             continue
         price, currency = price_of(node)
         if price is not None:
-            found[currency] = found.get(currency, Decimal(0)) + price
-    return found
+            totals[currency] = totals.get(currency, Decimal(0)) + price
+    return totals
 
 
 def price_of(node: NodeExecution) -> tuple[Decimal | None, str]:
-    """Give a node's price and currency: its own, else that of its usage (outputs, then process data)."""
+    """Return a node's price and currency: its own, else that of its usage (outputs, then process data)."""
     if node.total_price is not None:
         return node.total_price, node.currency or ""
     for payload in (node.metadata, _usage(node.outputs), _usage(node.process_data)):

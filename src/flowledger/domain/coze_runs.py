@@ -42,30 +42,30 @@ class NotGiven(Enum):
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
-def created(given: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+def created(fields: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
     """Make the record of an execution that begins; ``given`` are its fields, None for those not known.
 
     :raises UsageError: when something is wrong with it.
     """
     now = milliseconds(at)
     record: Record = {
-        "execute_id": checked_id("execute_id", given.get("execute_id")),
-        "workflow_id": checked_id("workflow_id", given.get("workflow_id")),
+        "execute_id": checked_id("execute_id", fields.get("execute_id")),
+        "workflow_id": checked_id("workflow_id", fields.get("workflow_id")),
         "create_time": now,
         "update_time": now,
         "execute_status": RUNNING,
         "error_code": None,
         "error_message": None,
         "output": None,
-        "input_parameters": given.get("input_parameters"),
-        "bot_id": given.get("bot_id"),
-        "conversation_id": given.get("conversation_id"),
+        "input_parameters": fields.get("input_parameters"),
+        "bot_id": fields.get("bot_id"),
+        "conversation_id": fields.get("conversation_id"),
         "debug_url": None,
-        "run_mode": given.get("run_mode", 0),
+        "run_mode": fields.get("run_mode", 0),
         "usage": None,
-        "metadata": given.get("metadata"),
-        "connector_id": given.get("connector_id"),
-        "connector_uid": given.get("connector_uid"),
+        "metadata": fields.get("metadata"),
+        "connector_id": fields.get("connector_id"),
+        "connector_uid": fields.get("connector_uid"),
         "is_output_trimmed": False,
         "node_execute_status": None,
     }
@@ -74,14 +74,14 @@ def created(given: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Re
     return _fitting(_checked(record, limits), limits)
 
 
-def begun(held: Record | None, fresh: Record) -> Record:
-    """Give the record that is kept of a beginning: the held one where it is the same said again.
+def begun(stored: Record | None, fresh: Record) -> Record:
+    """Return the record that is kept of a beginning: the held one where it is the same said again.
 
     :raises RecordConflictError: when another execution has that id.
     """
-    if held is None:
+    if stored is None:
         return fresh
-    told = (
+    compared = (
         "input_parameters",
         "bot_id",
         "conversation_id",
@@ -90,35 +90,35 @@ def begun(held: Record | None, fresh: Record) -> Record:
         "connector_id",
         "connector_uid",
     )
-    different = [name for name in told if not same_json(held.get(name), fresh[name])]
+    different = [name for name in compared if not same_json(stored.get(name), fresh[name])]
     if different:
         raise RecordConflictError(
             f"the workflow {fresh['workflow_id']} has an execution {fresh['execute_id']} already, with other"
             f" {', '.join(different)}: record this one with an id of its own"
         )
-    return held
+    return stored
 
 
-def changed(held: Record, changes: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
-    """Give a record with some of its fields changed; without any it stays as it is.
+def changed(stored: Record, changes: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+    """Return a record with some of its fields changed; without any it stays as it is.
 
     :raises UsageError: when something is wrong; RecordConflictError: when it has ended with another status.
     """
     if not changes:
-        return held
-    record = _checked({**held, **changes}, limits)
-    before = held["execute_status"]
+        return stored
+    record = _checked({**stored, **changes}, limits)
+    before = stored["execute_status"]
     if before != RUNNING and record["execute_status"] != before:
         raise RecordConflictError(
-            f"the execution {held['execute_id']} of {held['workflow_id']} has ended as {before!r} and cannot"
-            f" become {record['execute_status']!r}"
+            f"the execution {stored['execute_id']} of {stored['workflow_id']} has ended as {before!r} and"
+            f" cannot become {record['execute_status']!r}"
         )
-    record["update_time"] = max(milliseconds(at), int(held["update_time"]))
+    record["update_time"] = max(milliseconds(at), int(stored["update_time"]))
     return _fitting(record, limits)
 
 
 def milliseconds(at: datetime) -> int:
-    """Give an instant as whole milliseconds since 1970."""
+    """Return an instant as whole milliseconds since 1970."""
     return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
@@ -231,7 +231,7 @@ class Transcript:
 
     most_bytes: int
     ending: Ending | None = None
-    kept_bytes: int = 0
+    output_bytes: int = 0
     is_trimmed: bool = False
     missing_events: int = 0
     usage: Mapping[str, Json] | None = None
@@ -242,7 +242,7 @@ class Transcript:
     _next: int = 0
 
     def take(self, event: CozeEvent) -> Ending | None:
-        """Fold one event in, and give how the run ended, once it has."""
+        """Add one event, and return how the run ended, once it has."""
         if self.ending is not None:
             return self.ending
         self._count(event.number)
@@ -252,7 +252,7 @@ class Transcript:
         if isinstance(data.get("debug_url"), str):
             self.debug_url = storable(data["debug_url"]) or self.debug_url
         if event.event == MESSAGE:
-            self._say(data)
+            self._take_message(data)
         elif event.event == DONE:
             self.ending = Ending(SUCCESS)
         elif event.event == ERROR:
@@ -262,16 +262,16 @@ class Transcript:
         return self.ending
 
     def changes(self) -> dict[str, Any]:
-        """Give the fields of the record that follow from it, those not known left out."""
-        known: dict[str, Any] = {"is_output_trimmed": self.is_trimmed}
+        """Return the fields of the record that follow from it, those not known left out."""
+        values: dict[str, Any] = {"is_output_trimmed": self.is_trimmed}
         if self._messages:
-            known["output"] = {each.name: "".join(each.pieces) for each in self._messages}
-            known["node_execute_status"] = {each.name: each.facts for each in self._messages}
+            values["output"] = {each.name: "".join(each.pieces) for each in self._messages}
+            values["node_execute_status"] = {each.name: each.facts for each in self._messages}
         if self.usage is not None:
-            known["usage"] = self.usage
+            values["usage"] = self.usage
         if self.debug_url is not None:
-            known["debug_url"] = self.debug_url
-        return known
+            values["debug_url"] = self.debug_url
+        return values
 
     def _count(self, number: int | None) -> None:
         """Coze numbers its events from 0 on, so that a lost one shows."""
@@ -280,7 +280,7 @@ class Transcript:
         self.missing_events += max(0, number - self._next)
         self._next = max(self._next, number + 1)
 
-    def _say(self, data: Mapping[str, Json]) -> None:
+    def _take_message(self, data: Mapping[str, Json]) -> None:
         title = _title(data)
         key = next((str(data[name]) for name in ("node_execute_uuid", "node_id") if data.get(name)), title)
         message = self._open.get(key) or self._begin(key, title, data)
@@ -310,14 +310,14 @@ class Transcript:
 
     def _fits(self, size_bytes: int) -> bool:
         # Once something was left out, all that follows is: a text with holes would look whole.
-        self.is_trimmed = self.is_trimmed or self.kept_bytes + size_bytes > self.most_bytes
+        self.is_trimmed = self.is_trimmed or self.output_bytes + size_bytes > self.most_bytes
         if not self.is_trimmed:
-            self.kept_bytes += size_bytes
+            self.output_bytes += size_bytes
         return not self.is_trimmed
 
 
 def storable(value: Any, depth: int = 0) -> Any:
-    """Give a JSON value as every ledger can keep it: no NUL, no half of a surrogate pair, not too deep."""
+    """Return a JSON value as every ledger can keep it: no NUL, no half of a surrogate pair, not too deep."""
     match value:
         case str():
             return mend(value).replace("\0", "\u2400")
@@ -331,7 +331,7 @@ def storable(value: Any, depth: int = 0) -> Any:
 
 
 def reason(text: str) -> str:
-    """Give the reason of a failure as it is kept."""
+    """Return the reason of a failure as it is kept."""
     return storable(clip(text, LONGEST_REASON))  # type: ignore[no-any-return]
 
 
@@ -343,13 +343,13 @@ def _title(data: Mapping[str, Json]) -> str:
 
 def _failure(data: Mapping[str, Json]) -> Ending:
     code, message = data.get("error_code"), data.get("error_message")
-    told = message if isinstance(message, str) and message else "Coze gave no reason"
+    message_text = message if isinstance(message, str) and message else "Coze gave no reason"
     is_code = isinstance(code, int | str) and not isinstance(code, bool)
-    return Ending(FAILED, storable(code) if is_code else "error", reason(told))
+    return Ending(FAILED, storable(code) if is_code else "error", reason(message_text))
 
 
 def _interruption(data: Mapping[str, Json]) -> Ending:
     title = _title(data)
-    asked = data.get("interrupt_data")
-    wanted = {"node_title": title, "interrupt_data": storable(asked)}
-    return Ending(INTERRUPTED, None, f"the workflow waits for an answer at the node {title}", wanted)
+    question = data.get("interrupt_data")
+    interrupt = {"node_title": title, "interrupt_data": storable(question)}
+    return Ending(INTERRUPTED, None, f"the workflow waits for an answer at the node {title}", interrupt)

@@ -39,7 +39,7 @@ class CursorWalk:
 
     @property
     def finished(self) -> bool:
-        """Whether no older page is needed."""
+        """Return whether no older page is needed."""
         return self.stalled or self.older is not None or self.beyond >= PAGES_BEYOND
 
 
@@ -63,7 +63,7 @@ def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> Curso
 
 
 def stall(walk: CursorWalk) -> CursorWalk:
-    """Give the walk up: the source gave a page again instead of the one after it."""
+    """Return the walk up: the source gave a page again instead of the one after it."""
     return replace(walk, stalled=True)
 
 

@@ -29,48 +29,48 @@ _DID_WELL = (RunStatus.SUCCESS, RunStatus.PARTIAL)
 _TIMES = ("start_time", "end_time")
 
 
-def logged(held: Record | None, given: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
-    """Give an execution as it is after being logged: what is given takes the place of what is held.
+def logged(stored: Record | None, fields: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+    """Return an execution as it is after being logged: what is given takes the place of what is held.
 
     Of a new one ``status`` is else running, ``start_time`` the present; ``given`` has both ids.
 
     :raises UsageError: when something is wrong with it; RecordConflictError: when it is another workflow's.
     """
-    told = _checked(given, limits)
-    if held is None:
+    changes = _checked(fields, limits)
+    if stored is None:
         fresh = {"execution_id": "", "workflow_id": "", "status": RUNNING, "start_time": at.isoformat()}
-        return _fitting({**fresh, "end_time": None, "context": {}, "messages": [], **told}, limits)
-    refuse_other_workflow(str(told["execution_id"]), held["workflow_id"], told["workflow_id"])
-    return _fitting(_ended({**held, **told}, held, told, at), limits)
+        return _fitting({**fresh, "end_time": None, "context": {}, "messages": [], **changes}, limits)
+    refuse_other_workflow(str(changes["execution_id"]), stored["workflow_id"], changes["workflow_id"])
+    return _fitting(_ended({**stored, **changes}, stored, changes, at), limits)
 
 
 def started(
-    held: Record | None,
+    stored: Record | None,
     workflow_id: str,
     execution_id: str,
     context: Json,
     at: datetime,
     limits: RecordLimits,
 ) -> Record:
-    """Give an execution as it is after its start; one that was started just so before stays as it is.
+    """Return an execution as it is after its start; one that was started just so before stays as it is.
 
     :raises UsageError: when something is wrong; RecordConflictError: when it was started otherwise.
     """
-    given = {"execution_id": execution_id, "workflow_id": workflow_id, "context": context}
-    fresh = logged(None, given, at, limits)
-    if held is None:
+    fields = {"execution_id": execution_id, "workflow_id": workflow_id, "context": context}
+    fresh = logged(None, fields, at, limits)
+    if stored is None:
         return fresh
-    refuse_other_workflow(execution_id, held["workflow_id"], workflow_id)
-    if not same_json(held.get("context"), fresh["context"]):
+    refuse_other_workflow(execution_id, stored["workflow_id"], workflow_id)
+    if not same_json(stored.get("context"), fresh["context"]):
         raise RecordConflictError(
             f"the execution {execution_id} of {workflow_id} was started before, with another context:"
             " start this one with an id of its own"
         )
-    return held
+    return stored
 
 
 def updated(
-    held: Record,
+    stored: Record,
     at: datetime,
     limits: RecordLimits,
     *,
@@ -78,25 +78,25 @@ def updated(
     messages: object = None,
     task_results: object = None,
 ) -> Record:
-    """Give an execution with its new status, messages added at the end, and task results put among its own.
+    """Return an execution with its new status, messages added at the end, and task results put among its own.
 
     :raises UsageError: when something is wrong; RecordConflictError: when it has ended with another status.
     """
-    told: Record = {}
+    changes: Record = {}
     if status is not None:
-        told["status"] = checked_word("status", status)
-        _refuse_late(held, told["status"])
+        changes["status"] = checked_word("status", status)
+        _refuse_late(stored, changes["status"])
     if messages is not None:
-        told["messages"] = [*_list("messages", held.get("messages")), *_list("messages", messages)]
+        changes["messages"] = [*_list("messages", stored.get("messages")), *_list("messages", messages)]
     if task_results is not None:
-        merged = {**_object("task_results", held.get("task_results"))}
-        told["task_results"] = {**merged, **_object("task_results", task_results)}
-    check_json("the execution", told, limits)
-    return _fitting(_ended({**held, **told}, held, told, at), limits)
+        merged = {**_object("task_results", stored.get("task_results"))}
+        changes["task_results"] = {**merged, **_object("task_results", task_results)}
+    check_json("the execution", changes, limits)
+    return _fitting(_ended({**stored, **changes}, stored, changes, at), limits)
 
 
 def completed(
-    held: Record,
+    stored: Record,
     at: datetime,
     limits: RecordLimits,
     *,
@@ -104,28 +104,28 @@ def completed(
     messages: object = None,
     end_time: object = None,
 ) -> Record:
-    """Give an execution that has ended; saying so twice changes nothing.
+    """Return an execution that has ended; saying so twice changes nothing.
 
     :raises UsageError: when something is wrong; RecordConflictError: when it ended otherwise before.
     """
     if not isinstance(success, bool):
         raise UsageError(f"success must be true or false, not {kind_of(success)}")
-    before = _status(held)
+    before = _status(stored)
     if not before.is_open and (before in _DID_WELL) is not success:
-        raise _ended_before(held, COMPLETED if success else FAILED)
-    kept, more = _list("messages", held.get("messages")), _list("messages", messages)
-    is_repeated = not before.is_open and kept[len(kept) - len(more) :] == more
-    told: Record = {"messages": kept if is_repeated else [*kept, *more]}
-    check_json("the execution", told, limits)
+        raise _ended_before(stored, COMPLETED if success else FAILED)
+    existing, added = _list("messages", stored.get("messages")), _list("messages", messages)
+    is_repeated = not before.is_open and existing[len(existing) - len(added) :] == added
+    changes: Record = {"messages": existing if is_repeated else [*existing, *added]}
+    check_json("the execution", changes, limits)
     if before.is_open:
-        told["status"] = COMPLETED if success else FAILED
-    given = checked_time("end_time", end_time, limits.zone)
-    ended = given or held.get("end_time") or _not_before(held.get("start_time"), at)
-    return _fitting({**held, **told, "end_time": ended}, limits)
+        changes["status"] = COMPLETED if success else FAILED
+    end = checked_time("end_time", end_time, limits.zone)
+    ended = end or stored.get("end_time") or _not_before(stored.get("start_time"), at)
+    return _fitting({**stored, **changes, "end_time": ended}, limits)
 
 
 def execution_of(entry: Entry) -> Record:
-    """Tell of any run as an execution; one that was logged comes back as it was given."""
+    """Return any run as an execution; one that was logged comes back as it was given."""
     run, detail = entry.run, entry.detail
     if run.app.source == LOG:
         return record_of(run)
@@ -142,42 +142,44 @@ def execution_of(entry: Entry) -> Record:
     }
 
 
-def refuse_other_workflow(execution_id: str, held_by: object, given: object) -> None:
+def refuse_other_workflow(execution_id: str, owner_id: object, workflow_id: object) -> None:
     """Let an execution belong to one workflow only.
 
     :raises RecordConflictError: with the names of both.
     """
-    if held_by != given:
+    if owner_id != workflow_id:
         raise RecordConflictError(
-            f"the execution {execution_id} belongs to the workflow {held_by}, not to {given}:"
+            f"the execution {execution_id} belongs to the workflow {owner_id}, not to {workflow_id}:"
             " record it with an id of its own"
         )
 
 
 def same_json(one: Json, other: Json) -> bool:
-    """Whether two values are the same JSON; true is not 1 there, and the order of keys does not matter."""
+    """Return whether two values are the same JSON: true is not 1, and the order of keys does not matter."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _checked(given: Mapping[str, Json], limits: RecordLimits) -> Record:
-    """Give what is told of an execution with its parts of the right kinds."""
-    if not isinstance(given, Mapping):
-        raise UsageError(f"an execution must be an object, not {kind_of(given)}")
+def _checked(fields: Mapping[str, Json], limits: RecordLimits) -> Record:
+    """Return what is told of an execution with its parts of the right kinds."""
+    if not isinstance(fields, Mapping):
+        raise UsageError(f"an execution must be an object, not {kind_of(fields)}")
     times = {
-        name: checked_time(name, given[name], limits.zone)
+        name: checked_time(name, fields[name], limits.zone)
         for name in _TIMES
-        if given.get(name) is not None or (name == "end_time" and name in given)
+        if fields.get(name) is not None or (name == "end_time" and name in fields)
     }
-    told: Record = {**{name: value for name, value in given.items() if name not in _TIMES}, **times}
-    told["execution_id"] = checked_id("execution_id", told.get("execution_id"))
-    told["workflow_id"] = checked_id("workflow_id", told.get("workflow_id"))
-    check_json("the execution", told, limits)
-    if "status" in told:
-        told["status"] = RUNNING if told["status"] is None else checked_word("status", told["status"])
+    changes: Record = {**{name: value for name, value in fields.items() if name not in _TIMES}, **times}
+    changes["execution_id"] = checked_id("execution_id", changes.get("execution_id"))
+    changes["workflow_id"] = checked_id("workflow_id", changes.get("workflow_id"))
+    check_json("the execution", changes, limits)
+    if "status" in changes:
+        changes["status"] = (
+            RUNNING if changes["status"] is None else checked_word("status", changes["status"])
+        )
     for name, kind in (("context", _object), ("messages", _list), ("task_results", _object)):
-        if name in told:
-            told[name] = kind(name, told[name])
-    return told
+        if name in changes:
+            changes[name] = kind(name, changes[name])
+    return changes
 
 
 def _fitting(record: Record, limits: RecordLimits) -> Record:
@@ -185,14 +187,14 @@ def _fitting(record: Record, limits: RecordLimits) -> Record:
     return record
 
 
-def _ended(record: Record, held: Record, told: Record, at: datetime) -> Record:
+def _ended(record: Record, stored: Record, changes: Record, at: datetime) -> Record:
     """Let the end's time follow the status where it is not told; a new start takes it away."""
-    if "status" not in told or "end_time" in told:
+    if "status" not in changes or "end_time" in changes:
         return record
-    known = status_from_word(record["status"])
-    if known is not None and known.is_open and not _status(held).is_open:
+    new_status = status_from_word(record["status"])
+    if new_status is not None and new_status.is_open and not _status(stored).is_open:
         return {**record, "end_time": None}
-    if known is not None and not known.is_open and record.get("end_time") is None:
+    if new_status is not None and not new_status.is_open and record.get("end_time") is None:
         return {**record, "end_time": _not_before(record.get("start_time"), at)}
     return record
 
@@ -202,23 +204,23 @@ def _not_before(start: Json, at: datetime) -> str:
     return (at if started_at is None else max(at, started_at)).isoformat()
 
 
-def _refuse_late(held: Record, word: str) -> None:
+def _refuse_late(stored: Record, word: str) -> None:
     """Refuse a status that says of an ended execution that it goes on, or that it ended otherwise."""
-    before, known = _status(held), status_from_word(word)
-    if before.is_open or known is None or known == before:
+    before, new_status = _status(stored), status_from_word(word)
+    if before.is_open or new_status is None or new_status == before:
         return
-    if known.is_open or status_from_word(held["status"]) is not None:
-        raise _ended_before(held, word)
+    if new_status.is_open or status_from_word(stored["status"]) is not None:
+        raise _ended_before(stored, word)
 
 
-def _status(held: Record) -> RunStatus:
-    return status_of(str(held["status"]), ended=held.get("end_time") is not None)
+def _status(stored: Record) -> RunStatus:
+    return status_of(str(stored["status"]), ended=stored.get("end_time") is not None)
 
 
-def _ended_before(held: Record, word: str) -> RecordConflictError:
+def _ended_before(stored: Record, word: str) -> RecordConflictError:
     return RecordConflictError(
-        f"the execution {held['execution_id']} of {held['workflow_id']} has ended as {held['status']!r} and"
-        f" cannot become {word!r}; to begin it anew, log it with that status (log_workflow_execution)"
+        f"the execution {stored['execution_id']} of {stored['workflow_id']} has ended as {stored['status']!r}"
+        f" and cannot become {word!r}; to begin it anew, log it with that status (log_workflow_execution)"
     )
 
 

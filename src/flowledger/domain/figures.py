@@ -26,8 +26,8 @@ LISTED_PROBLEMS = 50
 """How many failed, and how many stuck, runs the figures name."""
 
 _ERROR_LENGTH = 500
-_TROUBLED = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED})
-_TROUBLED_NODES = frozenset({"failed", "exception"})
+_FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED})
+_FAILED_NODE_STATUSES = frozenset({"failed", "exception"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class FiguresCounter:
         self._count_run(entry.run)
         self._count_people(entry, day)
         self._count_detail(entry)
-        self._count_trouble(entry)
+        self._count_problem(entry)
 
     def _count_run(self, run: Run) -> None:
         self._by_status[run.status] += 1
@@ -153,9 +153,9 @@ class FiguresCounter:
 
     def _count_people(self, entry: Entry, day: date) -> None:
         if user := user_of(entry):
-            known = self._users.setdefault(user, _User())
-            known.runs += 1
-            known.days.add(day)
+            counted = self._users.setdefault(user, _User())
+            counted.runs += 1
+            counted.days.add(day)
         if conversation := conversation_of(entry):
             self._conversations.add(conversation)
         else:
@@ -172,17 +172,17 @@ class FiguresCounter:
         for currency, price in cost_of(_nodes(detail)).items():
             self._cost[currency] = self._cost.get(currency, Decimal(0)) + price
 
-    def _count_trouble(self, entry: Entry) -> None:
+    def _count_problem(self, entry: Entry) -> None:
         run = entry.run
         self._open += run.status.is_open
         if run.is_stuck(self._now, self._open_for):
             self._stuck += 1
-            _keep(self._stuck_runs, entry)
-        elif run.status in _TROUBLED and not run.gone:
-            _keep(self._failures, entry)
+            _add_if_room(self._stuck_runs, entry)
+        elif run.status in _FAILED_STATUSES and not run.gone:
+            _add_if_room(self._failures, entry)
 
     def figures(self) -> Figures:
-        """Give the figures of what was counted so far."""
+        """Return the figures of what was counted so far."""
         return Figures(
             runs=self._runs,
             first_day=min(self._daily, default=None),
@@ -209,8 +209,8 @@ class FiguresCounter:
 
     def _user_figures(self) -> tuple[UserFigures, ...]:
         met = (
-            UserFigures(user, known.runs, len(known.days), min(known.days), max(known.days))
-            for user, known in self._users.items()
+            UserFigures(user, counted.runs, len(counted.days), min(counted.days), max(counted.days))
+            for user, counted in self._users.items()
         )
         return tuple(sorted(met, key=lambda user: -user.runs))
 
@@ -229,15 +229,15 @@ def _nodes(detail: Detail) -> tuple[NodeExecution, ...]:
     return tuple(detail.nodes)
 
 
-def _keep(troubles: list[ProblemRun], entry: Entry) -> None:
-    if len(troubles) < LISTED_PROBLEMS:
-        troubles.append(_trouble(entry))
+def _add_if_room(problems: list[ProblemRun], entry: Entry) -> None:
+    if len(problems) < LISTED_PROBLEMS:
+        problems.append(_problem_of(entry))
 
 
-def _trouble(entry: Entry) -> ProblemRun:
+def _problem_of(entry: Entry) -> ProblemRun:
     run = entry.run
     node = next(
-        (node for node in _nodes(entry.detail) if node.status in _TROUBLED_NODES and node.error), None
+        (node for node in _nodes(entry.detail) if node.status in _FAILED_NODE_STATUSES and node.error), None
     )
     error = run.error or (node.error if node else None) or ""
     return ProblemRun(

@@ -46,7 +46,7 @@ class RunQuery:
     text: str = ""
 
     def admits(self, run: Run) -> bool:
-        """Whether a run is wanted; what SQL decides must be the same."""
+        """Return whether a run is wanted; what SQL decides must be the same."""
         return (
             (not self.sources or run.app.source in self.sources)
             and (self.apps is None or run.app in self.apps)
@@ -85,7 +85,7 @@ class OperationQuery:
     before: datetime | None = None
 
     def admits(self, operation: Operation) -> bool:
-        """Whether an operation is wanted."""
+        """Return whether an operation is wanted."""
         return (
             (self.apps is None or operation.app in self.apps)
             and (not self.types or operation.operation_type in self.types)
@@ -151,7 +151,7 @@ class RunSize(NamedTuple):
 
 
 def lowered(text: str) -> str:
-    """Give a text with the letters A to Z in lower case and all others as they are, as every database can."""
+    """Return a text with only the letters A to Z in lower case, which every database does alike."""
     return text.translate(_LOWER)
 
 
@@ -162,5 +162,5 @@ def _starters(run: Run) -> tuple[str | None, ...]:
 
 def _texts(run: Run) -> list[str]:
     creator = run.creator
-    given = (run.run_id, run.error, *((creator.name, creator.session_id) if creator else ()))
-    return [text for text in given if text]
+    texts = (run.run_id, run.error, *((creator.name, creator.session_id) if creator else ()))
+    return [text for text in texts if text]

@@ -26,7 +26,7 @@ class Occasion(StrEnum):
 
     @property
     def needs_action(self) -> bool:
-        """Whether somebody has to do something."""
+        """Return whether somebody has to do something."""
         return self in (Occasion.UNCERTIFIED, Occasion.FAILURE, Occasion.CRASH)
 
 
@@ -134,34 +134,34 @@ def notice_id(occasion: Occasion, *parts: str) -> str:
 
 
 def stored_locally_note(reason: str) -> str:
-    """Say that files wait on this machine: what follows from it first, why after it."""
+    """Return the note that files wait on this machine: what follows from it first, why after it."""
     return f"{STORED_LOCALLY}: {clip(one_line(reason), _LONGEST_REASON)}"
 
 
 def stored_locally_reason(notes: Iterable[str]) -> str | None:
     """Find why files wait on this machine, empty where no note says why; None where none of them waits."""
-    found = (note.removeprefix(STORED_LOCALLY) for note in notes if note.startswith(STORED_LOCALLY))
-    reason = next(found, None)
+    reasons = (note.removeprefix(STORED_LOCALLY) for note in notes if note.startswith(STORED_LOCALLY))
+    reason = next(reasons, None)
     return None if reason is None else reason.removeprefix(":").strip()
 
 
 def failure_rows(figures: Figures) -> Sequence[Mapping[str, Json]]:
     """Name the newest failed runs as plain values, for people who read no report."""
-    return [_told(trouble) for trouble in islice(figures.failures, LISTED_FAILURES)]
+    return [_failure_row(run) for run in islice(figures.failures, LISTED_FAILURES)]
 
 
-def _told(trouble: ProblemRun) -> Mapping[str, Json]:
+def _failure_row(run: ProblemRun) -> Mapping[str, Json]:
     return {
-        "run_id": trouble.run_id,
-        "at": trouble.at.isoformat(),
-        "status": trouble.source_status,
-        "node": one_line(trouble.node or ""),
-        "error": clip(one_line(trouble.error), _LONGEST_ERROR),
+        "run_id": run.run_id,
+        "at": run.at.isoformat(),
+        "status": run.source_status,
+        "node": one_line(run.node or ""),
+        "error": clip(one_line(run.error), _LONGEST_ERROR),
     }
 
 
 def comparable(figures: Figures) -> Mapping[str, Json]:
-    """Give the figures that the next period is compared with; they are kept in the audit trail."""
+    """Return the figures that the next period is compared with; they are kept in the audit trail."""
     return {
         "runs": figures.runs,
         "failed": failed_of({str(status): count for status, count in figures.by_status.items()}),
@@ -177,7 +177,7 @@ def failed_of(by_status: Mapping[str, Json]) -> int:
 
 
 def previous_figures(operations: Iterable[Operation], period: str, window: Window) -> Mapping[str, Json]:
-    """Give the figures of the certified report whose window ends where this one begins, newest first.
+    """Return the figures of the certified report whose window ends where this one begins, newest first.
 
     ``operations`` are those of one app, newest first.  Empty where that period was never proved complete: a
     comparison with a part of it, or with any other period, would mislead.
@@ -192,7 +192,7 @@ def previous_figures(operations: Iterable[Operation], period: str, window: Windo
 
 
 def _is_before(report: Mapping[str, Json], period: str, window: Window) -> bool:
-    """Whether a report is about the period before a window; of a chosen window, one as long."""
+    """Return whether a report is about the period before a window; of a chosen window, one as long."""
     if period == CUSTOM:
         ends = window.after - 1
         first = iso(max(0, ends - window.seconds + 1))

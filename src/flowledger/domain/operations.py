@@ -27,7 +27,7 @@ HASH = 16
 
 
 def fingerprints(values: Mapping[str, Json]) -> dict[str, str]:
-    """Give the hash of each value, by name; secrets have to be masked before."""
+    """Return the hash of each value, by name; secrets have to be masked before."""
     return {
         name: sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:HASH]
         for name, value in values.items()

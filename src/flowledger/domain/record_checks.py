@@ -25,7 +25,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Mapping, "an object"),
 )
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_UNKEEPABLE = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -53,7 +53,7 @@ class _Place(NamedTuple):
 
 
 def checked_id(name: str, value: object) -> str:
-    """Give an id that can also be a file's name.
+    """Return an id that can also be a file's name.
 
     :raises UsageError: for anything else, such as a path.
     """
@@ -66,7 +66,7 @@ def checked_id(name: str, value: object) -> str:
 
 
 def checked_word(name: str, value: object) -> str:
-    """Give a word that a person chose, such as a status: one line of text.
+    """Return a word that a person chose, such as a status: one line of text.
 
     :raises UsageError: for anything else.
     """
@@ -80,7 +80,7 @@ def checked_word(name: str, value: object) -> str:
 
 
 def checked_time(name: str, value: object, zone: tzinfo) -> str | None:
-    """Give a time as aware ISO 8601: text with a zone as it is, other text and datetimes as of ``zone``.
+    """Return a time as aware ISO 8601: text with a zone as it is, other text and datetimes as of ``zone``.
 
     :raises UsageError: for anything that is no time.
     """
@@ -103,7 +103,7 @@ def check_json(name: str, value: object, limits: RecordLimits) -> None:
     :raises UsageError: for what is no JSON (NaN, bytes, keys that are no text), cannot be kept (NUL, half a
         surrogate pair), lies deeper than ``DEEPEST`` or is larger than the limits.
     """
-    _Walk(name, limits.size_bytes).see(value, _Place(None, name), 0)
+    _Walk(name, limits.size_bytes).check(value, _Place(None, name), 0)
 
 
 def check_size(name: str, raw: bytes, limits: RecordLimits) -> None:
@@ -117,8 +117,8 @@ def check_size(name: str, raw: bytes, limits: RecordLimits) -> None:
 
 def kind_of(value: object) -> str:
     """Name what a value is in the words of JSON, or of Python where JSON has none."""
-    found = (words for kind, words in _KINDS if isinstance(value, kind))
-    return next(found, type(value).__name__)
+    names = (words for kind, words in _KINDS if isinstance(value, kind))
+    return next(names, type(value).__name__)
 
 
 def shortened(value: object, length: int = 60) -> str:
@@ -132,14 +132,14 @@ def shortened(value: object, length: int = 60) -> str:
 class _Walk:
     name: str
     size_bytes: int
-    seen: int = 0
+    size: int = 0
 
-    def see(self, value: object, place: _Place, depth: int) -> None:
+    def check(self, value: object, place: _Place, depth: int) -> None:
         """Look at a value and what is in it; each costs a byte at least, so shared parts end this as well."""
         self._count(1)
         match value:
             case str():
-                self._see_text(value, place)
+                self._check_text(value, place)
             case None | bool():
                 pass
             case int():
@@ -149,35 +149,35 @@ class _Walk:
                 if not math.isfinite(value):
                     raise UsageError(f"{place} is {value}, which JSON does not have: write null or a text")
             case Mapping() | list() | tuple():
-                self._see_inside(value, place, depth + 1)
+                self._check_inside(value, place, depth + 1)
             case _:
                 raise UsageError(f"{place} is {kind_of(value)}, which JSON does not have: write it as text")
 
-    def _see_inside(
+    def _check_inside(
         self, value: Mapping[object, object] | list[object] | tuple[object, ...], place: _Place, depth: int
     ) -> None:
         if depth > DEEPEST:
             raise UsageError(f"{self.name} is deeper than {DEEPEST} objects and lists in one another")
         if not isinstance(value, Mapping):
             for index, inner in enumerate(value):
-                self.see(inner, _Place(place, index), depth)
+                self.check(inner, _Place(place, index), depth)
             return
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise UsageError(f"{place} has the key {key!r:.40}: keys must be texts, not {kind_of(key)}")
-            self._see_text(key, place)
-            self.see(inner, _Place(place, key), depth)
+            self._check_text(key, place)
+            self.check(inner, _Place(place, key), depth)
 
-    def _see_text(self, text: str, place: _Place) -> None:
+    def _check_text(self, text: str, place: _Place) -> None:
         self._count(len(text))
         if not text.isascii() or "\0" in text:
-            found = _UNKEEPABLE.search(text)
-            if found:
-                raise UsageError(f"{place} holds U+{ord(found[0]):04X}, which is no text: leave it out")
+            bad = _UNSTORABLE.search(text)
+            if bad:
+                raise UsageError(f"{place} holds U+{ord(bad[0]):04X}, which is no text: leave it out")
 
     def _count(self, size: int) -> None:
-        self.seen += size
-        if self.seen > self.size_bytes:
+        self.size += size
+        if self.size > self.size_bytes:
             raise _too_large(self.name, self.size_bytes)
 
 

@@ -32,12 +32,12 @@ _WORDS = {word: status for status, words in _SYNONYMS.items() for word in (statu
 
 
 def status_from_word(word: str) -> RunStatus | None:
-    """Give the status a word stands for; None where only its own program knows."""
+    """Return the status a word stands for; None where only its own program knows."""
     return _WORDS.get(word.strip().lower().replace(" ", "_"))
 
 
 def status_of(word: str, *, ended: bool) -> RunStatus:
-    """Give the status a word stands for; of an unknown word only whether the run has ended is known."""
+    """Return the status a word stands for; of an unknown word only whether the run has ended is known."""
     return status_from_word(word) or (RunStatus.PARTIAL if ended else RunStatus.RUNNING)
 
 
@@ -47,7 +47,7 @@ def raw_of(record: Mapping[str, Json]) -> bytes:
 
 
 def record_of(run: Run) -> dict[str, Any]:
-    """Give the record a run was made of."""
+    """Return the record a run was made of."""
     record: dict[str, Any] = json.loads(run.raw.decode("utf-8", "surrogatepass"))
     return record
 
@@ -132,7 +132,7 @@ class Kind:
     to_detail: Callable[[Run, Mapping[str, bytes], str], Detailed]
 
     def run_and_detail(self, record: Mapping[str, Json]) -> tuple[Run, Detailed]:
-        """Give what a ledger keeps of a record."""
+        """Return what a ledger keeps of a record."""
         run = self.to_run(record)
         return run, self.to_detail(run, {}, "")
 
@@ -169,11 +169,11 @@ def _seconds(started: datetime | None, ended: datetime | None) -> Decimal | None
 def _tokens(usage: Json) -> int | None:
     if not isinstance(usage, dict):
         return None
-    found = next(
+    count = next(
         (usage[name] for name in ("total_tokens", "tokens", "token_count") if usage.get(name) is not None),
         None,
     )
-    if isinstance(found, int) and abs(found) > LARGEST_COUNT:
+    if isinstance(count, int) and abs(count) > LARGEST_COUNT:
         return None  # Python writes no integer of more than 4,300 digits
-    number = decimal_of(found)
+    number = decimal_of(count)
     return int(number) if number is not None and -LARGEST_COUNT <= number <= LARGEST_COUNT else None

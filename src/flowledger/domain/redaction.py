@@ -92,19 +92,19 @@ def hide_tokens(text: str) -> str:
     lower = text.lower()
     for word, pattern in _BY_WORD:
         if word in lower:
-            text = pattern.sub(_keep_front, text)
+            text = pattern.sub(_mask, text)
     return text
 
 
-def _keep_front(found: re.Match[str]) -> str:
-    return (found[1] or "" if found.re.groups else "") + MARK
+def _mask(match: re.Match[str]) -> str:
+    return (match[1] or "" if match.re.groups else "") + MARK
 
 
 SHORTEST = 4
 """Characters of the shortest value that is looked for."""
 SHORTEST_ENCODED = 6
 """Bytes of the shortest value that is looked for inside base64, where fewer fit innocent texts by chance."""
-TELLING = 8
+SHORTEST_PART = 8
 """Characters from which a part of an address counts as a secret."""
 _UNRESERVED = frozenset(ascii_letters + digits + "-._~")
 _ADDRESS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*)://(?:(?P<user>[^\s/]*)@)?[^/?#\s]*(?P<rest>[^\s]*)")
@@ -123,7 +123,7 @@ class Redactor:
     beginnings: frozenset[tuple[str, ...]] = field(default=frozenset(), repr=False)
 
     def __call__(self, text: str) -> str:
-        """Give the text without secrets; a text without any is given back as it is."""
+        """Return the text without secrets; a text without any is given back as it is."""
         if not self.beginnings.isdisjoint(zip(text, text[1:], text[2:], text[3:], strict=False)):
             for form in self.forms:
                 text = text.replace(form, MARK)
@@ -143,7 +143,7 @@ def _longest_first(form: str) -> tuple[int, str]:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """Give what of a configured value opens something."""
+    """Yield what of a configured value opens something."""
     address = _ADDRESS.fullmatch(secret)
     if address is None:
         yield secret
@@ -152,21 +152,21 @@ def _parts(secret: str) -> Iterator[str]:
     yield from (password, _decoded(password))
     if address["scheme"].lower() in ("http", "https"):
         path, _, query = address["rest"].partition("?")
-        telling = [path.rpartition("/")[2], *(pair.partition("=")[2] for pair in query.split("&"))]
-        found = [part for part in telling if len(part) >= TELLING]
-        if found:
-            yield from (secret, address["rest"], *found)
+        candidates = [path.rpartition("/")[2], *(pair.partition("=")[2] for pair in query.split("&"))]
+        secret_parts = [part for part in candidates if len(part) >= SHORTEST_PART]
+        if secret_parts:
+            yield from (secret, address["rest"], *secret_parts)
 
 
 def _forms(value: str) -> set[str]:
-    """Give the spellings of a value; most are equal for values of letters and digits."""
+    """Return the spellings of a value; most are equal for values of letters and digits."""
     percent = _percent(value, _UNRESERVED)
     forms = {
         value,
         percent,
         percent.replace("%20", "+"),
         _percent(value, _UNRESERVED | {"/"}),
-        _PERCENT.sub(lambda found: found[0].lower(), percent),
+        _PERCENT.sub(lambda match: match[0].lower(), percent),
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
         repr(value)[1:-1],
@@ -176,7 +176,7 @@ def _forms(value: str) -> set[str]:
 
 
 def _inside_base64(value: bytes) -> Iterator[str]:
-    """Give the characters that a value makes in the base64 of any text around it, one for each alignment."""
+    """Yield the characters that a value makes in the base64 of any text around it, one for each alignment."""
     if len(value) < SHORTEST_ENCODED:
         return
     for before in range(3):
@@ -192,5 +192,5 @@ def _percent(text: str, plain: Iterable[str]) -> str:
 
 def _decoded(text: str) -> str:
     return _PERCENT.sub(
-        lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "replace"), text
+        lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), text
     )

@@ -37,25 +37,25 @@ class Heading:
 def user_of(entry: Entry) -> str | None:
     """Name the user of a run: session id, else e-mail, name or id of an account, else ``sys.user_id``."""
     creator = entry.run.creator
-    if creator and (known := creator.session_id or creator.email or creator.name or creator.id):
-        return known
+    if creator and (name := creator.session_id or creator.email or creator.name or creator.id):
+        return name
     return _input_text(entry, "sys.user_id")
 
 
 def conversation_of(entry: Entry) -> str | None:
     """Name the conversation a run is a turn of; None for a run that stands alone."""
-    if known := _input_text(entry, "sys.conversation_id"):
-        return known
+    if conversation := _input_text(entry, "sys.conversation_id"):
+        return conversation
     if b'"conversation_id"' not in entry.run.raw:
         return None
     row = json.loads(entry.run.raw)
-    known = row.get("conversation_id") if isinstance(row, dict) else None
-    return known if isinstance(known, str) and known else None
+    conversation = row.get("conversation_id") if isinstance(row, dict) else None
+    return conversation if isinstance(conversation, str) and conversation else None
 
 
 def count_turns(entries: Iterable[Entry]) -> dict[str, int]:
     """Count the runs of each conversation (``Heading.conversation_turns``)."""
-    return dict(Counter(known for entry in entries if (known := conversation_of(entry))))
+    return dict(Counter(turn_of for entry in entries if (turn_of := conversation_of(entry))))
 
 
 def _input_text(entry: Entry, key: str) -> str | None:

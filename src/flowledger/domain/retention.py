@@ -95,50 +95,52 @@ def expired(reports: Iterable[StoredReport], retention: Retention, now: datetime
 
     What a pointer names and each type's certified report of the newest window stay, whatever the limits say.
     """
-    held = sorted(reports, key=lambda report: report.period_order)
-    safe = protected(held)
-    chosen = {**_too_many(held, retention), **_too_old(held, retention, now)}
-    left = [report for report in held if report in safe or report not in chosen]
+    ordered = sorted(reports, key=lambda report: report.period_order)
+    safe = protected(ordered)
+    chosen = {**_too_many(ordered, retention), **_too_old(ordered, retention, now)}
+    left = [report for report in ordered if report in safe or report not in chosen]
     chosen |= _too_large(left, retention, safe)
-    return [Expired(report, chosen[report]) for report in held if report in chosen and report not in safe]
+    return [Expired(report, chosen[report]) for report in ordered if report in chosen and report not in safe]
 
 
 def protected(reports: Iterable[StoredReport]) -> frozenset[StoredReport]:
-    """Give what must stay: reports pointed to, and the newest window's certified one of each series."""
-    held = sorted(reports, key=lambda report: report.period_order)
-    newest = {report.series: report for report in held if report.certified}
-    return frozenset((*newest.values(), *(report for report in held if report.pointed)))
+    """Return what must stay: reports pointed to, and the newest window's certified one of each series."""
+    ordered = sorted(reports, key=lambda report: report.period_order)
+    newest = {report.series: report for report in ordered if report.certified}
+    return frozenset((*newest.values(), *(report for report in ordered if report.pointed)))
 
 
-def _too_old(held: Sequence[StoredReport], retention: Retention, now: datetime) -> dict[StoredReport, str]:
+def _too_old(ordered: Sequence[StoredReport], retention: Retention, now: datetime) -> dict[StoredReport, str]:
     if retention.days is None:
         return {}
     until = now - timedelta(days=retention.days)
-    return {report: f"older than {retention.days} days" for report in held if report.kept_at < until}
+    return {report: f"older than {retention.days} days" for report in ordered if report.kept_at < until}
 
 
-def _too_many(held: Sequence[StoredReport], retention: Retention) -> dict[StoredReport, str]:
+def _too_many(ordered: Sequence[StoredReport], retention: Retention) -> dict[StoredReport, str]:
     if retention.count is None:
         return {}
     series = defaultdict(list)
-    for report in held:
+    for report in ordered:
         series[report.series].append(report)
     surplus = [report for each in series.values() for report in each[: max(0, len(each) - retention.count)]]
     return dict.fromkeys(surplus, f"more than {retention.count} of its type")
 
 
 def _too_large(
-    held: Sequence[StoredReport], retention: Retention, safe: frozenset[StoredReport]
+    ordered: Sequence[StoredReport], retention: Retention, safe: frozenset[StoredReport]
 ) -> dict[StoredReport, str]:
     """Count from the newest back; what is over the limit goes, after what has to stay was given its room."""
     if retention.megabytes is None:
         return {}
     room = retention.megabytes * BYTES_IN_MB - sum(report.size_bytes for report in safe)
-    return dict.fromkeys(_beyond(held, room, safe), f"more than {retention.megabytes} MB")
+    return dict.fromkeys(_beyond(ordered, room, safe), f"more than {retention.megabytes} MB")
 
 
-def _beyond(held: Sequence[StoredReport], room: int, safe: frozenset[StoredReport]) -> Iterator[StoredReport]:
-    for report in reversed(held):
+def _beyond(
+    ordered: Sequence[StoredReport], room: int, safe: frozenset[StoredReport]
+) -> Iterator[StoredReport]:
+    for report in reversed(ordered):
         if report not in safe:
             room -= report.size_bytes
             if room < 0:

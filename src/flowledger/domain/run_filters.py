@@ -24,7 +24,7 @@ class RunFilter:
         return any((self.status, self.keyword, self.session_id, self.account))
 
     def __str__(self) -> str:
-        """Say the filter the way it was asked for, empty for "any"."""
+        """Explain the filter the way it was asked for, empty for "any"."""
         parts = {
             "status": self.status,
             "keyword": self.keyword,
@@ -35,11 +35,11 @@ class RunFilter:
 
     @property
     def needs_detail(self) -> bool:
-        """Whether details must be known to decide: texts, and the sessions of apps whose list has none."""
+        """Return whether details are needed: for texts, and for sessions, which not every list has."""
         return bool(self.keyword or self.session_id)
 
     def misses_detail(self, entry: Entry) -> bool:
-        """Whether only a missing detail keeps a run from being decided: its texts might hold the keyword."""
+        """Return whether only a missing detail leaves a run undecided: its texts might hold the keyword."""
         undecided = self.keyword and isinstance(entry.detail, Missing) and not self.matches(entry)
         return bool(undecided) and replace(self, keyword=None).matches(entry)
 

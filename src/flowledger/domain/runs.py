@@ -27,7 +27,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the run may still change."""
+        """Return whether the run may still change."""
         return self in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED)
 
 
@@ -86,7 +86,7 @@ class Run:
     raw: bytes = b""
 
     def is_stuck(self, now: datetime, open_for: timedelta = OPEN_FOR) -> bool:
-        """Whether the run has been open too long to expect an end (stopped, yet running for ever)."""
+        """Return whether the run has been open too long to expect an end (stopped, yet running for ever)."""
         return self.status.is_open and now - self.listed_at >= open_for
 
 
@@ -156,7 +156,7 @@ class Entry:
 
 
 def missing_reason(detail: Detail) -> str | None:
-    """Give why something of the detail is missing, or None where it is whole."""
+    """Return why something of the detail is missing, or None where it is whole."""
     match detail:
         case Missing(reason):
             return reason
@@ -179,7 +179,7 @@ class Level(IntEnum):
 
 
 def level_of(detail: Detail) -> Level:
-    """Tell how deep a detail goes."""
+    """Return how deep a detail goes."""
     match detail:
         case Missing():
             return Level.NONE

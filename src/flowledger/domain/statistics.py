@@ -34,13 +34,13 @@ class Histogram:
         self._buckets[_bucket(seconds)] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Give the nearest-rank quantile (0 < share <= 1) in seconds; None where nothing was counted."""
+        """Return the nearest-rank quantile (0 < share <= 1) in seconds; None where nothing was counted."""
         total = self._buckets.total()
         rank = max(1, ceil(share * total))
-        seen = 0
+        cumulative = 0
         for bucket in sorted(self._buckets, key=_order):
-            seen += self._buckets[bucket]
-            if seen >= rank:
+            cumulative += self._buckets[bucket]
+            if cumulative >= rank:
                 return 0.0 if bucket is None else 2 * _GROWTH**bucket / (_GROWTH + 1)
         return None
 
@@ -124,15 +124,15 @@ def day_finder(tz: tzinfo) -> Callable[[datetime], date]:
 
     Since 1972 all zones differ from UTC by whole quarters, so that every one lies in a single day.
     """
-    known: dict[int, date] = {}
+    days_by_quarter: dict[int, date] = {}
 
     def day_of(instant: datetime) -> date:
         quarter = int(instant.timestamp()) // 900
-        day = known.get(quarter)
+        day = days_by_quarter.get(quarter)
         if day is None:
-            if len(known) > 100_000:
-                known.clear()
-            day = known[quarter] = datetime.fromtimestamp(quarter * 900, tz).date()
+            if len(days_by_quarter) > 100_000:
+                days_by_quarter.clear()
+            day = days_by_quarter[quarter] = datetime.fromtimestamp(quarter * 900, tz).date()
         return day
 
     return day_of

@@ -25,8 +25,8 @@ def show_controls(text: str) -> str:
     return _CONTROLS.sub(_symbol, mend(text))
 
 
-def _symbol(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _symbol(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return chr(_SYMBOL_FOR_DELETE if code == _DELETE else _SYMBOL_FOR_NULL + code)
 
 
@@ -49,8 +49,8 @@ def defuse(text: str) -> str:
     That is: one whose first sign, white space and invisible signs apart, is = + - @ or their full-width
     forms, or which begins with a tab or CR (OWASP, CSV injection).  Control characters are shown as symbols.
     """
-    shown = show_controls(text)
-    return f"'{shown}" if _FORMULA.match(shown) else shown
+    visible = show_controls(text)
+    return f"'{visible}" if _FORMULA.match(visible) else visible
 
 
 LONGEST = 200

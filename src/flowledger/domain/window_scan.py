@@ -5,7 +5,7 @@ Page numbers lose rows, because rows of one second come back in another order fo
 newest page of what is left; everything newer than the oldest second on that page is one atomic snapshot (a
 *strip*); what is left then ends at that oldest second.  Only a second that fills a whole page is paged
 through, repeatedly, until as many different rows were seen as the source counts.  At the end the source's
-total for the whole window must equal the rows held; where it does not, the window is halved down to the
+total for the whole window must equal the rows read; where it does not, the window is halved down to the
 strips that differ, and only those are read again.
 
 Strips do not depend on each other, so a long window can be cut into parts that are read side by side.
@@ -96,7 +96,7 @@ class CrowdedSecond:
     idle: int = 0
     fresh: bool = False
     total: int = 0
-    seen: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
 
     @property
     def window(self) -> Window:
@@ -122,15 +122,15 @@ class Walk:
     parts: int = 1
 
 
-def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS, parts: int = 1) -> Walk:
-    """Start a walk; ``known`` strips (from earlier certificates) are compared, not read.
+def begin(window: Window, proved: Iterable[Strip] = (), *, limit: int = PAGE_ROWS, parts: int = 1) -> Walk:
+    """Start a walk; ``proved`` strips (from earlier certificates) are compared, not read.
 
     Strips that overlap an earlier one, or reach out of the window, are not used.
     """
     strips: list[Strip] = []
     left: list[Window] = []
     start = window.after
-    for strip in sorted(known, key=lambda strip: (strip.window.after, -strip.window.before)):
+    for strip in sorted(proved, key=lambda strip: (strip.window.after, -strip.window.before)):
         if strip.window.after < start or not window.covers(strip.window):
             continue
         if strip.window.after > start:
@@ -139,11 +139,11 @@ def begin(window: Window, known: Iterable[Strip] = (), *, limit: int = PAGE_ROWS
         start = strip.window.before + 1
     if start <= window.before:
         left.append(Window(start, window.before))
-    return _settle(Walk(window, tuple(left), tuple(strips), limit=limit, parts=parts))
+    return _compare_when_read(Walk(window, tuple(left), tuple(strips), limit=limit, parts=parts))
 
 
 def plan(walk: Walk) -> Sequence[Ask] | Verdict:
-    """Say what may be asked now, what matters most first, or what the walk came to.
+    """Return the questions that may be asked now, the most urgent first, or the verdict.
 
     What has been asked stays in the plan until its answer was observed.
     """
@@ -154,50 +154,52 @@ def plan(walk: Walk) -> Sequence[Ask] | Verdict:
         return [*crowded, *(Ask(window, 1, walk.limit) for window in reversed(walk.left))]
     target = walk.compare[-1]
     # A count alone is ten times cheaper for the source than a page (docs/dify-api.md "Timing and load").
-    return [Ask(target, 1, 1 if _held(walk, target) > walk.limit else walk.limit)]
+    return [Ask(target, 1, 1 if _rows_in(walk, target) > walk.limit else walk.limit)]
 
 
 def observe(walk: Walk, ask: Ask, reply: Reply) -> Walk:
     """Take in the answer to one question of the plan."""
     if any(not ask.window.after <= row.second <= ask.window.before for row in reply.rows):
-        return _give_up(
+        return _uncertified(
             walk, f"the source answered with rows outside {ask.window}, as if it ignored the bounds"
         )
     for crowded in walk.crowded:
         if crowded.window == ask.window:
-            return _settle(_observe_crowded(walk, crowded, reply))
+            return _compare_when_read(_observe_crowded(walk, crowded, reply))
     if ask.window in walk.left:
-        return _settle(_observe_page(walk, ask.window, reply))
-    return _settle(_observe_comparison(walk, walk.compare[-1], reply))
+        return _compare_when_read(_observe_page(walk, ask.window, reply))
+    return _compare_when_read(_observe_comparison(walk, walk.compare[-1], reply))
 
 
-def held(walk: Walk) -> int:
-    """How many different rows the walk has seen so far in what it has finished."""
+def rows_read(walk: Walk) -> int:
+    """Return how many different rows there are in the stretches the walk has finished."""
     return sum(strip.count for strip in walk.strips)
 
 
-def _settle(walk: Walk) -> Walk:
-    """Begin the next comparison of the whole window when nothing else is left to do."""
+def _compare_when_read(walk: Walk) -> Walk:
+    """Return the walk with a comparison of the whole window begun, once nothing is left to read."""
     if walk.verdict or walk.crowded or walk.left or walk.compare:
         return walk
     return replace(walk, compare=(walk.window,), rounds=walk.rounds + 1)
 
 
-def _observe_page(walk: Walk, asked: Window, reply: Reply) -> Walk:
-    rest = tuple(window for window in walk.left if window != asked)
+def _observe_page(walk: Walk, window_read: Window, reply: Reply) -> Walk:
+    rest = tuple(window for window in walk.left if window != window_read)
     distinct = _distinct(reply.rows)
     if distinct == reply.total:
-        return _read_whole(replace(walk, left=rest), asked, reply.total)
+        return _read_whole(replace(walk, left=rest), window_read, reply.total)
     if not reply.rows:
-        return _give_up(walk, f"the source counts {reply.total} rows in {asked} and gives none")
+        return _uncertified(walk, f"the source counts {reply.total} rows in {window_read} and gives none")
     oldest = min(row.second for row in reply.rows)
-    if oldest < asked.before:
-        newer = Window(oldest + 1, asked.before)
+    if oldest < window_read.before:
+        newer = Window(oldest + 1, window_read.before)
         count = _distinct(row for row in reply.rows if row.second > oldest)
         pieces = min(walk.parts - len(rest), (reply.total - count) // (LEAST_PART_PAGES * walk.limit))
-        left = sorted((*rest, *_cut(Window(asked.after, oldest), pieces)), key=lambda window: window.after)
+        left = sorted(
+            (*rest, *_cut(Window(window_read.after, oldest), pieces)), key=lambda window: window.after
+        )
         return replace(walk, left=tuple(left), strips=(*walk.strips, Strip(newer, count)))
-    older = (Window(asked.after, oldest - 1),) if oldest > asked.after else ()
+    older = (Window(window_read.after, oldest - 1),) if oldest > window_read.after else ()
     return replace(walk, left=(*rest, *older), crowded=(*walk.crowded, CrowdedSecond(oldest)))
 
 
@@ -210,31 +212,31 @@ def _cut(window: Window, pieces: int) -> Iterator[Window]:
         yield Window(start, following - 1)
 
 
-def _read_whole(walk: Walk, asked: Window, count: int) -> Walk:
+def _read_whole(walk: Walk, window_read: Window, count: int) -> Walk:
     """One page held the whole of what was asked: an atomic proof by itself."""
-    walk = replace(walk, strips=(*walk.strips, Strip(asked, count)))
-    if asked == walk.window:
+    walk = replace(walk, strips=(*walk.strips, Strip(window_read, count)))
+    if window_read == walk.window:
         return replace(walk, verdict=Verdict(True, "complete", count, count))
     return walk
 
 
 def _observe_crowded(walk: Walk, crowded: CrowdedSecond, reply: Reply) -> Walk:
-    # Fewer than before: some of what was seen may be gone, and could hide a row not yet seen.
-    seen = frozenset() if reply.total < crowded.total else crowded.seen
-    ids = {row.log_id for row in reply.rows}
-    fresh = crowded.fresh or not ids <= crowded.seen
-    seen |= ids
-    if len(seen) == reply.total:
-        return _read_crowded(walk, Strip(crowded.window, len(seen)))
+    # A smaller total than before: some of these rows may be gone, and would stand in for one not read yet.
+    earlier = frozenset() if reply.total < crowded.total else crowded.ids
+    page_ids = {row.log_id for row in reply.rows}
+    fresh = crowded.fresh or not page_ids <= crowded.ids
+    ids = earlier | page_ids
+    if len(ids) == reply.total:
+        return _read_crowded(walk, Strip(crowded.window, len(ids)))
     at_end = not reply.rows or crowded.page * walk.limit >= reply.total
     if not at_end:
-        onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, seen=seen)
+        onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, ids=ids)
         return _go_on(walk, onward)
     idle = 0 if fresh else crowded.idle + 1
     passes = crowded.passes + 1
     if idle >= MAX_PASSES or passes >= MAX_PASSES_IN_ALL:
-        return _read_crowded(walk, Strip(crowded.window, len(seen), sound=False))
-    return _go_on(walk, CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, seen))
+        return _read_crowded(walk, Strip(crowded.window, len(ids), sound=False))
+    return _go_on(walk, CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, ids))
 
 
 def _go_on(walk: Walk, onward: CrowdedSecond) -> Walk:
@@ -246,7 +248,7 @@ def _read_crowded(walk: Walk, strip: Strip) -> Walk:
     crowded = tuple(each for each in walk.crowded if each.window != strip.window)
     walk = replace(walk, crowded=crowded, strips=(*walk.strips, strip))
     if sum(not strip.sound for strip in walk.strips) >= MAX_UNSOUND:
-        return _give_up(
+        return _uncertified(
             walk, "several seconds hold more rows than the source would show: its totals are wrong"
         )
     return walk
@@ -254,15 +256,15 @@ def _read_crowded(walk: Walk, strip: Strip) -> Walk:
 
 def _observe_comparison(walk: Walk, target: Window, reply: Reply) -> Walk:
     walk = replace(walk, compare=walk.compare[:-1])
-    count = _held(walk, target)
+    count = _rows_in(walk, target)
     inside = [strip for strip in walk.strips if target.covers(strip.window)]
     unsound = [strip.window for strip in inside if not strip.sound]
     if reply.total == count and not unsound:
         return _proved(walk, target, count)
     if _distinct(reply.rows) == reply.total:
-        return _read_whole(_forget(walk, target), target, reply.total)
+        return _read_whole(_without(walk, target), target, reply.total)
     if target == walk.window and walk.rounds >= MAX_ROUNDS:
-        return replace(walk, verdict=_unproved(walk, reply.total, count, unsound))
+        return replace(walk, verdict=_counts_differ(walk, reply.total, count, unsound))
     if reply.total == count:
         return _read_again(walk, unsound)
     if len(inside) <= 1:
@@ -276,7 +278,7 @@ def _proved(walk: Walk, target: Window, count: int) -> Walk:
     return walk
 
 
-def _unproved(walk: Walk, total: int, count: int, unsound: Sequence[Window]) -> Verdict:
+def _counts_differ(walk: Walk, total: int, count: int, unsound: Sequence[Window]) -> Verdict:
     where = f"; second {iso(unsound[0].after)} holds more rows than a page shows at once" if unsound else ""
     reason = (
         f"the source counts {total} rows and {count} different ones were seen,"
@@ -285,17 +287,17 @@ def _unproved(walk: Walk, total: int, count: int, unsound: Sequence[Window]) -> 
     return Verdict(False, reason, total, count)
 
 
-def _give_up(walk: Walk, reason: str) -> Walk:
-    return replace(walk, verdict=Verdict(False, reason, None, held(walk)))
+def _uncertified(walk: Walk, reason: str) -> Walk:
+    return replace(walk, verdict=Verdict(False, reason, None, rows_read(walk)))
 
 
 def _read_again(walk: Walk, windows: Iterable[Window]) -> Walk:
     for window in windows:
-        walk = replace(_forget(walk, window), left=(*walk.left, window))
+        walk = replace(_without(walk, window), left=(*walk.left, window))
     return walk
 
 
-def _forget(walk: Walk, target: Window) -> Walk:
+def _without(walk: Walk, target: Window) -> Walk:
     return replace(walk, strips=tuple(strip for strip in walk.strips if not target.covers(strip.window)))
 
 
@@ -306,7 +308,7 @@ def _halves(target: Window, inside: Sequence[Strip]) -> tuple[Window, Window]:
     return Window(target.after, middle - 1), Window(middle, target.before)
 
 
-def _held(walk: Walk, target: Window) -> int:
+def _rows_in(walk: Walk, target: Window) -> int:
     return sum(strip.count for strip in walk.strips if target.covers(strip.window))
 
 

@@ -11,7 +11,7 @@ from flowledger.errors import UsageError
 LATEST = 253_402_214_400
 """The last second (unix time) that every zone can still show: a day before the year 10000."""
 ONE_SECOND = timedelta(seconds=1)
-SETTLE = timedelta(seconds=2)
+LIST_DELAY = timedelta(seconds=2)
 """A source's list may round a row half a second into the future, so a window ends this long before now
 (docs/dify-api.md "The log list")."""
 
@@ -54,7 +54,7 @@ class Window:
         return self.after <= int(instant.timestamp()) <= self.before
 
     def covers(self, other: "Window") -> bool:
-        """Whether the other window lies inside this one."""
+        """Return whether the other window lies inside this one."""
         return self.after <= other.after and other.before <= self.before
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 def midnight(day: date, tz: ZoneInfo) -> int:
-    """Give the unix time of the first whole second of a day in a zone.
+    """Return the unix time of the first whole second of a day in a zone.
 
     Where daylight saving skips midnight itself, that is the first second that exists; where it repeats
     midnight, the first of the two, so that neighbouring days neither overlap nor leave a second out.
@@ -134,8 +134,8 @@ def resolve_period(
     """Turn a period into a window, as seen from an instant in a zone.
 
     ``instant`` is the scheduled time, so that a late run reports the day it was meant for.  ``custom`` needs
-    ``after``; ``before`` defaults to the instant.  The end is cut to ``SETTLE`` before the instant's second
-    only by ``settle``; here it may lie in the future.
+    ``after``; ``before`` defaults to the instant.  Here the end may lie in the future; ``cut_to_now``
+    cuts it.
 
     :raises UsageError: for an unknown period, or bounds that the period does not take.
     """
@@ -164,12 +164,12 @@ def _bounds(days: Days, tz: ZoneInfo) -> tuple[int, int]:
     return midnight(days.first, tz), midnight(days.last + timedelta(days=1), tz)
 
 
-def settle(window: Window, now: datetime) -> Window:
-    """Cut a window's end to ``SETTLE`` before now, where rows no longer arrive.
+def cut_to_now(window: Window, now: datetime) -> Window:
+    """Return a window whose end is at least ``LIST_DELAY`` before now, where rows no longer arrive.
 
     :raises UsageError: when nothing of the window has happened yet.
     """
-    latest = int((now - SETTLE).timestamp())
+    latest = int((now - LIST_DELAY).timestamp())
     if window.after > latest:
         raise UsageError(f"the window {window} has not begun yet (it is {iso(int(now.timestamp()))})")
     return window if window.before <= latest else Window(window.after, latest)
@@ -242,7 +242,7 @@ class CalendarPeriod:
     current_during: Window
 
     def usual_instant(self, tz: ZoneInfo) -> datetime:
-        """Give 02:00 of the first day the period is seen from, aware UTC.
+        """Return 02:00 of the first day the period is seen from, aware UTC.
 
         Where daylight saving skips that time, it is the one an hour later; where it repeats it, the first.
         """
@@ -255,7 +255,7 @@ class CalendarPeriod:
 
 
 def periods_between(name: str, first: date, last: date, tz: ZoneInfo) -> Iterator[CalendarPeriod]:
-    """Give every period that holds a day from the first to the last, oldest first.
+    """Yield every period that holds a day from the first to the last, oldest first.
 
     A day that a zone left out of its calendar (Apia, 30 December 2011) is none.
 
@@ -265,13 +265,13 @@ def periods_between(name: str, first: date, last: date, tz: ZoneInfo) -> Iterato
         raise UsageError(f"the period {name} is not one of a calendar: one of {', '.join(CALENDAR_DAYS)}")
     if first < FIRST_DAY or last > LAST_DAY:
         raise UsageError(f"days lie between {FIRST_DAY} and {LAST_DAY}, not {first} to {last}")
-    held: tuple[Days, Window] | None = None
+    previous: tuple[Days, Window] | None = None
     for days, window in _existing(name, first, tz):
-        if held:
-            yield CalendarPeriod(name, *held, current_during=window)
+        if previous:
+            yield CalendarPeriod(name, *previous, current_during=window)
         if days.first > last:
             return
-        held = days, window
+        previous = days, window
 
 
 def _existing(name: str, day: date, tz: ZoneInfo) -> Iterator[tuple[Days, Window]]:
@@ -284,7 +284,7 @@ def _existing(name: str, day: date, tz: ZoneInfo) -> Iterator[tuple[Days, Window
 
 
 def latest_period(name: str, instant: datetime, tz: ZoneInfo) -> CalendarPeriod:
-    """Give the newest period that is over at an instant: the one its name means then.
+    """Return the newest period that is over at an instant: the one its name means then.
 
     :raises UsageError: as ``periods_between``.
     """

@@ -40,7 +40,7 @@ def create_key(
     apps: tuple[AppKey, ...] | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[AccessKey, str]:
-    """Make and keep a key, and give it with its secret, which is kept nowhere."""
+    """Create and store a key; return it with its secret, which is stored nowhere."""
     key_id = secrets.token_hex(6)
     secret = f"{BEGINNING}_{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
     key = AccessKey(key_id, name, digest_of(secret), role, at, apps, expires_at)
@@ -50,19 +50,19 @@ def create_key(
 
 
 def revoke_key(ledger: Ledger, name_or_id: str, *, user: str, at: datetime) -> AccessKey:
-    """Let a key open nothing from now on; one that is revoked already stays as it is.
+    """Revoke a key at once; one that is revoked already stays as it is.
 
     :raises UsageError: where no key, or more than one that is not revoked, has that id or name.
     """
-    found = [key for key in ledger.access_keys() if name_or_id in (key.key_id, key.name)]
-    live = [key for key in found if key.revoked_at is None]
-    if not found:
+    matches = [key for key in ledger.access_keys() if name_or_id in (key.key_id, key.name)]
+    live = [key for key in matches if key.revoked_at is None]
+    if not matches:
         raise UsageError(f"there is no key {name_or_id!r}: see flowledger keys list")
     if len(live) > 1:
         ids = ", ".join(key.key_id for key in live)
         raise UsageError(f"several keys are called {name_or_id!r}: name one by its id ({ids})")
     if not live:
-        return found[-1]
+        return matches[-1]
     revoked = replace(live[0], revoked_at=at)
     ledger.keep_key(revoked)
     ledger.record(_operation(REVOKE_KEY, revoked, user, at))
@@ -70,7 +70,7 @@ def revoke_key(ledger: Ledger, name_or_id: str, *, user: str, at: datetime) -> A
 
 
 def digest_of(secret: str) -> str:
-    """Give what is kept of a secret; it is random, so that one round of SHA-256 is enough."""
+    """Return what is kept of a secret; it is random, so that one round of SHA-256 is enough."""
     return sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -98,15 +98,15 @@ class KeyRing:
     keys: dict[str, AccessKey] = field(default_factory=dict, repr=False)
 
     def is_stale(self, now: datetime) -> bool:
-        """Whether the keys have to be read anew."""
+        """Return whether the keys have to be read anew."""
         return self.read_at is None or not timedelta() <= now - self.read_at < FRESH_FOR
 
-    def hold(self, keys: Sequence[AccessKey], now: datetime) -> None:
+    def load(self, keys: Sequence[AccessKey], now: datetime) -> None:
         """Take the keys that are in the ledger now."""
         self.keys, self.read_at = {key.key_id: key for key in keys}, now
 
     def find(self, secret: str, now: datetime) -> AccessKey | None:
-        """Give the valid key of a secret, in a time that does not tell how much of it is right."""
+        """Return the valid key of a secret, in a time that does not tell how much of it is right."""
         key_id = secret.split("_", 2)[1] if secret.count("_") >= 2 else ""
         key = self.keys.get(key_id)
         is_right = hmac.compare_digest(digest_of(secret), key.digest if key else _NOBODY)
@@ -116,7 +116,7 @@ class KeyRing:
 class Recent(OrderedDict[str, Value], Generic[Value]):
     """Values by name, of which the oldest go where there are too many."""
 
-    def keep(self, name: str, value: Value) -> None:
+    def put(self, name: str, value: Value) -> None:
         """Keep a value as the newest."""
         self[name] = value
         self.move_to_end(name)
@@ -143,18 +143,18 @@ class LockOut:
     tries: Recent[Tries] = field(default_factory=Recent, repr=False)
 
     def wait(self, address: str, now: datetime) -> timedelta | None:
-        """Give how long an address has to wait; None where it need not."""
-        known = self.tries.get(address)
-        return known.until - now if known and known.until and known.until > now else None
+        """Return how long an address has to wait; None where it need not."""
+        tries = self.tries.get(address)
+        return tries.until - now if tries and tries.until and tries.until > now else None
 
     def note_wrong(self, address: str, now: datetime) -> None:
         """Count a wrong key."""
-        known = self.tries.get(address)
-        if known is None or known.until is not None or now - known.since > self.within:
-            known = Tries(now)
-        wrong = known.wrong + 1
-        self.tries.keep(
-            address, replace(known, wrong=wrong, until=now + self.lasting if wrong >= self.most else None)
+        tries = self.tries.get(address)
+        if tries is None or tries.until is not None or now - tries.since > self.within:
+            tries = Tries(now)
+        wrong = tries.wrong + 1
+        self.tries.put(
+            address, replace(tries, wrong=wrong, until=now + self.lasting if wrong >= self.most else None)
         )
 
 
@@ -172,7 +172,7 @@ class Pace:
         due = max(self.due.get(name, now), now) + step
         if due - now > slack:
             return due - now - slack
-        self.due.keep(name, due)
+        self.due.put(name, due)
         return None
 
 
@@ -182,7 +182,7 @@ class Refusal:
 
     address: str
     reason: str
-    wanted: str
+    request_line: str
     user: str = UNKNOWN
 
 
@@ -199,7 +199,7 @@ class RefusalLog:
     counts: dict[str, tuple[int, Refusal]] = field(default_factory=dict, repr=False)
 
     def note(self, refused: Refusal, now: datetime) -> Sequence[Operation]:
-        """Count a refusal, and give the operations to keep now."""
+        """Count a refusal, and return the operations to keep now."""
         minute = f"{now:%Y%m%dT%H%M}"
         due = [] if minute == self.minute else list(self.closed(now))
         self.minute = minute
@@ -211,7 +211,7 @@ class RefusalLog:
         return due
 
     def closed(self, now: datetime) -> Iterator[Operation]:
-        """Give what followed the first refusals of the last minute, and forget it."""
+        """Yield what followed the first refusals of the last minute, and forget it."""
         counts, self.counts = self.counts, {}
         for name, (count, first) in counts.items():
             if count > 1:
@@ -223,13 +223,13 @@ class RefusalLog:
             operation_type=REFUSAL,
             at=now,
             user=refused.user,
-            subject=clip(one_line(refused.wanted), 200),
+            subject=clip(one_line(refused.request_line), 200),
             data={"address": name, "reason": refused.reason, "count": count},
         )
 
 
 def client_network(address: str) -> str:
-    """Give what counts as one address: of IPv6 the /64, which one household has whole."""
+    """Return what counts as one address: of IPv6 the /64, which one household has whole."""
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

@@ -65,7 +65,7 @@ _LARGE = ("raw", "bodies")
 
 
 def write_part(path: Path, entries: Iterable[Entry]) -> int:
-    """Write runs with their details into a new file, and give how many; none makes no file."""
+    """Write runs with their details into a new file, and return how many; none makes no file."""
     groups = _groups(map(row_of, entries))
     first = next(groups, None)
     if first is None:
@@ -126,7 +126,7 @@ def entry_of(row: Row, decoders: Mapping[str, Decoder]) -> Entry:
 
 
 def digest_of(row: Row) -> bytes:
-    """Give the SHA-256 of all that a row says."""
+    """Return the SHA-256 of all that a row says."""
     small = [row[name] for name in _COLUMNS if name not in _LARGE]
     digest = sha256(repr(small).encode("utf-8", "surrogatepass"))
     for name, body in [("", row["raw"]), *sorted(row["bodies"])]:
@@ -136,7 +136,7 @@ def digest_of(row: Row) -> bytes:
 
 
 def weight_of(row: Row) -> int:
-    """Tell about how many bytes a row takes in memory."""
+    """Return about how many bytes a row takes in memory."""
     return BASE_WEIGHT + len(row["raw"]) + sum(len(body) for _, body in row["bodies"])
 
 
@@ -182,19 +182,19 @@ class ArchiveStore:
         return sorted(name.rpartition("/")[0] for name in names if name.endswith(f"/{MANIFEST}"))
 
     def manifests(self, app: AppKey | None = None) -> Sequence[Manifest]:
-        """Give the manifests of an app's archives, or of all, oldest archive first."""
+        """Return the manifests of an app's archives, or of all, oldest archive first."""
         found = [self._manifest(name) for name in self._names(app) if name.endswith(f"/{MANIFEST}")]
         wanted = [each for each in found if app is None or each.app == app]
         return sorted(wanted, key=lambda each: (each.created_at, each.archive))
 
     def unfinished(self) -> Sequence[str]:
-        """Give the folders that have files and no manifest; no run in them was deleted for their sake."""
+        """Return the folders that have files and no manifest; no run in them was deleted for their sake."""
         names = self._names(None)
         folders = {name.rpartition("/")[0] for name in names}
         return sorted(folders - {name.rpartition("/")[0] for name in names if name.endswith(f"/{MANIFEST}")})
 
     def manifest(self, archive: str) -> Manifest:
-        """Give one archive's manifest.
+        """Return one archive's manifest.
 
         :raises UsageError: when there is no such archive.
         """
@@ -294,7 +294,7 @@ def _portion(entries: Iterator[Entry], runs: int) -> Iterator[Entry]:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """Give a folder of our own that goes in the end.
+    """Yield a folder of our own that goes in the end.
 
     :raises StorageError: when the temporary directory cannot be written, as when it is full.
     """

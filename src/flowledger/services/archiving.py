@@ -56,7 +56,7 @@ class ArchiveTotals:
     by_status: Counter[str] = field(default_factory=Counter)
     archives: list[str] = field(default_factory=list)
 
-    def see(self, run: Run) -> None:
+    def count(self, run: Run) -> None:
         """Count a run that goes."""
         self.runs += 1
         self.by_status[run.status.value] += 1
@@ -83,48 +83,48 @@ class Archiver:
     archive_runs: int = ARCHIVE_RUNS
 
     def archive(self, holdings: Iterable[AppRuns], *, dry_run: bool = False) -> list[dict[str, Any]]:
-        """Archive and delete app by app, and give what went (or would go); one that fails stops no other.
+        """Archive and delete app by app, and return what went (or would go); one that fails stops no other.
 
         :raises StorageError, LedgerError: naming all apps that failed, when the others are done.
         """
         results, problems = list[dict[str, Any]](), list[StorageError | LedgerError]()
-        for holding in holdings:
+        for app_runs in holdings:
             try:
-                results.append(self._archive(holding, dry_run=dry_run))
+                results.append(self._archive(app_runs, dry_run=dry_run))
             except (StorageError, LedgerError) as error:
-                problems.append(type(error)(f"{holding.app_name}: {error}"))
-                logger.error("{}: its runs were not all archived: {}", holding.app_name, error)
+                problems.append(type(error)(f"{app_runs.app_name}: {error}"))
+                logger.error("{}: its runs were not all archived: {}", app_runs.app_name, error)
         if not dry_run and any(each["deleted"] for each in results):
             self.ledger.compact()
         if problems:
             raise type(problems[0])("\n".join(map(str, problems)))
         return results
 
-    def _archive(self, holding: AppRuns, *, dry_run: bool) -> dict[str, Any]:
+    def _archive(self, app_runs: AppRuns, *, dry_run: bool) -> dict[str, Any]:
         totals, now = ArchiveTotals(), self.clock()
-        cut = cut_of(self.ledger.sizes(holding.app), holding.retention, now)
+        cut = cut_of(self.ledger.sizes(app_runs.app), app_runs.retention, now)
         if cut is not None and dry_run:
-            for entry in self._going(holding.app, cut, now, with_details=False):
-                totals.see(entry.run)
+            for entry in self._going(app_runs.app, cut, now, with_details=False):
+                totals.count(entry.run)
         elif cut is not None:
-            for archive in self._unfinished(holding):
-                manifest = holding.store.manifest(archive)
-                self._retire(holding, manifest, cut, totals)
-            entries = self._going(holding.app, cut, now, with_details=True)
-            while written := self._write(holding, cut, entries):
+            for archive in self._unfinished(app_runs):
+                manifest = app_runs.store.manifest(archive)
+                self._retire(app_runs, manifest, cut, totals)
+            entries = self._going(app_runs.app, cut, now, with_details=True)
+            while written := self._write(app_runs, cut, entries):
                 totals.add(written)
-                self._retire(holding, written, cut, totals)
+                self._retire(app_runs, written, cut, totals)
         logger.info(
             "{}: {} runs {}archived, {} deleted",
-            holding.app_name,
+            app_runs.app_name,
             totals.runs,
             "would be " if dry_run else "",
             totals.deleted,
         )
         return {
-            "app": holding.app_name,
-            "source": holding.app.source,
-            "app_id": holding.app.app_id,
+            "app": app_runs.app_name,
+            "source": app_runs.app.source,
+            "app_id": app_runs.app.app_id,
             "dry_run": dry_run,
             "reason": cut.reason if cut else "",
             "runs": totals.runs,
@@ -140,32 +140,32 @@ class Archiver:
         """Stream the runs behind a cut, newest first, but not those that may still change."""
         query = RunQuery(apps=(app,), listed_before=cut.until)
         for entry in runs_of(self.ledger, query, with_details=with_details):
-            if cut.takes(entry.run) and not self._may_change(entry.run, now):
+            if cut.covers(entry.run) and not self._may_change(entry.run, now):
                 yield entry
 
     def _may_change(self, run: Run, now: datetime) -> bool:
         return run.status.is_open and not run.is_stuck(now, self.open_for)
 
-    def _unfinished(self, holding: AppRuns) -> Sequence[str]:
-        """Give the archives whose runs this ledger does not know to be deleted."""
+    def _unfinished(self, app_runs: AppRuns) -> Sequence[str]:
+        """Return the archives whose runs this ledger does not know to be deleted."""
         return [
             archive
-            for archive in holding.store.archives(holding.app)
+            for archive in app_runs.store.archives(app_runs.app)
             if self.ledger.operation(_act_id(CLEANUP, archive)) is None
         ]
 
-    def _write(self, holding: AppRuns, cut: Cut, entries: Iterator[Entry]) -> Manifest | None:
+    def _write(self, app_runs: AppRuns, cut: Cut, entries: Iterator[Entry]) -> Manifest | None:
         """Make an archive of the next runs; None where none is left."""
         totals, at = ArchiveTotals(), self.clock()
         with workplace() as folder:
-            parts = write_parts(folder, _seen(entries, totals), self.archive_runs)
+            parts = write_parts(folder, _counted(entries, totals), self.archive_runs)
             if totals.oldest is None or totals.newest is None:
                 return None
-            name = archive_name(holding.app, totals.oldest, totals.newest, at, uuid4().hex[:8])
+            name = archive_name(app_runs.app, totals.oldest, totals.newest, at, uuid4().hex[:8])
             manifest = Manifest(
                 archive=name,
-                app=holding.app,
-                app_name=holding.app_name,
+                app=app_runs.app,
+                app_name=app_runs.app_name,
                 reason=cut.reason,
                 created_at=at,
                 created_by=self.user,
@@ -175,29 +175,29 @@ class Archiver:
                 by_status=dict(sorted(totals.by_status.items())),
                 parts=tuple(parts),
             )
-            return holding.store.keep(folder, manifest)
+            return app_runs.store.keep(folder, manifest)
 
-    def _retire(self, holding: AppRuns, manifest: Manifest, cut: Cut, totals: ArchiveTotals) -> None:
+    def _retire(self, app_runs: AppRuns, manifest: Manifest, cut: Cut, totals: ArchiveTotals) -> None:
         """Delete what an archive holds, once it has been read back and is on record."""
-        digests = holding.store.checked(manifest)
-        told = {"archive": manifest.archive, "runs": manifest.runs, "reason": manifest.reason}
+        digests = app_runs.store.checked(manifest)
+        data = {"archive": manifest.archive, "runs": manifest.runs, "reason": manifest.reason}
         parts = {"bytes": manifest.size_bytes, "by_status": dict(manifest.by_status)}
         made = (manifest.created_by, manifest.created_at)
-        self._record(_act_id(ARCHIVE, manifest.archive), ARCHIVE, manifest, {**told, **parts}, *made)
-        gone, changed = 0, 0
+        self._record(_act_id(ARCHIVE, manifest.archive), ARCHIVE, manifest, {**data, **parts}, *made)
+        deleted, changed = 0, 0
         batch: list[RunKey] = []
         for entry, is_same in self._compared(manifest, digests):
             if not is_same:
                 changed += 1
-            elif cut.takes(entry.run):
+            elif cut.covers(entry.run):
                 batch.append(RunKey(manifest.app, entry.run.run_id))
             if len(batch) >= BATCH:
-                gone += self.ledger.delete_runs(batch)
+                deleted += self.ledger.delete_runs(batch)
                 batch = []
-        gone += self.ledger.delete_runs(batch) if batch else 0
-        totals.deleted += gone
+        deleted += self.ledger.delete_runs(batch) if batch else 0
+        totals.deleted += deleted
         totals.changed += changed
-        ended = {"archive": manifest.archive, "deleted": gone, "changed": changed}
+        ended = {"archive": manifest.archive, "deleted": deleted, "changed": changed}
         self._record(_act_id(CLEANUP, manifest.archive), CLEANUP, manifest, ended, self.user, self.clock())
 
     def _compared(self, manifest: Manifest, digests: Mapping[str, bytes]) -> Iterator[tuple[Entry, bool]]:
@@ -207,7 +207,7 @@ class Archiver:
                 yield entry, digest_of(row_of(entry)) == digests[entry.run.run_id]
 
     def restore(self, store: ArchiveStore, archive: str, *, dry_run: bool = False) -> dict[str, Any]:
-        """Bring the runs of an archive back that the ledger does not hold, and give what was done.
+        """Bring the runs of an archive back that the ledger does not hold, and return what was done.
 
         A run that is held stays as it is.  The archive is read and checked whole before anything is written.
 
@@ -216,26 +216,26 @@ class Archiver:
         manifest = store.manifest(archive)
         digests = store.checked(manifest)
         listed = runs_of(self.ledger, _within(manifest), with_details=False)
-        held = {entry.run.run_id for entry in listed if entry.run.run_id in digests}
-        told = {
+        existing = {entry.run.run_id for entry in listed if entry.run.run_id in digests}
+        data = {
             "archive": manifest.archive,
             "runs": manifest.runs,
-            "restored": manifest.runs - len(held),
-            "held": len(held),
+            "restored": manifest.runs - len(existing),
+            "held": len(existing),
         }
         differing = 0
         if not dry_run:
             # On record first: a killed restoring has then brought nothing back that is not on record.
             operation_id = f"restore-{uuid4().hex}"
-            self._record(operation_id, RESTORE, manifest, told, self.user, self.clock())
-            self._bring_back(store.entries(manifest), held)
+            self._record(operation_id, RESTORE, manifest, data, self.user, self.clock())
+            self._bring_back(store.entries(manifest), existing)
             differing = sum(not is_same for _, is_same in self._compared(manifest, digests))
-        return {**told, "app": manifest.app_name, "differing": differing, "dry_run": dry_run}
+        return {**data, "app": manifest.app_name, "differing": differing, "dry_run": dry_run}
 
-    def _bring_back(self, entries: Iterable[Entry], held: Collection[str]) -> None:
+    def _bring_back(self, entries: Iterable[Entry], existing: Collection[str]) -> None:
         batch: list[Entry] = []
         for entry in entries:
-            if entry.run.run_id not in held:
+            if entry.run.run_id not in existing:
                 batch.append(entry)
             if len(batch) >= DETAILED_PAGE:
                 save_entries(self.ledger, batch)
@@ -267,7 +267,7 @@ def _act_id(operation_type: str, archive: str) -> str:
     return f"{operation_type.lower()}-{archive.rpartition('/')[2]}"
 
 
-def _seen(entries: Iterator[Entry], totals: ArchiveTotals) -> Iterator[Entry]:
+def _counted(entries: Iterator[Entry], totals: ArchiveTotals) -> Iterator[Entry]:
     for entry in entries:
-        totals.see(entry.run)
+        totals.count(entry.run)
         yield entry

@@ -48,7 +48,7 @@ class Cadence:
 
     @property
     def proves_periods(self) -> bool:
-        """Whether its runs certify whole periods: not those of a moving period, nor those of a filter."""
+        """Return whether its runs certify whole calendar periods: a moving period or a filter proves none."""
         return self.period in CALENDAR_DAYS and not any(
             self.parameters.get(word) for word in ("keyword", "status")
         )
@@ -66,7 +66,7 @@ class Due:
 
 
 def due_between(cadence: Cadence, first: date, last: date, tz: ZoneInfo) -> Sequence[Due]:
-    """Give what a schedule owes for the days from the first to the last, oldest first.
+    """Return what a schedule owes for the days from the first to the last, oldest first.
 
     A period that the schedule itself never reports, such as a Saturday of ``* * 1-5``, is due all the same:
     somebody asked for it by its date.
@@ -80,12 +80,12 @@ def due_between(cadence: Cadence, first: date, last: date, tz: ZoneInfo) -> Sequ
 
 
 def over_by(dues: Iterable[Due], now: datetime) -> Sequence[Due]:
-    """Give those whose period has ended by now."""
+    """Return those whose period has ended by now."""
     return [due for due in dues if due.period.window.before < int(now.timestamp())]
 
 
 def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime | None:
-    """Give the first time the cron fires while the period is the last one; None where it never does."""
+    """Return the first time the cron fires while the period is the last one; None where it never does."""
     if cadence.cron is None:
         return period.usual_instant(tz)
     try:
@@ -101,7 +101,7 @@ def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime |
 def missing(
     ledger: Ledger, app: AppKey, cadence: Cadence, *, tz: ZoneInfo, now: datetime, most: int
 ) -> Sequence[Due]:
-    """Give what a schedule owes and the ledger cannot prove, oldest first; a few queries to the ledger.
+    """Return what a schedule owes and the ledger cannot prove, oldest first; a few queries to the ledger.
 
     Looked at are the newest ``most`` reports that are due by now, back to the app's oldest certificate:
     what has never been begun is not missing.  One is held when its window, or a wider one, is certified
@@ -121,8 +121,8 @@ def missing(
     ]
     if not owed:
         return ()
-    held = _reported(ledger, app, certificates, since=owed[-1])
-    return [due for due in owed[::-1] if not _is_covered(due, held)]
+    reported = _reported(ledger, app, certificates, since=owed[-1])
+    return [due for due in owed[::-1] if not _is_covered(due, reported)]
 
 
 def _due_by(
@@ -135,25 +135,25 @@ def _due_by(
 
 
 def is_reported(ledger: Ledger, app: AppKey, due: Due) -> bool:
-    """Whether a report's whole window is certified in the ledger, and was reported as such."""
+    """Return whether a report's whole window is certified in the ledger, and was reported as such."""
     return _is_covered(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
 
 
-def _is_covered(due: Due, held: Iterable[Window]) -> bool:
-    return any(window.covers(due.period.window) for window in held)
+def _is_covered(due: Due, reported: Iterable[Window]) -> bool:
+    return any(window.covers(due.period.window) for window in reported)
 
 
 def _reported(
     ledger: Ledger, app: AppKey, certificates: Iterable[Certificate], *, since: Due
 ) -> Sequence[Window]:
-    """Give the certified windows that a whole report was written of, after a due report's period."""
+    """Return the certified windows that a whole report was written of, after a due report's period."""
     written = {
         str(each.data.get("window"))
         for each in _reports(ledger, app, since.period.window.before_at)
         # What a filter left has no figures to compare with.
         if each.data.get("certified") and each.data.get("figures", ()) is not None
     }
-    windows = [known.scope.window for known in certificates if known.certified]
+    windows = [certificate.scope.window for certificate in certificates if certificate.certified]
     return [window for window in windows if str(window) in written]
 
 
@@ -190,13 +190,13 @@ class Filled:
 
 
 def backfill_key(app: AppKey, cadence: Cadence, due: Due, again: datetime | None = None) -> str:
-    """Give the idempotency key of a back-filled run: twice is once, unless it is wanted again."""
+    """Return the idempotency key of a back-filled run: twice is once, unless it is wanted again."""
     key = f"backfill-{app.app_id}-{cadence.key}-{due.period.days.first}"
     return f"{key}-{again:%Y%m%dT%H%M%S%f}" if again else key
 
 
 def catch_up_key(app: AppKey, cadence: Cadence, due: Due, day: date) -> str:
-    """Give the idempotency key of a run that catches up: one try a day and period."""
+    """Return the idempotency key of a run that catches up: one try a day and period."""
     return f"catch-up-{app.app_id}-{cadence.key}-{due.period.days.first}-{day}"
 
 
@@ -216,7 +216,7 @@ def fill_each(dues: Iterable[Due], fill: Callable[[Due], Filled]) -> Iterator[Fi
 def filling_operation(
     kind: str, app: AppKey, cadence: Cadence, filled: Sequence[Filled], *, user: str, at: datetime
 ) -> Operation:
-    """Say for the audit trail who filled which periods, and what became of each; ``kind`` is its type."""
+    """Return the audit record of who filled which periods, and the result of each; ``kind`` is its type."""
     return Operation(
         operation_id=f"{kind.lower()}-{app.app_id}-{cadence.key}-{at:%Y%m%dT%H%M%S%f}",
         operation_type=kind,
@@ -250,6 +250,6 @@ def check_days(first: date, last: date, today: date, *, most: int | None) -> Non
 
 
 def describe(due: Due, tz: ZoneInfo) -> str:
-    """Say the window of a due report, and when its run is scheduled."""
+    """Explain the window of a due report, and when its run is scheduled."""
     window = due.period.window
     return f"{iso(window.after)}/{iso(window.before)}, scheduled for {due.instant.astimezone(tz).isoformat()}"

@@ -35,60 +35,60 @@ class Cleaner:
     clock: Clock
     user: str
 
-    def clean(self, shelves: Sequence[AppReports], *, dry_run: bool = False) -> list[dict[str, Any]]:
-        """Clean app by app, and give what went (or would go) as plain values; one that fails stops no other.
+    def clean(self, apps: Sequence[AppReports], *, dry_run: bool = False) -> list[dict[str, Any]]:
+        """Clean app by app, and return what went (or would go); one that fails stops no other.
 
         :raises StorageError: naming all apps that could not be cleaned, at the end.
         """
         results, problems = [], []
-        for shelf in shelves:
+        for reports in apps:
             try:
-                results.append(self._clean(shelf, dry_run=dry_run))
+                results.append(self._clean(reports, dry_run=dry_run))
             except StorageError as error:
                 problems.append(error)
-                logger.error("{}: not cleaned: {}", shelf.app_name, error)
+                logger.error("{}: not cleaned: {}", reports.app_name, error)
         if problems:
             kind = type(problems[0]) if len({type(each) for each in problems}) == 1 else StorageError
             raise kind("\n".join(dict.fromkeys(str(each) for each in problems)))
         return results
 
-    def _clean(self, shelf: AppReports, *, dry_run: bool) -> dict[str, Any]:
+    def _clean(self, reports: AppReports, *, dry_run: bool) -> dict[str, Any]:
         chosen: Sequence[Expired] = ()
-        if shelf.retention != Retention():
-            chosen = expired(shelf.archive.reports(app=shelf.app_name), shelf.retention, self.clock())
+        if reports.retention != Retention():
+            chosen = expired(reports.archive.reports(app=reports.app_name), reports.retention, self.clock())
         if chosen and not dry_run:
             # On record first: a killed cleaning has then removed nothing that is not on record.
-            self._record(shelf, chosen)
-            shelf.archive.discard([each.report for each in chosen])
+            self._record(reports, chosen)
+            reports.archive.discard([each.report for each in chosen])
         size = sum(each.report.size_bytes for each in chosen)
-        logger.info("{}: {} reports {}removed", shelf.app_name, len(chosen), "would be " if dry_run else "")
+        logger.info("{}: {} reports {}removed", reports.app_name, len(chosen), "would be " if dry_run else "")
         return {
-            "app": shelf.app_name,
+            "app": reports.app_name,
             "dry_run": dry_run,
             "removed": len(chosen),
             "bytes": size,
-            "reports": [_told(each) for each in chosen],
+            "reports": [_row_of(each) for each in chosen],
         }
 
-    def _record(self, shelf: AppReports, chosen: Sequence[Expired]) -> None:
+    def _record(self, reports: AppReports, chosen: Sequence[Expired]) -> None:
         self.ledger.record(
             Operation(
                 operation_id=f"cleanup-{uuid4().hex}",
                 operation_type="CLEANUP",
                 at=self.clock(),
                 user=self.user,
-                app=shelf.app,
-                subject=shelf.app_name,
+                app=reports.app,
+                subject=reports.app_name,
                 data={
                     "removed": len(chosen),
                     "bytes": sum(each.report.size_bytes for each in chosen),
-                    "reports": [_told(each) for each in chosen[:_RECORDED]],
+                    "reports": [_row_of(each) for each in chosen[:_RECORDED]],
                 },
             )
         )
 
 
-def _told(each: Expired) -> dict[str, Any]:
+def _row_of(each: Expired) -> dict[str, Any]:
     report = each.report
     return {
         "type": report.report_type,

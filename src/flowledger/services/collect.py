@@ -42,34 +42,34 @@ class Collector:
         :raises FlowledgerError: when the source cannot be read; what was read by then is kept.
         """
         scope = Scope(self.source.app, window, split.query)
-        keeper = _Keeper(self.ledger, scope, self.clock())
+        writer = _RunWriter(self.ledger, scope, self.clock())
         self.progress.stage("collect", None)
         try:
-            verdict = self._walk(window, split, keeper)
+            verdict = self._walk(window, split, writer)
             # Only an empty list raises the question whether this kind of app has one.
             if not verdict.distinct and not self.source.lists_logs():
-                verdict = self._follow_cursor(window, keeper)
+                verdict = self._follow_cursor(window, writer)
         except (FatalError, RetriableError):
-            keeper.flush()
+            writer.flush()
             raise
         certificate = Certificate(
             scope, verdict.certified, verdict.reason, verdict.expected, verdict.distinct, self.clock()
         )
-        keeper.flush(certificate)
+        writer.flush(certificate)
         return certificate
 
-    def _walk(self, window: Window, split: FilterSplit, keeper: "_Keeper") -> Verdict:
-        walk = walks.begin(window, self._known(keeper.scope), parts=self.at_once)
+    def _walk(self, window: Window, split: FilterSplit, writer: "_RunWriter") -> Verdict:
+        walk = walks.begin(window, self._proved_strips(writer.scope), parts=self.at_once)
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="collect") as pool:
-            asked: dict[Ask, Future[LogPage]] = {}
+            requested: dict[Ask, Future[LogPage]] = {}
             while not isinstance(steps := walks.plan(walk), Verdict):
                 for step in steps[: self.at_once]:
-                    if step not in asked:
-                        asked[step] = pool.submit(copy_context().run, self._page, step, split)
-                answered, _ = wait(asked.values(), return_when=FIRST_COMPLETED)
-                for step in [step for step, future in asked.items() if future in answered]:
-                    page = asked.pop(step).result()
-                    keeper.keep(page.rows)
+                    if step not in requested:
+                        requested[step] = pool.submit(copy_context().run, self._page, step, split)
+                answered, _ = wait(requested.values(), return_when=FIRST_COMPLETED)
+                for step in [step for step, future in requested.items() if future in answered]:
+                    page = requested.pop(step).result()
+                    writer.add(page.rows)
                     walk = walks.observe(walk, step, _reply(page))
                     self.progress.advance(len(page.rows))
         return steps
@@ -77,22 +77,22 @@ class Collector:
     def _page(self, step: Ask, split: FilterSplit) -> LogPage:
         return self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
 
-    def _known(self, scope: Scope) -> Iterator[Strip]:
+    def _proved_strips(self, scope: Scope) -> Iterator[Strip]:
         """Earlier certificates inside the window are compared by count before anything is read again.
 
         Of a filtered scope only its own: the rows of another are no members of this one.  One whose runs were
         archived or deleted since proves no longer what is held.
         """
-        for held in self.ledger.certificates(scope.app, scope.window, scope.query):
-            is_ours = held.certified and (not scope.query or held.scope == scope)
-            if is_ours and self.ledger.count(held.scope) >= held.distinct:
-                yield Strip(held.scope.window, held.distinct)
+        for certificate in self.ledger.certificates(scope.app, scope.window, scope.query):
+            is_ours = certificate.certified and (not scope.query or certificate.scope == scope)
+            if is_ours and self.ledger.count(certificate.scope) >= certificate.distinct:
+                yield Strip(certificate.scope.window, certificate.distinct)
 
-    def _follow_cursor(self, window: Window, keeper: "_Keeper") -> Verdict:
+    def _follow_cursor(self, window: Window, writer: "_RunWriter") -> Verdict:
         walk, position = cursors.begin(window), None
         while not walk.finished:
             page = self.source.cursor_page(position)
-            keeper.keep(page.rows)
+            writer.add(page.rows)
             seconds = [int(run.listed_at.timestamp()) for run in page.rows]
             if position is not None and page.cursor == position:
                 walk = cursors.stall(walk)
@@ -104,7 +104,7 @@ class Collector:
 
 
 @dataclass(slots=True)
-class _Keeper:
+class _RunWriter:
     """Writes rows to the ledger in batches; the last batch takes the certificate along."""
 
     ledger: Ledger
@@ -112,7 +112,7 @@ class _Keeper:
     at: datetime
     rows: list[Run] = field(default_factory=list)
 
-    def keep(self, rows: Sequence[Run]) -> None:
+    def add(self, rows: Sequence[Run]) -> None:
         inside = self.scope.window
         self.rows.extend(run for run in rows if run.listed_at in inside)
         if len(self.rows) >= BATCH_ROWS:
@@ -132,14 +132,14 @@ def _reply(page: LogPage) -> Reply:
 
 def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], most: int) -> Iterator[Run]:
     """Stream at most so many runs, newest first, each once, without turning pages."""
-    walk, seen = walks.begin(window), set[str]()
-    while len(seen) < most and not isinstance(steps := walks.plan(walk), Verdict) and walk.rounds == 0:
+    walk, ids = walks.begin(window), set[str]()
+    while len(ids) < most and not isinstance(steps := walks.plan(walk), Verdict) and walk.rounds == 0:
         step = steps[0]
         page = source.page(step.window, remote, page=step.page, limit=step.limit)
         for run in page.rows:
             log_id = run.log_id or run.run_id
-            if log_id not in seen and len(seen) < most:
-                seen.add(log_id)
+            if log_id not in ids and len(ids) < most:
+                ids.add(log_id)
                 yield run
         rows = [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id) for run in page.rows]
         walk = walks.observe(walk, step, Reply(rows, page.total))

@@ -71,7 +71,7 @@ class Deployment:
 def deployments_of(
     targets: Sequence[Target], entries: Mapping[str, Entry]
 ) -> tuple[Sequence[Deployment], Sequence[str]]:
-    """Give a deployment for each app and each schedule it uses, and a line for everything wrong.
+    """Return a deployment for each app and each schedule it uses, and a line for everything wrong.
 
     One app's deployments are called as their entries, those of several apps after entry and app.
     """
@@ -144,7 +144,7 @@ def _shared_names(planned: Sequence[Deployment]) -> Iterator[str]:
 
 
 def chosen(planned: Sequence[Deployment], *, app: AppKey | None, only: Sequence[str]) -> Sequence[Deployment]:
-    """Give the deployments of one app and of some schedules, of all where none is named."""
+    """Return the deployments of one app and of some schedules, of all where none is named."""
     return [each for each in planned if app in (None, each.app) and (not only or each.key in only)]
 
 
@@ -168,7 +168,7 @@ class Act(StrEnum):
 
     CREATE = "created"
     UPDATE = "updated"
-    KEEP = "unchanged"
+    UNCHANGED = "unchanged"
     REMOVE = "removed"
     REPLACED = "removed, replaced"
     LEFTOVER = "no longer configured"
@@ -226,7 +226,7 @@ def _arrival(
     if existing is None:
         replaced = others.get(deployment.identity)
         return Change(Act.CREATE, deployment.name, deployment, content, replaced)
-    act = Act.KEEP if existing.content == content else Act.UPDATE
+    act = Act.UNCHANGED if existing.content == content else Act.UPDATE
     return Change(act, deployment.name, deployment, content, existing)
 
 

@@ -39,7 +39,7 @@ A_DAY = timedelta(days=1)
 Answer = tuple[Run, Detail]
 
 
-class _Asked(NamedTuple):
+class _Answer(NamedTuple):
     """What asking for one run came to, and whether the source answered at all."""
 
     run: Run
@@ -62,7 +62,7 @@ class Enricher:
     open_for: timedelta = OPEN_FOR
 
     def enrich(self, scope: Scope, level: Level) -> int:
-        """Bring the scope's runs to a level of detail; give how many were asked for.
+        """Bring the scope's runs to a level of detail; return how many were asked for.
 
         A final, detailed run is not asked again; an open one is, until it is stuck, whatever the level: its
         status is no detail.  One bad run becomes ``Missing(reason)`` and stops nothing; ``HOPELESS`` of them
@@ -70,14 +70,16 @@ class Enricher:
 
         :raises AuthenticationError: when the app's own key is refused: then no run can be had.
         """
-        hope = _Hope()
+        health = _SourceHealth()
         reachable = min(level, self.source.deepest())
-        needing = self._needing(scope, reachable, hope.lost) if level > Level.NONE else self._moving(scope)
-        runs = hope.while_any(needing)
+        needing = (
+            self._needing(scope, reachable, health.failed) if level > Level.NONE else self._moving(scope)
+        )
+        runs = health.until_hopeless(needing)
         # The least there is tells whether an open run has ended.
         level = max(level, Level.RUN)
         self.progress.stage("enrich", None)
-        asked, batch = 0, _Batch(self.ledger)
+        requested, batch = 0, _Batch(self.ledger)
         # A quarter more than may ask at once: these read an answer while the others wait for theirs.
         threads = self.workers + self.workers // 4
         with ThreadPoolExecutor(threads, thread_name_prefix="enrich") as pool:
@@ -86,8 +88,8 @@ class Enricher:
                     pool, lambda run: self._detail(run, level), runs, threads + AHEAD
                 ):
                     batch.add((asked_run.run, asked_run.detail))
-                    hope.learn(asked_run, reachable)
-                    asked += 1
+                    health.note(asked_run, reachable)
+                    requested += 1
                     self.progress.advance()
             except LedgerError:
                 raise
@@ -96,13 +98,13 @@ class Enricher:
                 batch.flush()
                 raise
         batch.flush()
-        return asked
+        return requested
 
-    def _needing(self, scope: Scope, level: Level, lost: Set[str]) -> Iterator[Run]:
-        """Give the runs to ask for: those without the detail wanted, and open ones that have moved on.
+    def _needing(self, scope: Scope, level: Level, failed: Set[str]) -> Iterator[Run]:
+        """Yield the runs to ask for: those without the detail wanted, and open ones that have moved on.
 
-        Those never tried come first, lest newer ones that fail each time keep them waiting for ever; ``lost``
-        are the runs that failed meanwhile.
+        Those never tried come first, lest newer ones that fail each time keep them waiting for ever.
+        ``failed`` are the runs that failed meanwhile.
         """
         now = self.clock()
         polled = {run.run_id: run for run in self.ledger.pending(scope, Level.NONE, open_since=EVER)}
@@ -111,54 +113,54 @@ class Enricher:
         for tried in (False, True):
             for run in self.ledger.pending(scope, level, open_since=now + A_DAY, tried=tried):
                 polled.pop(run.run_id, None)
-                if run.run_id not in lost:
+                if run.run_id not in failed:
                     yield run
         for run in polled.values():
             if self._has_moved(run, unmoved) or not run.status.is_open:
                 yield run
 
     def _moving(self, scope: Scope) -> Iterator[Run]:
-        """Give the open runs that may have moved on, where no details are wanted."""
+        """Return the open runs that may have moved on, where no details are wanted."""
         still_open = list(self.ledger.open_runs(scope))
         unmoved = self.source.unmoved(scope.window, still_open) if still_open else None
         return (run for run in still_open if self._has_moved(run, unmoved))
 
     def _has_moved(self, run: Run, unmoved: Set[str] | None) -> bool:
-        """Whether an open run is worth asking; a stuck one only where the source's own list says so."""
+        """Return whether an open run is worth asking for; a stuck one only where the list says so."""
         if unmoved is None:
             return not run.is_stuck(self.clock(), self.open_for)
         return run.run_id not in unmoved
 
-    def _detail(self, run: Run, level: Level) -> _Asked:
+    def _detail(self, run: Run, level: Level) -> _Answer:
         try:
-            return _Asked(*self.source.detail(run, level))
+            return _Answer(*self.source.detail(run, level))
         except AuthenticationError:
             raise
         except SkippableError as error:
-            return _Asked(run, Missing(str(error), permanent=True))
+            return _Answer(run, Missing(str(error), permanent=True))
         except SourceRefusedError as error:
-            return _Asked(run, Missing(str(error)))
+            return _Answer(run, Missing(str(error)))
         except RetriableError as error:
-            return _Asked(run, Missing(str(error)), answered=False)
+            return _Answer(run, Missing(str(error)), answered=False)
 
 
 @dataclass(slots=True)
-class _Hope:
+class _SourceHealth:
     """Whether the source still answers: how many runs in a row had no answer.
 
-    A run that was refused or is unknown had one.  ``lost`` are the runs that stayed without the detail
+    A run that was refused or is unknown had one.  ``failed`` are the runs that stayed without the detail
     wanted: the ids alone, of what fails now.
     """
 
     failures: int = 0
-    lost: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
 
-    def learn(self, asked: _Asked, level: Level) -> None:
-        self.failures = 0 if asked.answered else self.failures + 1
-        if level_of(asked.detail) < level:
-            self.lost.add(asked.run.run_id)
+    def note(self, answer: _Answer, level: Level) -> None:
+        self.failures = 0 if answer.answered else self.failures + 1
+        if level_of(answer.detail) < level:
+            self.failed.add(answer.run.run_id)
 
-    def while_any(self, runs: Iterator[Run]) -> Iterator[Run]:
+    def until_hopeless(self, runs: Iterator[Run]) -> Iterator[Run]:
         return takewhile(lambda _: self.failures < HOPELESS, runs)
 
 
@@ -183,14 +185,14 @@ class _Batch:
 
 
 def _unordered(
-    pool: ThreadPoolExecutor, ask: Callable[[Run], _Asked], runs: Iterator[Run], at_once: int
-) -> Iterator[_Asked]:
-    """Ask for all runs, a bounded number ahead, and give answers as they come.
+    pool: ThreadPoolExecutor, ask: Callable[[Run], _Answer], runs: Iterator[Run], at_once: int
+) -> Iterator[_Answer]:
+    """Ask for all runs, a bounded number ahead, and yield answers as they come.
 
     Each call carries the caller's context along, so that log lines from threads know their flow run.
     """
-    done: SimpleQueue[Future[_Asked]] = SimpleQueue()
-    under_way: set[Future[_Asked]] = set()
+    done: SimpleQueue[Future[_Answer]] = SimpleQueue()
+    under_way: set[Future[_Answer]] = set()
     try:
         while True:
             for run in islice(runs, at_once - len(under_way)):

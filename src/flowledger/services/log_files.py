@@ -72,15 +72,15 @@ class LogFile:
 
 
 def log_files(directory: Path, stem: str = STEM) -> list[LogFile]:
-    """Give the files of a log, oldest first; other files of the folder are left alone."""
+    """Return the files of a log, oldest first; other files of the folder are left alone."""
     try:
         paths = list(directory.iterdir())
     except FileNotFoundError:
         return []
-    return sorted(_known(paths, stem))
+    return sorted(_log_files_among(paths, stem))
 
 
-def _known(paths: list[Path], stem: str) -> Iterator[LogFile]:
+def _log_files_among(paths: list[Path], stem: str) -> Iterator[LogFile]:
     for path in paths:
         name = _NAME.fullmatch(path.name)
         if name is None or name["stem"] != stem:
@@ -180,7 +180,7 @@ class LogPlan:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _OpenPlans:
     """The plans in use: the sinks of each, and how many contexts want them."""
 
     lock: Lock = field(default_factory=Lock)
@@ -189,7 +189,7 @@ class _Kept:
     latest: LogPlan | None = None
 
 
-_kept = _Kept()
+_open_plans = _OpenPlans()
 
 
 @contextmanager
@@ -198,11 +198,11 @@ def logging_to(plan: LogPlan) -> Iterator[None]:
 
     :raises SettingsError: when the folder cannot be written.
     """
-    with _kept.lock:
-        if plan not in _kept.sinks:
-            _kept.sinks[plan] = _sinks_of(plan)
-        _kept.uses[plan] = _kept.uses.get(plan, 0) + 1
-        _kept.latest = plan
+    with _open_plans.lock:
+        if plan not in _open_plans.sinks:
+            _open_plans.sinks[plan] = _sinks_of(plan)
+        _open_plans.uses[plan] = _open_plans.uses.get(plan, 0) + 1
+        _open_plans.latest = plan
     try:
         yield
     finally:
@@ -210,28 +210,28 @@ def logging_to(plan: LogPlan) -> Iterator[None]:
 
 
 def _release(plan: LogPlan) -> None:
-    with _kept.lock:
-        _kept.uses[plan] -= 1
-        if _kept.uses[plan]:
+    with _open_plans.lock:
+        _open_plans.uses[plan] -= 1
+        if _open_plans.uses[plan]:
             return
-        del _kept.uses[plan]
-        for sink in _kept.sinks.pop(plan):
+        del _open_plans.uses[plan]
+        for sink in _open_plans.sinks.pop(plan):
             logger.remove(sink)
 
 
 @contextmanager
 def logging_as_before() -> Iterator[None]:
     """Keep the log where it was kept last, if anywhere, for what is said after a stage has ended."""
-    if _kept.latest is None:
+    if _open_plans.latest is None:
         yield
         return
-    with logging_to(_kept.latest):
+    with logging_to(_open_plans.latest):
         yield
 
 
 def has_latest_plan() -> bool:
-    """Tell whether there is a place where ``logging_as_before`` keeps the log."""
-    return _kept.latest is not None
+    """Return whether there is a place where ``logging_as_before`` keeps the log."""
+    return _open_plans.latest is not None
 
 
 @contextmanager
@@ -242,8 +242,8 @@ def log_context(**names: str) -> Iterator[None]:
 
 
 def on_stderr() -> bool:
-    """Tell whether the lines themselves go to standard error, so that nobody else needs to show them."""
-    return any("stderr" in plan.targets for plan in list(_kept.sinks))
+    """Return whether the lines themselves go to standard error, so that nobody else needs to show them."""
+    return any("stderr" in plan.targets for plan in list(_open_plans.sinks))
 
 
 def _sinks_of(plan: LogPlan) -> list[int]:
@@ -291,12 +291,12 @@ def _to_stderr(plan: LogPlan) -> "Callable[[Message], None]":
 
 
 def text_of(record: "Record", tz: ZoneInfo = UTC_ZONE) -> str:
-    """Give a record as one line of JSON."""
+    """Return a record as one line of JSON."""
     return json.dumps(line_of(record, tz), ensure_ascii=False)
 
 
 def line_of(record: "Record", tz: ZoneInfo = UTC_ZONE) -> dict[str, Any]:
-    """Give a record's line: time with offset, level, task and flow run (None outside), message, the rest."""
+    """Return a record's line: time with offset, level, task and flow run (or None), message, metadata."""
     extra = {name: value for name, value in record["extra"].items() if name != ALREADY_ON_CONSOLE}
     task_id, flow_run_id = extra.pop("task_id", None), extra.pop("flow_run_id", None)
     return {

@@ -43,8 +43,8 @@ class LogQuery:
     app: str | None = None
     pattern: re.Pattern[str] | None = None
 
-    def wants(self, line: "LogLine") -> bool:
-        """Tell whether a line is asked for."""
+    def matches(self, line: "LogLine") -> bool:
+        """Return whether a line is asked for."""
         return (
             LEVELS.get(line.level, 0) >= LEVELS[self.level]
             and (self.since is None or line.at >= self.since)
@@ -55,7 +55,7 @@ class LogQuery:
         )
 
     def matches_day(self, day: date) -> bool:
-        """Tell whether the file of a day can hold what is asked for."""
+        """Return whether the file of a day can hold what is asked for."""
         return (self.since is None or day >= (self.since - _FILE_MARGIN).date()) and (
             self.until is None or day <= (self.until + _FILE_MARGIN).date()
         )
@@ -87,10 +87,10 @@ class LogReader:
     unreadable: int = 0
 
     def read(self, query: LogQuery) -> Iterator[LogLine]:
-        """Give the lines that are asked for, in the order of the files."""
+        """Yield the lines that are asked for, in the order of the files."""
         for file in log_files(self.directory):
             if query.matches_day(file.day):
-                yield from filter(query.wants, self._lines(file.path))
+                yield from filter(query.matches, self._lines(file.path))
 
     def _lines(self, path: Path) -> Iterator[LogLine]:
         try:
@@ -99,7 +99,7 @@ class LogReader:
             return  # removed as too old, since the folder was listed
         with file:
             while raw := file.readline(LONGEST_LINE):
-                line = parsed(raw) if _is_whole(raw, file) else None
+                line = parse_line(raw) if _is_whole(raw, file) else None
                 if line is not None:
                     yield line
                 elif raw.strip():
@@ -107,7 +107,7 @@ class LogReader:
 
 
 def _is_whole(raw: bytes, file: BufferedReader) -> bool:
-    """Tell whether a line is no longer than ours can be; the rest of a longer one is passed over."""
+    """Return whether a line is no longer than ours can be; the rest of a longer one is passed over."""
     if len(raw) < LONGEST_LINE or raw.endswith(b"\n"):
         return True
     while (more := file.readline(LONGEST_LINE)) and not more.endswith(b"\n"):
@@ -115,13 +115,13 @@ def _is_whole(raw: bytes, file: BufferedReader) -> bool:
     return False
 
 
-def parsed(raw: bytes) -> LogLine | None:
+def parse_line(raw: bytes) -> LogLine | None:
     """Read a line; None where it is not one of ours."""
     try:
         document = json.loads(raw)
         at = datetime.fromisoformat(document["timestamp"])
         metadata = document["metadata"]
-        said = (str(document["level"]), str(document["message"]))
+        level_and_message = (str(document["level"]), str(document["message"]))
         runs = _texts(document["flow_run_id"], document["task_id"])
         apps = _texts(metadata.get("app"), metadata.get("app_id"))
         error = str(metadata.get("error", ""))
@@ -129,7 +129,7 @@ def parsed(raw: bytes) -> LogLine | None:
         return None
     if at.tzinfo is None:
         return None
-    return LogLine(at, *said, runs, apps, error, raw.decode("utf-8", "replace").rstrip("\n"))
+    return LogLine(at, *level_and_message, runs, apps, error, raw.decode("utf-8", "replace").rstrip("\n"))
 
 
 def _texts(*values: Any) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ def pattern_of(text: str) -> re.Pattern[str]:
         ) from None
 
 
-def shown(line: LogLine, tz: str) -> str:
+def format_line(line: LogLine, tz: str) -> str:
     """Write a line for people: time in a zone, level, app, message; controls are made visible."""
     at = f"{line.at.astimezone(zone(tz)):%Y-%m-%d %H:%M:%S}"
     app = f"[{line.apps[0]}] " if line.apps else ""

@@ -17,7 +17,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit
 from flowledger.domain.runs import OPEN_FOR, Json, Level
-from flowledger.domain.windows import Window, settle
+from flowledger.domain.windows import Window, cut_to_now
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
@@ -147,7 +147,7 @@ class Pipeline:
         :raises UsageError: when nothing of the window has happened yet; errors of the source as they are.
         """
         sent = self.source.requests
-        split = self.source.split(request.wanted)
+        split = self.source.split(request.run_filter)
         window = self._settled(request.window)
         certificate = Collector(self.source, self.ledger, self.clock, self.progress).collect(window, split)
         for note in split.notes:
@@ -235,7 +235,7 @@ class Pipeline:
             duration_p50_s=figures.duration_p50_s,
             duration_p95_s=figures.duration_p95_s,
             failures=list(failure_rows(figures)),
-            filtered=bool(request.wanted),
+            filtered=bool(request.run_filter),
             kept_locally=stored_locally_reason(report.notes) is not None,
             notes=[*notes_of(request, collected), *report.notes],
             requests=collected.requests + enriched.requests,
@@ -246,8 +246,8 @@ class Pipeline:
         """Add how many runs the ledger keeps that the source no longer lists, where that is proved."""
         if not certificate.certified:
             return certificate
-        held = self.ledger.count(certificate.scope)
-        return replace(certificate, retained=max(0, held - certificate.distinct))
+        stored = self.ledger.count(certificate.scope)
+        return replace(certificate, retained=max(0, stored - certificate.distinct))
 
     def _record(self, report: Report, certificate: Certificate, request: ReportRequest, run_id: str) -> None:
         at = self.clock()
@@ -265,7 +265,7 @@ class Pipeline:
                     "runs": report.figures.runs,
                     "paths": report.all_paths,
                     # What a filter left is compared with nothing.
-                    "figures": None if request.wanted else comparable(report.figures),
+                    "figures": None if request.run_filter else comparable(report.figures),
                 },
             )
         )
@@ -274,12 +274,12 @@ class Pipeline:
         now = self.clock()
         if window.before_at > now - NEAR_NOW:
             now = self.source.now()
-        return settle(window, now)
+        return cut_to_now(window, now)
 
 
 def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
     """Return what a reader must know to read the figures rightly, such as a filter that left runs out."""
-    wanted = (f"only runs with {request.wanted}",) if request.wanted else ()
+    filter_note = (f"only runs with {request.run_filter}",) if request.run_filter else ()
     window = collected.certificate.scope.window
     cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)
-    return (*wanted, *collected.split.notes, *(cut if window != request.window else ()))
+    return (*filter_note, *collected.split.notes, *(cut if window != request.window else ()))

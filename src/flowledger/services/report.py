@@ -74,13 +74,13 @@ class ReportGenerator:
                     " free some space (TMPDIR names another disk) and run again"
                 ) from error
             figures, files = rendered
-            kept = {
+            stored = {
                 name: self.store.save_files(
                     paths, stem, name, app=heading.app_name + filtered, subject=_subject_of(heading)
                 )
                 for name, paths in files.items()
             }
-            return Report(kept, figures, (*undecided, *self.store.notes))
+            return Report(stored, figures, (*undecided, *self.store.notes))
 
     def _render(
         self, entries: Iterable[Entry], heading: Heading, counter: FiguresCounter, spool: Path
@@ -104,7 +104,7 @@ class ReportGenerator:
         return filter(local.matches, entries) if local else entries
 
     def _undecided(self, scope: Scope, local: RunFilter) -> tuple[str, ...]:
-        """Say how many runs are left out only because nobody knows their texts; a pass of its own."""
+        """Explain how many runs are left out only because nobody knows their texts; a pass of its own."""
         if not local.keyword:
             return ()
         count = sum(map(local.misses_detail, self.ledger.entries(scope)))

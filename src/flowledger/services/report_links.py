@@ -27,7 +27,7 @@ class StoredReportLinks:
     storage: str = ""
 
     def link(self, location: str) -> str:
-        """Give an address that opens a report, or the location itself, such as of one not yet uploaded."""
+        """Return an address that opens a report, or the location itself, such as of one not yet uploaded."""
         name = self._name_of(location)
         return location if name is None else self.backend.link(name, self.valid_for)
 
@@ -41,7 +41,7 @@ class StoredReportLinks:
         return whole if fits and len(whole) == len(locations) else ()
 
     def read(self, attachment: Attachment) -> bytes:
-        """Give a file's content, from where it was kept."""
+        """Return a file's content, from where it was kept."""
         backend = self.backend if attachment.storage == self.storage else self.opened(attachment.storage)
         return backend.read(attachment.stored_name)
 
@@ -49,14 +49,14 @@ class StoredReportLinks:
         name = self._name_of(location)
         if name is None:
             return None
-        found = [stored for stored in self.backend.names(name) if stored.name == name]
-        if not found:
+        files = [stored for stored in self.backend.names(name) if stored.name == name]
+        if not files:
             return None
-        return Attachment(PurePosixPath(name).name, name, found[0].size_bytes, self.storage)
+        return Attachment(PurePosixPath(name).name, name, files[0].size_bytes, self.storage)
 
     def _name_of(self, location: str) -> str | None:
         """Find the name of a location: every location of a storage begins alike and ends with its name."""
         beginning = self.backend.location(_A_NAME).removesuffix(_A_NAME)
         name = location.removeprefix(beginning)
-        known = location.startswith(beginning) and self.backend.location(name) == location
-        return name if known else None
+        is_ours = location.startswith(beginning) and self.backend.location(name) == location
+        return name if is_ours else None

@@ -108,7 +108,7 @@ class ReportRequest:
     formats: tuple[str, ...]
     after: datetime | None = None
     before: datetime | None = None
-    wanted: RunFilter = field(default_factory=RunFilter)
+    run_filter: RunFilter = field(default_factory=RunFilter)
     with_details: bool = True
     with_node_executions: bool = True
 
@@ -145,7 +145,7 @@ def request_of(order: RunOrder, *, instant: datetime, tz: ZoneInfo, formats: Seq
         formats=parse_formats([*parse_formats(order.formats or formats), *(["data"] * order.save_data)]),
         after=after,
         before=before,
-        wanted=RunFilter(status=parse_status(order.status), keyword=order.keyword or None),
+        run_filter=RunFilter(status=parse_status(order.status), keyword=order.keyword or None),
         with_details=order.with_details,
         with_node_executions=order.with_node_executions,
     )

@@ -15,7 +15,7 @@ SECRET_NAMES = ("password", "secret", "token", "authorization", "cookie", "crede
 DEEPEST = 20
 
 
-class _Known:
+class _Registered:
     """The redactor in use; replaced as a whole, so that threads never see half of one."""
 
     redactor: Redactor = redactor(())
@@ -23,16 +23,16 @@ class _Known:
 
 def register_secrets(secrets: Iterable[str]) -> None:
     """Hide these values from now on, instead of those before."""
-    _Known.redactor = redactor(secrets)
+    _Registered.redactor = redactor(secrets)
 
 
 def redacted(text: str) -> str:
-    """Give a text without the known secrets and without what looks like a token."""
-    return _Known.redactor(text)
+    """Return a text without the known secrets and without what looks like a token."""
+    return _Registered.redactor(text)
 
 
 def redacted_value(value: object, depth: int = 0) -> Any:
-    """Give a JSON value whose texts are without secrets; other objects become such texts."""
+    """Return a JSON value whose texts are without secrets; other objects become such texts."""
     match value:
         case bool() | int() | float() | None:
             return value
@@ -65,13 +65,13 @@ def redacted_errors() -> Iterator[None]:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and those it comes from, each once."""
-    waiting, seen = [error], set[int]()
+    """Yield an error and those it comes from, each once."""
+    waiting, visited = [error], set[int]()
     while waiting:
         each = waiting.pop()
-        if id(each) in seen:
+        if id(each) in visited:
             continue
-        seen.add(id(each))
+        visited.add(id(each))
         yield each
         waiting += [cause for cause in (each.__cause__, each.__context__) if cause]
         waiting += each.exceptions if isinstance(each, BaseExceptionGroup) else ()

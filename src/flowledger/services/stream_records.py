@@ -105,16 +105,16 @@ class StreamRecord:
             connector_uid=order.user_id,
         )
 
-    async def keep_what_is_due(self) -> None:
+    async def save_if_due(self) -> None:
         """Keep the output so far, where enough has come or enough time has passed."""
-        new_bytes = self.transcript.kept_bytes - self._saved_bytes
+        new_bytes = self.transcript.output_bytes - self._saved_bytes
         # Each time the whole record is written, so the steps grow with it.
         due = max(self.pace.save_bytes, self._saved_bytes // 4)
         if new_bytes >= due or (new_bytes and self._seconds_since_save() >= self.pace.save_s):
             await self._save()
 
     async def renew(self) -> None:
-        """Say every now and then that this run is alive, until cancelled."""
+        """Renew the lease regularly, until cancelled: it shows that this run is alive."""
         while True:
             await asyncio.sleep(self.pace.renew_s)
             await self._save()
@@ -156,7 +156,7 @@ class StreamRecord:
         async with self._lock:
             if self._is_ended:
                 return
-            self._saved_at, self._saved_bytes = self.clock(), self.transcript.kept_bytes
+            self._saved_at, self._saved_bytes = self.clock(), self.transcript.output_bytes
             try:
                 await self._update({**self.transcript.changes(), "metadata": self._metadata()})
             except FlowledgerError as error:
@@ -189,7 +189,7 @@ OPEN_STREAMS = RunQuery(sources=(COZE,), statuses=(RunStatus.RUNNING,))
 
 
 def end_abandoned(history: RunHistory, now: datetime) -> list[RunKey]:
-    """End every running record whose lease is over as interrupted, and give which; others stay as they are.
+    """End every running record whose lease is over as interrupted, and return which; others stay as they are.
 
     :raises LedgerError: when the ledger cannot be used.
     """

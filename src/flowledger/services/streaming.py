@@ -77,14 +77,14 @@ class OwnThread:
             try:
                 result = call()
             except Exception as error:  # noqa: BLE001  # whoever waits for it gets it
-                self._tell(_fail, future, error)
+                self._hand_on(_fail, future, error)
             else:
-                self._tell(_succeed, future, result)
-        self._tell(_succeed, self.finished, None)
+                self._hand_on(_succeed, future, result)
+        self._hand_on(_succeed, self.finished, None)
 
-    def _tell(self, tell: Callable[..., None], future: "asyncio.Future[Any]", value: object) -> None:
+    def _hand_on(self, callback: Callable[..., None], future: "asyncio.Future[Any]", value: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(tell, future, value)
+            self._loop.call_soon_threadsafe(callback, future, value)
         except RuntimeError:
             return  # the loop is closed: nobody waits any more
 
@@ -161,7 +161,7 @@ class StreamedRun:
     opened: "asyncio.Future[FlowledgerError | None]"
     ended: asyncio.Event
     _stop: "asyncio.Future[Ending]"
-    _told: "asyncio.Queue[StreamItem | None]"
+    _items: "asyncio.Queue[StreamItem | None]"
 
     @property
     def execute_id(self) -> str:
@@ -169,11 +169,11 @@ class StreamedRun:
         return self.record.execute_id
 
     async def next(self) -> list[StreamItem | None]:
-        """Wait for what the client is to be told next, and give all that waits; None is the end."""
-        found = [await self._told.get()]
-        while not self._told.empty():
-            found.append(self._told.get_nowait())
-        return found
+        """Wait for the next items for the client, and return all that wait; None is the end."""
+        batch = [await self._items.get()]
+        while not self._items.empty():
+            batch.append(self._items.get_nowait())
+        return batch
 
     def stop(self, why: Ending) -> None:
         """End it, for the first reason that is given; what has ended stays as it is."""
@@ -184,9 +184,9 @@ class StreamedRun:
         """Let the client go, whatever it has not been told yet."""
         if not self.opened.done():
             self.opened.set_result(FlowledgerError("a defect of Flowledger: its log says more"))
-        while self._told.full():
-            self._told.get_nowait()
-        self._told.put_nowait(None)
+        while self._items.full():
+            self._items.get_nowait()
+        self._items.put_nowait(None)
 
     async def live(self) -> None:
         """Follow the run to its end and keep that; then tell the client."""
@@ -203,8 +203,8 @@ class StreamedRun:
         if not self.opened.done():
             self.opened.set_result(error)
         if ending.error_code is not None and self.record.transcript.ending is None:
-            await self._tell(StreamItem(self.record.clock(), ending))
-        await self._tell(None)
+            await self._hand_on(StreamItem(self.record.clock(), ending))
+        await self._hand_on(None)
         # As long as its thread waits for a connection that nobody can end, the run takes up its place.
         await thread.finished
 
@@ -227,8 +227,8 @@ class StreamedRun:
             error = DeadlineExceededError(
                 f"the workflow {self.record.order.workflow_id} ran for more than {self.limits.deadline_s:g} s"
             )
-        except FlowledgerError as found:
-            error = found
+        except FlowledgerError as batch:
+            error = batch
         except Exception as defect:  # noqa: BLE001  whatever broke, the end has to be kept
             logger.opt(exception=defect).error("{}: a defect", self.record)
             error = FlowledgerError("a defect of Flowledger: its log says more")
@@ -244,17 +244,17 @@ class StreamedRun:
             for event in events:
                 ending = self.record.transcript.take(event)
                 if event.event != PING:
-                    await self._tell(StreamItem(self.record.clock(), event))
+                    await self._hand_on(StreamItem(self.record.clock(), event))
                 if ending is not None:
                     return ending
-            await self.record.keep_what_is_due()
+            await self.record.save_if_due()
 
-    async def _tell(self, told: StreamItem | None) -> None:
+    async def _hand_on(self, item: StreamItem | None) -> None:
         """Hand on, waiting for a slow client, but not for one that has gone."""
         with suppress(asyncio.QueueFull):
-            self._told.put_nowait(told)
+            self._items.put_nowait(item)
             return
-        putting = asyncio.create_task(self._told.put(told))
+        putting = asyncio.create_task(self._items.put(item))
         either: set[asyncio.Future[Any]] = {putting, self._stop}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -345,9 +345,9 @@ class Streams:
             log_id=lambda: upstream.log_id,
         )
         loop = asyncio.get_running_loop()
-        told: asyncio.Queue[StreamItem | None] = asyncio.Queue(self.limits.waiting_events)
+        item: asyncio.Queue[StreamItem | None] = asyncio.Queue(self.limits.waiting_events)
         opened, stop = loop.create_future(), loop.create_future()
-        return StreamedRun(record, upstream, self.limits, opened, asyncio.Event(), stop, told)
+        return StreamedRun(record, upstream, self.limits, opened, asyncio.Event(), stop, item)
 
     def _operation(self, run: StreamedRun, user: str) -> Operation:
         app = AppKey(COZE, run.record.order.workflow_id)
@@ -368,7 +368,7 @@ class Streams:
 
 
 def ending_of(error: FlowledgerError) -> Ending:
-    """Give the end that an error is; its code is Coze's own, where it gave one."""
+    """Return the end that an error is; its code is Coze's own, where it gave one."""
     word = next((word for kind, word in _CODES if isinstance(error, kind)), "failed")
     return Ending(FAILED, _code_in(getattr(error, "body", "")) or word, str(error))
 

@@ -136,7 +136,7 @@ def test_whatever_comes_can_be_recorded(events: list[CozeEvent], most_bytes: int
     limits = RecordLimits(size_bytes=1_000_000)
     check_json("changes", transcript.changes(), limits)
     check_json("interrupt", ending.interrupt if ending else None, limits)
-    assert transcript.kept_bytes <= most_bytes
+    assert transcript.output_bytes <= most_bytes
     assert sum(map(len, transcript.changes().get("output", {}).values())) <= most_bytes
     assert ending is None or isinstance(ending.error_message, str | None)
 

@@ -84,7 +84,7 @@ def test_output_is_kept_after_so_many_bytes_or_seconds() -> None:
         for text, seconds in (("a", 0), ("b" * 200, 0), ("c", 4), ("", 1), ("", 60), ("d", 0)):
             setting.say(text)
             setting.now += timedelta(seconds=seconds)
-            await record.keep_what_is_due()
+            await record.save_if_due()
             counts.append(len(setting.records.updated))
         return counts
 
@@ -110,7 +110,7 @@ def test_nothing_is_kept_after_the_end() -> None:
         record = setting.record()
         await record.end(Ending("success"))
         setting.say("x" * 500)
-        await record.keep_what_is_due()
+        await record.save_if_due()
 
     asyncio.run(play())
     assert len(setting.records.updated) == 1
@@ -131,9 +131,9 @@ def test_a_saving_that_fails_does_not_end_the_run() -> None:
     async def play() -> None:
         record = setting.record()
         setting.say("a" * 200)
-        await record.keep_what_is_due()
+        await record.save_if_due()
         setting.say("b" * 200)
-        await record.keep_what_is_due()
+        await record.save_if_due()
 
     asyncio.run(play())
     assert setting.records.updated[0]["output"] == {"End": "a" * 200 + "b" * 200}

@@ -43,7 +43,7 @@ def test_exactly_what_fits_stays(runs: list[tuple[int, int]], retention: Retenti
         if is_old or is_many or is_large:
             break
         kept += 1
-    taken = [cut is not None and cut.takes(run(each)) for each in sizes]
+    taken = [cut is not None and cut.covers(run(each)) for each in sizes]
     assert taken == [place >= kept for place in range(len(sizes))]
 
 

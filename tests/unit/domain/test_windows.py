@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from flowledger.domain.windows import (
     PERIODS,
     Window,
+    cut_to_now,
     midnight,
     parse_end,
     parse_instant,
     resolve_period,
-    settle,
     zone,
 )
 from flowledger.errors import UsageError
@@ -115,15 +115,15 @@ def test_a_window_ends_two_seconds_before_now() -> None:
     """Rows are filed up to half a second into the future, so the last seconds are not asked for."""
     now = at("2026-11-22T12:00:00Z")
     today = resolve_period("today", instant=now, tz=SHANGHAI)
-    assert settle(today, now).before_at == at("2026-11-22T11:59:58Z")
+    assert cut_to_now(today, now).before_at == at("2026-11-22T11:59:58Z")
     yesterday = resolve_period("yesterday", instant=now, tz=SHANGHAI)
-    assert settle(yesterday, now) == yesterday
+    assert cut_to_now(yesterday, now) == yesterday
 
 
 def test_a_window_of_the_future_is_refused() -> None:
     """There is nothing to collect yet."""
     with pytest.raises(UsageError, match="not begun"):
-        settle(Window(2_000_000_000, 2_000_000_009), at("2026-11-22T12:00:00Z"))
+        cut_to_now(Window(2_000_000_000, 2_000_000_009), at("2026-11-22T12:00:00Z"))
 
 
 @pytest.mark.parametrize("name", ["Mars/Base", "", "../etc/passwd", "Asia"])

@@ -227,7 +227,7 @@ def test_a_failure_is_kept_once_for_each_run(
 @pytest.mark.usefixtures("task_log")
 def test_an_end_is_kept_where_the_error_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings may be read only after a run failed: then its state is all that the file has."""
-    monkeypatch.setattr(log_files, "_kept", log_files._Kept())
+    monkeypatch.setattr(log_files, "_open_plans", log_files._OpenPlans())
     task_log = adapted("t-3")
     task_log.error("Encountered exception during execution: Boom('why')")
     with logging_to(LogPlan(tmp_path)):

@@ -32,7 +32,7 @@ def test_a_key_is_found_by_its_secret_alone() -> None:
     key, secret = create_key(ledger, "x", Role.VIEWER, user="root", at=NOW)
     ring = KeyRing()
     assert ring.is_stale(NOW)
-    ring.hold(ledger.access_keys(), NOW)
+    ring.load(ledger.access_keys(), NOW)
     assert ring.find(secret, NOW) == key
     assert not ring.is_stale(NOW + SECOND)
     assert ring.is_stale(NOW + 3 * SECOND)
@@ -144,5 +144,9 @@ def test_reach() -> None:
     everywhere, scoped = Caller("a", Role.VIEWER), Caller("b", Role.VIEWER, apps=(one,))
     assert [everywhere.reaches(app) for app in (one, two, None)] == [True, True, True]
     assert [scoped.reaches(app) for app in (one, two, None)] == [True, False, False]
-    assert (scoped.among(None), scoped.among((one, two)), scoped.among((two,))) == ((one,), (one,), ())
-    assert (everywhere.among(None), everywhere.among((two,))) == (None, (two,))
+    assert (scoped.within_reach(None), scoped.within_reach((one, two)), scoped.within_reach((two,))) == (
+        (one,),
+        (one,),
+        (),
+    )
+    assert (everywhere.within_reach(None), everywhere.within_reach((two,))) == (None, (two,))

@@ -117,7 +117,7 @@ def registered(name: str, *, key: str = "daily_report", x: int = 1, paused: bool
     ("found", "expected"),
     [
         ([], [("daily-workflow-report", Act.CREATE)]),
-        ([registered("daily-workflow-report")], [("daily-workflow-report", Act.KEEP)]),
+        ([registered("daily-workflow-report")], [("daily-workflow-report", Act.UNCHANGED)]),
         ([registered("daily-workflow-report", x=2)], [("daily-workflow-report", Act.UPDATE)]),
         (
             [registered("daily-workflow-report-sales")],
@@ -125,7 +125,7 @@ def registered(name: str, *, key: str = "daily_report", x: int = 1, paused: bool
         ),
         (
             [registered("daily-workflow-report"), registered("monthly", key="monthly")],
-            [("daily-workflow-report", Act.KEEP), ("monthly", Act.LEFTOVER)],
+            [("daily-workflow-report", Act.UNCHANGED), ("monthly", Act.LEFTOVER)],
         ),
     ],
 )

@@ -14,10 +14,10 @@ from flowledger.services.log_query import (
     LONGEST_LINE,
     LogQuery,
     LogReader,
+    format_line,
     instant_of,
-    parsed,
+    parse_line,
     pattern_of,
-    shown,
 )
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -92,20 +92,20 @@ def test_torn_and_foreign_lines_are_counted(tmp_path: Path) -> None:
 
 def test_a_time_without_offset_is_foreign() -> None:
     """It could not be compared."""
-    assert parsed(line("naive", NOW.replace(tzinfo=None)).encode()) is None
+    assert parse_line(line("naive", NOW.replace(tzinfo=None)).encode()) is None
 
 
 @given(st.binary())
 def test_any_bytes_are_a_line_or_none(raw: bytes) -> None:
     """Nothing a file holds ends a search."""
-    found = parsed(raw)
+    found = parse_line(raw)
     assert found is None or found.at.tzinfo is not None
 
 
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda deeper: st.dictionaries(st.text(), deeper)))
 def test_any_json_is_a_line_or_none(document: object) -> None:
     """Other programs write JSON lines too."""
-    assert parsed(json.dumps(document).encode()) is None
+    assert parse_line(json.dumps(document).encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,8 @@ def test_a_pattern_that_is_none_is_refused() -> None:
 
 def test_people_see_time_level_app_and_message() -> None:
     """In the zone; controls and escapes do nothing to a terminal."""
-    given = parsed(line("one\ntwo\x1b[31m", level="ERROR", app="客服", error="ValueError: odd").encode())
+    given = parse_line(line("one\ntwo\x1b[31m", level="ERROR", app="客服", error="ValueError: odd").encode())
     assert given is not None
-    assert shown(given, ZONE) == "2026-11-21 20:00:00 ERROR    [客服] one\n    two␛[31m (ValueError: odd)"
+    assert (
+        format_line(given, ZONE) == "2026-11-21 20:00:00 ERROR    [客服] one\n    two␛[31m (ValueError: odd)"
+    )

@@ -31,7 +31,7 @@ def act(
 
 
 def without_password(place: str) -> str:
-    """Give a URL or folder without the password in it."""
+    """Return a URL or folder without the password in it."""
     return _PASSWORD.sub(r"\1:…@", place).partition("?")[0]
 
 
@@ -39,7 +39,7 @@ BATCH = 500
 
 
 def delete(ledger: Ledger, keys: Sequence[RunKey], *, at: datetime, user: str) -> int:
-    """Delete single runs, each on record; give how many there were."""
+    """Delete single runs, each on record; return how many there were."""
     for key in keys:
         ledger.record(act(DELETE, at, user, {"run_id": key.run_id}, app=key.app, subject=key.run_id))
     return ledger.delete_runs(keys)
@@ -51,20 +51,20 @@ def clear(
     *,
     at: datetime,
     user: str,
-    told: dict[str, object],
-    gone: Callable[[int], None] = lambda _runs: None,
+    data: dict[str, object],
+    on_deleted: Callable[[int], None] = lambda _runs: None,
 ) -> int:
     """Delete all runs of a query and give how many; ``told`` is what the audit trail says of it.
 
     ``gone`` is told after each batch how many more are deleted.
     """
     app = query.apps[0] if query.apps and len(query.apps) == 1 else None
-    ledger.record(act(CLEANUP, at, user, told, app=app))
+    ledger.record(act(CLEANUP, at, user, data, app=app))
     count = 0
     for page in pages_of(ledger, query, with_details=False):
         keys = [RunKey(entry.run.app, entry.run.run_id) for entry in page]
         for first in range(0, len(keys), BATCH):
             deleted = ledger.delete_runs(keys[first : first + BATCH])
             count += deleted
-            gone(deleted)
+            on_deleted(deleted)
     return count

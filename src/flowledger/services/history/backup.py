@@ -29,9 +29,9 @@ from flowledger.services.history.migrate import (
     certificates_of,
     is_empty,
     keep_key,
-    keep_letter,
     members_of,
     save_entries,
+    save_message,
 )
 from flowledger.services.history.paging import DETAILED_PAGE, operations_of, runs_of
 from flowledger.services.history.whole_file import whole_file
@@ -120,7 +120,7 @@ def restore(path: Path, ledger: Ledger, decoders: Mapping[str, Decoder], *, merg
         for operation in _values(archive, "operations", OPERATIONS):
             ledger.record(operation)
         for letter in _values(archive, "letters", LETTERS):
-            keep_letter(ledger, letter)
+            save_message(ledger, letter)
         for key in _values(archive, "keys", KEYS):
             keep_key(ledger, key)
     return backup
@@ -175,7 +175,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
 
 
 def _check_part(
-    archive: zipfile.ZipFile, name: str, told: Mapping[str, Any], decoders: Mapping[str, Decoder]
+    archive: zipfile.ZipFile, name: str, expected: Mapping[str, Any], decoders: Mapping[str, Decoder]
 ) -> None:
     digest, records = sha256(), 0
     with archive.open(_file(name)) as part:
@@ -183,8 +183,10 @@ def _check_part(
             digest.update(line)
             records += 1
             _check_record(name, records, json.loads(line), decoders)
-    if records != told["records"] or digest.hexdigest() != told["sha256"]:
-        raise ValueError(f"{name}: {records} records, {told['records']} by its manifest, or another SHA-256")
+    if records != expected["records"] or digest.hexdigest() != expected["sha256"]:
+        raise ValueError(
+            f"{name}: {records} records, {expected['records']} by its manifest, or another SHA-256"
+        )
 
 
 def _check_record(name: str, number: int, document: Any, decoders: Mapping[str, Decoder]) -> None:

@@ -25,7 +25,7 @@ _NEXT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HistoryFilter:
     """Filters in a person's words; what is left out asks for nothing."""
 
     sources: Sequence[str] = ()
@@ -39,9 +39,9 @@ class Asked:
     shorter: str | None = None
     text: str = ""
 
-    def words(self) -> dict[str, object]:
-        """Give what was asked, for the audit trail."""
-        given = {
+    def to_json(self) -> dict[str, object]:
+        """Return what was asked, for the audit trail."""
+        values = {
             "sources": list(self.sources),
             "apps": list(self.apps),
             "workflows": list(self.workflows),
@@ -53,7 +53,7 @@ class Asked:
             "shorter": self.shorter,
             "text": self.text,
         }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Apps:
     """
 
     configured: Sequence[tuple[str, AppKey]]
-    held: Sequence[AppKey]
+    recorded: Sequence[AppKey]
 
     def key(self, text: str) -> AppKey:
         """Find an app.
@@ -74,41 +74,41 @@ class Apps:
         for name, app in self.configured:
             if text in (name, app.app_id):
                 return app
-        known = list(dict.fromkeys([*(app for _, app in self.configured), *self.held]))
-        found = [app for app in known if text in (str(app), app.app_id)]
-        if len(found) == 1:
-            return found[0]
-        names = [name for name, _ in self.configured] + [str(app) for app in self.held]
+        apps = list(dict.fromkeys([*(app for _, app in self.configured), *self.recorded]))
+        matches = [app for app in apps if text in (str(app), app.app_id)]
+        if len(matches) == 1:
+            return matches[0]
+        names = [name for name, _ in self.configured] + [str(app) for app in self.recorded]
         listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-        if found:
-            raise UsageError(f"{text!r} is the id of {', '.join(map(str, found))}: write one of these")
+        if matches:
+            raise UsageError(f"{text!r} is the id of {', '.join(map(str, matches))}: write one of these")
         raise UsageError(f"unknown app {text!r:.200}: known are {listed or 'none: the ledger is empty'}")
 
 
-def query_of(asked: Asked, apps: Apps, now: datetime, tz: str) -> RunQuery:
+def query_of(run_filter: HistoryFilter, apps: Apps, now: datetime, tz: str) -> RunQuery:
     """Read filters; times without offset are in the zone, a bare date of ``until`` is its whole day.
 
     :raises UsageError: for words that cannot be read.
     """
-    since = instant_of(asked.since, now, tz) if asked.since else None
-    until = instant_of(asked.until, now, tz, is_end=True) if asked.until else None
+    since = instant_of(run_filter.since, now, tz) if run_filter.since else None
+    until = instant_of(run_filter.until, now, tz, is_end=True) if run_filter.until else None
     if since and until and since > until:
         raise UsageError("--since lies after --until: exchange them")
-    at_least = seconds_of(asked.longer) if asked.longer else None
-    at_most = seconds_of(asked.shorter) if asked.shorter else None
+    at_least = seconds_of(run_filter.longer) if run_filter.longer else None
+    at_most = seconds_of(run_filter.shorter) if run_filter.shorter else None
     if at_least is not None and at_most is not None and at_least > at_most:
         raise UsageError("--longer is more than --shorter, so that nothing can match: exchange them")
     return RunQuery(
-        sources=tuple(asked.sources),
-        apps=tuple(dict.fromkeys(map(apps.key, asked.apps))) if asked.apps else None,
-        workflows=tuple(asked.workflows),
-        statuses=tuple(dict.fromkeys(map(status_of, asked.statuses))),
+        sources=tuple(run_filter.sources),
+        apps=tuple(dict.fromkeys(map(apps.key, run_filter.apps))) if run_filter.apps else None,
+        workflows=tuple(run_filter.workflows),
+        statuses=tuple(dict.fromkeys(map(status_of, run_filter.statuses))),
         listed_from=since,
         listed_before=until + _NEXT if until else None,
-        user=asked.user,
+        user=run_filter.user,
         at_least_s=at_least,
         at_most_s=at_most,
-        text=asked.text,
+        text=run_filter.text,
     )
 
 
@@ -128,10 +128,10 @@ def seconds_of(text: str) -> Decimal:
 
     :raises UsageError: when it is none.
     """
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
+    matches = _DURATION.fullmatch(text.strip())
+    if matches is None:
         raise UsageError(f"cannot read the duration {text!r:.80}: write 10s, 2m, 1.5h or 500ms")
-    return Decimal(found[1]) * _SECONDS[found[2] or "s"]
+    return Decimal(matches[1]) * _SECONDS[matches[2] or "s"]
 
 
 def key_of(history: RunHistory, text: str, sources: Iterable[str], app: AppKey | None = None) -> RunKey:
@@ -139,16 +139,16 @@ def key_of(history: RunHistory, text: str, sources: Iterable[str], app: AppKey |
 
     :raises UsageError: when there is none, or two apps have one of that id.
     """
-    held = [each.app for each in history.apps()]
-    given = (
+    recorded = [each.app for each in history.apps()]
+    candidates = (
         [RunKey(app, text)]
         if app
-        else [RunKey(each, text.removeprefix(f"{each}:")) for each in held if text.startswith(f"{each}:")]
+        else [RunKey(each, text.removeprefix(f"{each}:")) for each in recorded if text.startswith(f"{each}:")]
     )
     if app is None:
-        found = ((source, history.locate(source, text)) for source in dict.fromkeys(sources))
-        given += [RunKey(each, text) for _, each in found if each is not None]
-    keys = [key for key in given if history.entry(key) is not None]
+        matches = ((source, history.locate(source, text)) for source in dict.fromkeys(sources))
+        candidates += [RunKey(each, text) for _, each in matches if each is not None]
+    keys = [key for key in candidates if history.entry(key) is not None]
     if len(keys) == 1:
         return keys[0]
     if keys:

@@ -38,7 +38,7 @@ KEYS: TypeAdapter[AccessKey] = TypeAdapter(AccessKey)
 
 
 def digest(adapter: TypeAdapter[Any], value: Any) -> str:
-    """Give the SHA-256 of a value."""
+    """Return the SHA-256 of a value."""
     document = adapter.dump_python(value, mode="json")
     return sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
@@ -65,7 +65,7 @@ class MigrationCounts:
     problems: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
-        """Give the numbers by name."""
+        """Return the numbers by name."""
         names = ("runs", "skipped", "certificates", "members", "operations", "letters", "keys")
         return {name: getattr(self, name) for name in names}
 
@@ -73,23 +73,23 @@ class MigrationCounts:
 def save_entries(ledger: Ledger, entries: Sequence[Entry]) -> None:
     """Write runs as they were; a detail that was never asked for stays that."""
     for app, group in groupby(sorted(entries, key=_app), key=_app):
-        held = list(group)
-        unread = [entry.run for entry in held if entry.detail == UNREAD]
+        stored = list(group)
+        unread = [entry.run for entry in stored if entry.detail == UNREAD]
         if unread:
             ledger.save_runs(unread, scope=Scope(AppKey(*app), NO_SCOPE), at=NO_COLLECTION)
-        read = [(entry.run, entry.detail) for entry in held if entry.detail != UNREAD]
+        read = [(entry.run, entry.detail) for entry in stored if entry.detail != UNREAD]
         if read:
             ledger.save_details(read)
 
 
 def certificates_of(ledger: Ledger, apps: Iterable[AppKey] = ()) -> Iterator[Certificate]:
-    """Give the newest certificate of every scope of every app that has runs, and of these apps."""
+    """Yield the newest certificate of every scope of every app that has runs, and of these apps."""
     for app in dict.fromkeys([*(each.app for each in ledger.apps()), *apps]):
         yield from ledger.certificates(app, EVER, None)
 
 
 def members_of(ledger: Ledger, scope: Scope) -> Iterator[list[Run]]:
-    """Give the runs saved under a filtered scope, in batches."""
+    """Yield the runs saved under a filtered scope, in batches."""
     batch: list[Run] = []
     for entry in ledger.entries(scope, with_details=False) if scope.query else ():
         whole = None if entry.run.raw else ledger.entry(RunKey(entry.run.app, entry.run.run_id))
@@ -102,7 +102,7 @@ def members_of(ledger: Ledger, scope: Scope) -> Iterator[list[Run]]:
 
 
 def copy_certificate(ledger: Ledger, certificate: Certificate, members: Iterable[Sequence[Run]]) -> int:
-    """Write a certificate with the members of its scope, and give how many there were."""
+    """Write a certificate with the members of its scope, and return how many there were."""
     count = 0
     for batch in members:
         ledger.save_runs(batch, scope=certificate.scope, at=NO_COLLECTION)
@@ -112,13 +112,13 @@ def copy_certificate(ledger: Ledger, certificate: Certificate, members: Iterable
 
 
 def is_empty(ledger: Ledger) -> bool:
-    """Whether a ledger holds nothing at all."""
+    """Return whether a ledger holds nothing at all."""
     return not (
         ledger.apps() or ledger.operations(limit=1) or ledger.access_keys() or ledger.outbox_messages(limit=1)
     )
 
 
-def keep_letter(ledger: Ledger, letter: OutboxMessage) -> None:
+def save_message(ledger: Ledger, letter: OutboxMessage) -> None:
     """Write a letter with what has come of it; one that is held stays as it is."""
     if ledger.enqueue([letter]):
         ledger.complete(letter)
@@ -126,24 +126,24 @@ def keep_letter(ledger: Ledger, letter: OutboxMessage) -> None:
 
 def keep_key(ledger: Ledger, key: AccessKey) -> None:
     """Write a key; one that was revoked there stays revoked."""
-    if not any(held.key_id == key.key_id and held.revoked_at for held in ledger.access_keys()):
+    if not any(stored.key_id == key.key_id and stored.revoked_at for stored in ledger.access_keys()):
         ledger.keep_key(key)
 
 
-def copy_rest(source: Ledger, target: Ledger, tally: MigrationCounts, apps: Iterable[AppKey] = ()) -> None:
+def copy_rest(source: Ledger, target: Ledger, totals: MigrationCounts, apps: Iterable[AppKey] = ()) -> None:
     """Copy all that is no run: certificates with members, operations, letters, keys."""
     for certificate in certificates_of(source, apps):
-        tally.members += copy_certificate(target, certificate, members_of(source, certificate.scope))
-        tally.certificates += 1
+        totals.members += copy_certificate(target, certificate, members_of(source, certificate.scope))
+        totals.certificates += 1
     for operation in operations_of(source):
         target.record(operation)
-        tally.operations += 1
+        totals.operations += 1
     for letter in source.outbox_messages(limit=ALL_LETTERS):
-        keep_letter(target, letter)
-        tally.letters += 1
+        save_message(target, letter)
+        totals.letters += 1
     for key in source.access_keys():
         keep_key(target, key)
-        tally.keys += 1
+        totals.keys += 1
 
 
 def _app(entry: Entry) -> tuple[str, str]:
@@ -156,41 +156,41 @@ def migrate(
     *,
     resume: bool = False,
     apps: Iterable[AppKey] = (),
-    moved: Callable[[int], None] = lambda _runs: None,
+    on_progress: Callable[[int], None] = lambda _runs: None,
 ) -> MigrationCounts:
     """Copy everything; twice is once.  ``problems`` name the runs that are not the same in the target.
 
     ``resume`` leaves out what the target holds already, to the last byte; ``apps`` are those that may have
     certificates and no runs; ``moved`` is told after each batch how many more runs are safe.
     """
-    tally = MigrationCounts()
+    totals = MigrationCounts()
     for page in pages_of(source, RunQuery(), with_details=True):
         batch = [entry for entry in page if not holds(target, entry)] if resume else page
         save_entries(target, batch)
-        tally.problems += [_differs(entry) for entry in batch if not holds(target, entry)]
-        tally.runs += len(batch)
-        tally.skipped += len(page) - len(batch)
-        moved(len(page))
-    copy_rest(source, target, tally, apps)
-    return tally
+        totals.problems += [_differs(entry) for entry in batch if not holds(target, entry)]
+        totals.runs += len(batch)
+        totals.skipped += len(page) - len(batch)
+        on_progress(len(page))
+    copy_rest(source, target, totals, apps)
+    return totals
 
 
 def would_migrate(source: Ledger, target: Ledger | None) -> MigrationCounts:
-    """Tell how many runs would go over, and how many the target (None: not there yet) holds already."""
+    """Return how many runs would go over, and how many the target (None: not there yet) holds already."""
     if target is None:
         return MigrationCounts(runs=count_of(source, RunQuery()))
-    tally = MigrationCounts()
+    totals = MigrationCounts()
     for page in pages_of(source, RunQuery(), with_details=True):
-        held = sum(holds(target, entry) for entry in page)
-        tally.runs += len(page) - held
-        tally.skipped += held
-    return tally
+        stored = sum(holds(target, entry) for entry in page)
+        totals.runs += len(page) - stored
+        totals.skipped += stored
+    return totals
 
 
 def holds(target: Ledger, entry: Entry) -> bool:
-    """Whether a ledger holds a run with its detail just so."""
-    held = target.entry(RunKey(entry.run.app, entry.run.run_id))
-    return held is not None and digest_of(held) == digest_of(entry)
+    """Return whether a ledger holds a run with its detail just so."""
+    stored = target.entry(RunKey(entry.run.app, entry.run.run_id))
+    return stored is not None and digest_of(stored) == digest_of(entry)
 
 
 def _differs(entry: Entry) -> str:

@@ -46,8 +46,8 @@ class OldLayout:
         """
         for file in self._files():
             for item in self._items(file):
-                if not _kept(ledger, item):
-                    self._tell(file, f"{_id(item)} is in another file too, with other content")
+                if not _is_saved(ledger, item):
+                    self._report(file, f"{_id(item)} is in another file too, with other content")
 
     def _files(self) -> Iterator[Path]:
         folders = [self.folder / name for name in FOLDERS if (self.folder / name).is_dir()]
@@ -62,7 +62,7 @@ class OldLayout:
             self.problems.append(f"{file}: cannot be read ({error.strerror})")
             return
         except (ValueError, RecursionError) as error:
-            self._tell(file, f"is no whole JSON ({error})")
+            self._report(file, f"is no whole JSON ({error})")
             text = file.read_bytes().decode("utf-8", "replace")
             content = {"workflow_id": None, "histories": _readable(text)}
         yield from self._read(file, content)
@@ -81,15 +81,15 @@ class OldLayout:
         elif isinstance(content, dict) and "operation_id" in content:
             yield from self._item(file, "operation", lambda it: _operation(it, self.zone), content)
         else:
-            self._tell(file, "is neither an execution, an operation nor a workflow's history")
+            self._report(file, "is neither an execution, an operation nor a workflow's history")
 
     def _item(self, file: Path, what: str, make: Callable[[Record], Item], record: Any) -> Iterator[Item]:
         try:
             yield make(record)
         except _WRONG as error:
-            self._tell(file, f"{what}: {_said(error)}")
+            self._report(file, f"{what}: {_reason(error)}")
 
-    def _tell(self, file: Path, why: str) -> None:
+    def _report(self, file: Path, why: str) -> None:
         self.problems.append(f"{file}: {why}")
         if self.quarantine is not None and file not in self._aside:
             self._aside.add(file)
@@ -118,11 +118,11 @@ def record_item(record: Mapping[str, Any], zone: tzinfo) -> Item:
         if "operation_id" in made:
             return _operation(made, zone)
     except _WRONG as error:
-        raise UsageError(_said(error)) from error
+        raise UsageError(_reason(error)) from error
     raise UsageError("it is neither a run, an execution nor an operation")
 
 
-def keep_item(ledger: Ledger, item: Item) -> None:
+def save_item(ledger: Ledger, item: Item) -> None:
     """Write a record."""
     if isinstance(item, Operation):
         ledger.record(item)
@@ -130,15 +130,15 @@ def keep_item(ledger: Ledger, item: Item) -> None:
         ledger.save_details([(item.run, item.detail)])
 
 
-def _kept(ledger: Ledger, item: Item) -> bool:
+def _is_saved(ledger: Ledger, item: Item) -> bool:
     """Write a record unless there is one of its id; tell whether that is the same."""
     if isinstance(item, Operation):
         return ledger.record(item) or ledger.operation(item.operation_id) == item
-    held = ledger.entry(RunKey(item.run.app, item.run.run_id))
-    if held is None:
-        keep_item(ledger, item)
+    stored = ledger.entry(RunKey(item.run.app, item.run.run_id))
+    if stored is None:
+        save_item(ledger, item)
         return True
-    return held.run.raw == item.run.raw
+    return stored.run.raw == item.run.raw
 
 
 def _execution(record: Record, zone: tzinfo) -> Entry:
@@ -190,13 +190,13 @@ def _id(item: Item) -> str:
     return item.operation_id if isinstance(item, Operation) else f"{item.run.app}:{item.run.run_id}"
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _readable(text: str) -> list[Record]:
     """Find the Coze executions in a damaged text: objects that name one."""
-    found: list[Record] = []
+    records: list[Record] = []
     place = text.find("{")
     while place >= 0:
         end = place + 1
@@ -205,7 +205,7 @@ def _readable(text: str) -> list[Record]:
         except (ValueError, RecursionError):
             value, after = None, end
         if isinstance(value, dict) and "execute_id" in value:
-            found.append(value)
+            records.append(value)
             end = after
         place = text.find("{", end)
-    return found
+    return records

@@ -54,19 +54,19 @@ class Depth(StrEnum):
 
 
 def columns_of(depth: Depth) -> Mapping[str, ColumnType]:
-    """Give the columns of a depth that has any."""
+    """Return the columns of a depth that has any."""
     return COLUMNS if depth is Depth.ROW else {**COLUMNS, **DETAIL_COLUMNS}
 
 
 def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
-    """Give runs as JSON objects."""
+    """Return runs as JSON objects."""
     if depth is Depth.ROW:
         return (run_row(entry.run) for entry in entries)
     return map(entry_row if depth is Depth.DETAILS else document_of, entries)
 
 
 def write_json_lines(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
-    """Write an object on each line, and give how many; they may hold objects where they are ``nested``."""
+    """Write an object on each line, and return how many; they may hold objects where they are ``nested``."""
     written = 0
     for block in _blocks(rows):
         stream.write(_objects(block, b"\n", nested=nested) + b"\n")
@@ -75,7 +75,7 @@ def write_json_lines(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = Tr
 
 
 def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
-    """Write one list of objects, and give how many; they may hold objects where they are ``nested``."""
+    """Write one list of objects, and return how many; they may hold objects where they are ``nested``."""
     written, before = 0, b"[\n"
     for block in _blocks(rows):
         stream.write(before + _objects(block, b",\n", nested=nested))
@@ -102,7 +102,7 @@ def write_csv(rows: Iterable[Row], columns: Mapping[str, ColumnType], stream: Bi
 
 
 def write_parquet(rows: Iterable[Row], columns: Mapping[str, ColumnType], path: Path) -> int:
-    """Write rows under the given columns, and give how many; none at all makes a file with columns only.
+    """Write rows under the given columns, and return how many; none at all makes a file with columns only.
 
     Values are as in ``domain.run_mapping``: instants ISO 8601 text, objects JSON text.
 
@@ -134,7 +134,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], int]:
-    """Give what writes a format.
+    """Return what writes a format.
 
     :raises UsageError: where the format cannot hold the depth.
     """
@@ -200,25 +200,25 @@ def import_lines(
 
     Bad lines are passed over and told of.  Times of records without offset are in the zone.
     """
-    told = Imported()
+    imported = Imported()
     batch: list[Entry] = []
-    for item in _items(lines, told, decoders, zone):
+    for item in _items(lines, imported, decoders, zone):
         if isinstance(item, Operation):
-            told.operations += 1
+            imported.operations += 1
             if ledger is not None:
                 ledger.record(item)
             continue
-        told.runs += 1
+        imported.runs += 1
         batch.append(item)
         if len(batch) >= DETAILED_PAGE:
             _save(ledger, batch)
             batch = []
     _save(ledger, batch)
-    return told
+    return imported
 
 
 def _items(
-    lines: Iterable[bytes], told: Imported, decoders: Mapping[str, Decoder], zone: tzinfo
+    lines: Iterable[bytes], imported: Imported, decoders: Mapping[str, Decoder], zone: tzinfo
 ) -> Iterator[Entry | Operation]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -226,7 +226,7 @@ def _items(
         try:
             yield _item(json.loads(line), decoders, zone)
         except (UsageError, ValueError, RecursionError, ArithmeticError) as error:
-            told.refuse(number, str(error))
+            imported.refuse(number, str(error))
 
 
 def _item(document: Any, decoders: Mapping[str, Decoder], zone: tzinfo) -> Entry | Operation:

@@ -39,18 +39,25 @@ class Counts:
 
 
 def differences(
-    source: Ledger, target: Ledger, counts: Counts, *, apps: Iterable[AppKey] = (), only_held: bool = False
+    source: Ledger,
+    target: Ledger,
+    counts: Counts,
+    *,
+    apps: Iterable[AppKey] = (),
+    only_source_apps: bool = False,
 ) -> Iterator[Difference]:
     """Stream what is not the same; ``counts`` grows meanwhile.
 
-    ``apps`` are those that may have certificates and no runs.  ``only_held`` asks only about the apps that
-    the source holds, and not about what else the target has on record.
+    ``apps`` are those that may have certificates and no runs.  ``only_source_apps`` compares the apps of the
+    source alone, and nothing else that the target has on record.
     """
-    chosen = tuple(each.app for each in source.apps()) if only_held else None
+    chosen = tuple(each.app for each in source.apps()) if only_source_apps else None
     yield from _of_runs(source, target, RunQuery(apps=chosen), counts)
-    yield from _of_certificates(source, target, () if only_held else tuple(apps), both=not only_held)
-    yield from _of_operations(source, target, both=not only_held)
-    if only_held:
+    yield from _of_certificates(
+        source, target, () if only_source_apps else tuple(apps), both=not only_source_apps
+    )
+    yield from _of_operations(source, target, both=not only_source_apps)
+    if only_source_apps:
         return
     for kind, adapter, mine, theirs in (
         ("key", migrate.KEYS, _by_id(source.access_keys(), "key_id"), _by_id(target.access_keys(), "key_id")),
@@ -75,10 +82,10 @@ def _of_runs(source: Ledger, target: Ledger, query: RunQuery, counts: Counts) ->
     while mine or theirs:
         here = mine if mine and (theirs is None or mine.at >= theirs.at) else None
         there = theirs if theirs and (mine is None or theirs.at >= mine.at) else None
-        held, found = here.digests if here else {}, there.digests if there else {}
-        counts.source += len(held)
-        counts.target += len(found)
-        yield from _compared("run", held, found)
+        ours, other = here.digests if here else {}, there.digests if there else {}
+        counts.source += len(ours)
+        counts.target += len(other)
+        yield from _compared("run", ours, other)
         mine = next(left, None) if here else mine
         theirs = next(right, None) if there else theirs
 
@@ -112,10 +119,12 @@ def _of_certificates(
 ) -> Iterator[Difference]:
     for certificate in certificates_of(source, apps):
         scope = certificate.scope
-        held = target.certificate(scope)
-        if held is None:
+        theirs = target.certificate(scope)
+        if theirs is None:
             yield Difference("certificate", str(scope), MISSING)
-        elif migrate.digest(migrate.CERTIFICATES, held) != migrate.digest(migrate.CERTIFICATES, certificate):
+        elif migrate.digest(migrate.CERTIFICATES, theirs) != migrate.digest(
+            migrate.CERTIFICATES, certificate
+        ):
             yield Difference("certificate", str(scope), DIFFERENT)
         if not _same_members(source, target, scope):
             yield Difference("members of", str(scope), DIFFERENT)
@@ -135,10 +144,10 @@ def _ids(ledger: Ledger, scope: Scope) -> Iterator[str]:
 
 def _of_operations(source: Ledger, target: Ledger, *, both: bool) -> Iterator[Difference]:
     for operation in operations_of(source):
-        held = target.operation(operation.operation_id)
-        if held is None:
+        theirs = target.operation(operation.operation_id)
+        if theirs is None:
             yield Difference("operation", operation.operation_id, MISSING)
-        elif migrate.digest(migrate.OPERATIONS, held) != migrate.digest(migrate.OPERATIONS, operation):
+        elif migrate.digest(migrate.OPERATIONS, theirs) != migrate.digest(migrate.OPERATIONS, operation):
             yield Difference("operation", operation.operation_id, DIFFERENT)
     for operation in operations_of(target) if both else ():
         if operation.operation_type not in INCOMING and source.operation(operation.operation_id) is None:
