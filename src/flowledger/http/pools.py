@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import InvalidHeader
 
 if TYPE_CHECKING:  # urllib3 declares these for type checkers only
     from urllib3._base_connection import BaseHTTPConnection, BaseHTTPSConnection
@@ -72,6 +73,18 @@ class DeadlineResponse(WireResponse):
         else:
             reader = DeadlineReader(sock, time.monotonic() + allowed)
             super().__init__(reader, debuglevel, method)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """Read status and headers.
+
+        :raises InvalidHeader: for several lengths that differ; urllib3 refuses those too, but only when
+            nobody can close this response any more, and its socket would stay open.
+        """
+        super().begin()
+        lines = self.headers.get_all("Content-Length", [])
+        lengths = {each.strip() for line in lines for each in line.split(",")}
+        if len(lengths) > 1:
+            raise InvalidHeader(f"the lengths {', '.join(sorted(lengths))}")
 
 
 class _Timed:
