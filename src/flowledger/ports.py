@@ -32,7 +32,7 @@ from flowledger.domain.report_heading import Heading
 from flowledger.domain.retention import NO_SUBJECT, ReportSubject, StoredReport
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.run_mapping import Decoder as Decoder  # noqa: PLC0414  # what backends implement is found here
-from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
+from flowledger.domain.runs import AppKey, Detail, Entry, Json, Level, Run
 from flowledger.domain.windows import Window
 
 
@@ -161,6 +161,24 @@ class AuditTrail(Protocol):
         """
 
 
+class StoredValue(NamedTuple):
+    """A fact that is no act: its key, a JSON object, and when it was stored (aware UTC)."""
+
+    key: str
+    value: Mapping[str, Json]
+    at: datetime
+
+
+class KeyValueStore(Protocol):
+    """Facts that programs look up by key, such as the answer to a request; none is ever changed."""
+
+    def put_value(self, key: str, value: Mapping[str, Json], at: datetime) -> bool:
+        """Store a value under a key unless there is one, and return whether it was stored."""
+
+    def value(self, key: str) -> StoredValue | None:
+        """Return the value of a key; None where there is none."""
+
+
 class KeyStore(Protocol):
     """The keys of the API."""
 
@@ -193,7 +211,7 @@ class Outbox(Protocol):
         """Delete messages posted before an instant that wait no more, and return how many."""
 
 
-class Ledger(RunHistory, AuditTrail, KeyStore, Outbox, Protocol):
+class Ledger(RunHistory, AuditTrail, KeyValueStore, KeyStore, Outbox, Protocol):
     """The durable record.  All writes are idempotent and all-or-nothing; times are aware UTC."""
 
     def save_runs(

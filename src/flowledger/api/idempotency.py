@@ -1,6 +1,6 @@
 """Idempotency-Key: a writing request that is sent twice is done once, and answered alike both times.
 
-Each attempt is an operation in the audit log, and its answer another one; so all processes agree.
+Each attempt is a value in the ledger, by key, and its answer another one; so all processes agree.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,9 @@ from starlette.responses import Response
 from flowledger.api.backend import backend_of
 from flowledger.api.responses import JSON, Answer
 from flowledger.domain.access_keys import Caller
-from flowledger.domain.operations import Operation
 from flowledger.io.json_text import dumps_strict
-from flowledger.ports import Clock, Ledger
+from flowledger.ports import Clock, KeyValueStore, StoredValue
 
-REQUEST, ANSWER = "REQUEST", "ANSWER"
 ABANDONED = timedelta(minutes=10)
 """An attempt without an answer for so long died with its process: the next one may begin."""
 IdempotencyKey = Annotated[
@@ -42,21 +40,19 @@ def once(request: Request, key: str | None, caller: Caller, work: Callable[[], A
     """
     if key is None:
         return _response(work())
-    ledger, clock = backend_of(request).ledger, backend_of(request).clock
+    values, clock = backend_of(request).ledger, backend_of(request).clock
     fingerprint: str = request.scope["fingerprint"]
     name = "request-" + sha256(f"{caller.key_id}\n{key}".encode()).hexdigest()[:32]
     for number in count(1):
         attempt = f"{name}-{number}"
         now = clock()
-        data = {"fingerprint": fingerprint, "key_id": caller.key_id}
-        path = f"{request.method} {request.url.path}"[:200]
-        if ledger.record(Operation(attempt, REQUEST, now, caller.name, subject=path, data=data)):
-            return _response(_answer(ledger, clock, attempt, caller, work))
-        begun = ledger.operation(attempt)
-        if begun is None or begun.data.get("fingerprint") != fingerprint:
+        if values.put_value(attempt, {"fingerprint": fingerprint, "key_id": caller.key_id}, now):
+            return _response(_answer(values, clock, attempt, work))
+        begun = values.value(attempt)
+        if begun is None or begun.value.get("fingerprint") != fingerprint:
             raise HTTPException(422, "this Idempotency-Key was used for another request: take a new one")
-        answered = ledger.operation(_answer_of(attempt))
-        if answered is not None and answered.data.get("status") is not None:
+        answered = values.value(_answer_of(attempt))
+        if answered is not None and answered.value.get("status") is not None:
             return _replayed(answered)
         if answered is None and now - begun.at < ABANDONED:
             raise HTTPException(
@@ -65,23 +61,17 @@ def once(request: Request, key: str | None, caller: Caller, work: Callable[[], A
     raise AssertionError("numbers do not end")
 
 
-def _answer(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, work: Callable[[], Answer]) -> Answer:
+def _answer(values: KeyValueStore, clock: Clock, attempt: str, work: Callable[[], Answer]) -> Answer:
     try:
         answer = work()
     except BaseException:
         # Nothing was done, so that the same request may be tried again at once.
-        _record_answer(ledger, clock, attempt, caller, None)
+        values.put_value(_answer_of(attempt), {"status": None}, clock())
         raise
-    _record_answer(ledger, clock, attempt, caller, answer)
+    body = dumps_strict(answer.value).decode()
+    stored: dict[str, Any] = {"status": answer.status, "headers": dict(answer.headers), "body": body}
+    values.put_value(_answer_of(attempt), stored, clock())
     return answer
-
-
-def _record_answer(ledger: Ledger, clock: Clock, attempt: str, caller: Caller, answer: Answer | None) -> None:
-    data: dict[str, Any] = {"status": None}
-    if answer is not None:
-        text = dumps_strict(answer.value).decode()
-        data = {"status": answer.status, "headers": dict(answer.headers), "body": text}
-    ledger.record(Operation(_answer_of(attempt), ANSWER, clock(), caller.name, subject=attempt, data=data))
 
 
 def _answer_of(attempt: str) -> str:
@@ -94,7 +84,7 @@ def _response(answer: Answer) -> Response:
     )
 
 
-def _replayed(answered: Operation) -> Response:
-    data: Any = answered.data
+def _replayed(answered: StoredValue) -> Response:
+    data: Any = answered.value
     headers = {**data["headers"], "Cache-Control": "no-store", "Idempotent-Replayed": "true"}
     return Response(data["body"], data["status"], headers, JSON)

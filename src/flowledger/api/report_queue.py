@@ -11,14 +11,12 @@ from typing import Any, Protocol
 from loguru import logger
 
 from flowledger import bootstrap, plugins
-from flowledger.domain.operations import Operation
 from flowledger.errors import FlowledgerError
-from flowledger.ports import Clock, Ledger
+from flowledger.ports import Clock, KeyValueStore
 from flowledger.services.report_requests import ReportRequest, RunOrder
 from flowledger.services.secret_masking import redacted
 from flowledger.settings import Settings
 
-ORDER_ENDED = "ORDER_ENDED"
 ENDED = ("done", "failed")
 CUT_SHORT = {"state": "failed", "reason": "the server was stopped: order it again"}
 
@@ -40,7 +38,7 @@ class ReportQueue(Protocol):
 
 
 @contextmanager
-def open_report_queue(settings: Settings, ledger: Ledger) -> Iterator[ReportQueue | None]:
+def open_report_queue(settings: Settings, ledger: KeyValueStore) -> Iterator[ReportQueue | None]:
     """Open the queue that the settings mean: Prefect's, this process's, or none where there is no app."""
     if settings.prefect_api_url:
         # Before anything imports Prefect: it reads its settings from the environment only then.
@@ -50,7 +48,7 @@ def open_report_queue(settings: Settings, ledger: Ledger) -> Iterator[ReportQueu
     if not settings.apps:
         yield None
         return
-    queue = DirectReportQueue(ledger, bootstrap.clock.utc_now, bootstrap.user_name())
+    queue = DirectReportQueue(ledger, bootstrap.clock.utc_now)
     try:
         yield queue
     finally:
@@ -98,14 +96,13 @@ def run_order(order: RunOrder, order_id: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class DirectReportQueue:
-    """Makes reports in a thread; how each ended is an operation in the ledger, where every process sees it.
+    """Makes reports in a thread; how each ended is a value in the ledger, where every process sees it.
 
     The thread is a daemon and ends with the process: a run cut short resumes when it is ordered again.
     """
 
-    ledger: Ledger
+    ledger: KeyValueStore
     clock: Clock
-    user: str
     run: Callable[[RunOrder, str], dict[str, Any]] = field(default=run_order, repr=False)
     waiting: SimpleQueue[tuple[RunOrder, str]] = field(default_factory=SimpleQueue, repr=False)
     states: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
@@ -149,9 +146,8 @@ class DirectReportQueue:
             self._record_end(order_id, end)
 
     def _record_end(self, order_id: str, end: dict[str, Any]) -> None:
-        operation_id = f"order-{order_id}-end"
         try:
-            self.ledger.record(Operation(operation_id, ORDER_ENDED, self.clock(), self.user, data=end))
+            self.ledger.put_value(f"order-{order_id}-end", end, self.clock())
         except FlowledgerError as error:
             # This process can still answer for it, and the orders behind it must not wait for the ledger.
             logger.error("the end of the report {} could not be written to the ledger: {}", order_id, error)

@@ -225,9 +225,9 @@ def _state(backend: Backend, placed: Operation, order_id: str) -> dict[str, Any]
     """Return how an order ended by the ledger; before that, its state in the queue."""
     reference = str(placed.data.get("reference") or "")
     state: dict[str, Any] = {"result": None, "reason": None}
-    ended = backend.ledger.operation(f"order-{order_id}-end")
+    ended = backend.ledger.value(f"order-{order_id}-end")
     if ended is not None:
-        state |= ended.data
+        state |= ended.value
     elif backend.report_queue is not None and (queued := backend.report_queue.state(reference or order_id)):
         state |= queued
     elif backend.clock() - placed.at > OVERDUE:

@@ -45,6 +45,8 @@ VERSION = 2
 EVER = Window(0, LATEST)
 BEFORE_ALL = datetime.fromtimestamp(0, UTC)
 BATCH = 200
+NO_ACTS = ("REQUEST", "ANSWER", "ORDER_ENDED")
+"""Operations of then that are values of today (migration 0004 does the same in a database)."""
 Each = TypeVar("Each")
 
 
@@ -158,6 +160,9 @@ def _copy(legacy: LegacyFolder, ledger: SqlLedger, report: Callable[[str], None]
         for app, content in journal.apps.items()
     )
     ledger.record_all(legacy.operations(report))
+    for operation in legacy.operations(lambda _: None):
+        if operation.operation_type in NO_ACTS:
+            ledger.put_value(operation.operation_id, operation.data, operation.at)
     ledger.enqueue(legacy.letters(report))
     for key in legacy.keys(report):
         ledger.keep_key(key)

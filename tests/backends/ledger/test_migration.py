@@ -31,8 +31,10 @@ from flowledger.ledger.sql.database import database_at
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.row_mapping import node_columns
 from flowledger.ledger.sql.schema import metadata, node_executions
+from flowledger.ports import StoredValue
 
 DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})
+ANSWERED = Operation("request-1-answer", "ANSWER", AT, "ann", data={"status": 200, "body": "好"})
 LETTER = OutboxMessage(
     letter_id="notice/mail",
     channel="mail",
@@ -146,6 +148,23 @@ def test_every_step_can_be_undone_and_done_again(url: str, revision: str) -> Non
     assert sa.inspect(ledger.engine).get_table_names() == [migration.VERSION_TABLE]
     move(ledger, command.upgrade, "head")
     assert ledger.count(SCOPE) == 0
+    ledger.close()
+
+
+def test_answers_and_ends_that_were_operations_are_values(url: str) -> None:
+    """They are found by their keys, and the audit log keeps what it has of them."""
+    with bare(url) as old:
+        move(old, command.upgrade, "0003")
+        old.record(ANSWERED)
+        old.record(DONE)
+    ledger = SqlLedger.open(url, DECODERS)
+    assert ledger.value("request-1-answer") == StoredValue("request-1-answer", ANSWERED.data, AT)
+    assert ledger.value("op-1") is None
+    assert {each.operation_id for each in ledger.operations()} == {"request-1-answer", "op-1"}
+    assert ledger.put_value("another", {}, AT)
+    move(ledger, command.downgrade, "0003")
+    move(ledger, command.upgrade, "head")
+    assert ledger.value("another") is None
     ledger.close()
 
 

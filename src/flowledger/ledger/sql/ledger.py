@@ -22,10 +22,10 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Detail, Entry, Level, Run
+from flowledger.domain.runs import AppKey, Detail, Entry, Json, Level, Run
 from flowledger.domain.windows import Window
 from flowledger.ledger.rules import LEFT_OUT
-from flowledger.ledger.sql import access_keys, amendments, audit_log, history, outbox, scopes
+from flowledger.ledger.sql import access_keys, amendments, audit_log, history, key_values, outbox, scopes
 from flowledger.ledger.sql.amendments import amend_run, read_entry
 from flowledger.ledger.sql.database import Database, Transactions, database_at
 from flowledger.ledger.sql.migration import migrate
@@ -42,7 +42,7 @@ from flowledger.ledger.sql.scopes import (
 from flowledger.ledger.sql.sqlite import BUSY_TIMEOUT_S
 from flowledger.ledger.sql.writing import write_details, write_runs
 from flowledger.ledger.texts import clean
-from flowledger.ports import Change, Decoder
+from flowledger.ports import Change, Decoder, StoredValue
 
 PAGE = 500
 PAGE_WITH_DETAILS = 32
@@ -233,6 +233,19 @@ class SqlLedger:
         """Return operations, newest first, those of one instant by falling id."""
         with self.transactions.reading() as connection:
             return audit_log.read_operations(connection, query, after, limit)
+
+    def put_value(self, key: str, value: Mapping[str, Json], at: datetime) -> bool:
+        """Store a value under a key unless there is one, and return whether it was stored."""
+        return self.transactions.write(
+            [clean(f"value {key}")],
+            lambda connection: key_values.put_value(connection, key, value, at),
+            durable=True,
+        )
+
+    def value(self, key: str) -> StoredValue | None:
+        """Return the value of a key; None where there is none."""
+        with self.transactions.reading() as connection:
+            return key_values.read_value(connection, key)
 
     def keep_key(self, key: AccessKey) -> None:
         """Keep a key; one of the same id is replaced."""

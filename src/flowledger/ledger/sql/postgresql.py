@@ -98,6 +98,7 @@ TABLES = (
     "windows",
     "window_runs",
     "operations",
+    "key_values",
     "letters",
 )
 DEFAULTS = {"connect_timeout": 10, "application_name": "flowledger", "client_encoding": "utf8"}

@@ -213,6 +213,17 @@ sa.Index("ix_letters_posted", letters.c.posted_at)
 # The few that are still to be sent.
 sa.Index("ix_letters_waiting", letters.c.posted_at, sqlite_where=WAITING, postgresql_where=WAITING)
 
+# Facts that are no acts: what was answered to a request, how an order ended.  None is ever changed.
+key_values = sa.Table(
+    "key_values",
+    metadata,
+    sa.Column("id", SurrogateKey, primary_key=True),
+    sa.Column("key", CleanText, nullable=False),
+    sa.Column("stored_at", UtcDateTime, nullable=False),
+    sa.Column("value", JsonText, nullable=False),
+    sa.UniqueConstraint("key"),
+)
+
 # Keys of the API: never a secret, only its SHA-256.
 access_keys = sa.Table(
     "access_keys",
