@@ -348,7 +348,7 @@ class StorageBackend(Protocol):
 
 
 class ReportStore(Protocol):
-    """Keeps finished reports under names that are never used twice."""
+    """Stores finished reports under names that are never used twice, lists and deletes them."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -367,10 +367,6 @@ class ReportStore(Protocol):
 
         :raises StorageError: naming the file, when it cannot.
         """
-
-
-class ReportArchive(Protocol):
-    """What was kept, and the forgetting of it."""
 
     def reports(
         self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None

@@ -132,7 +132,7 @@ def clean_storage(app: str | None = None, *, dry_run: bool = False) -> list[dict
             AppReports(
                 app=each.key,
                 app_name=each.name,
-                archive=open_store(settings, prefix=each.storage_prefix, spooled=False),
+                store=open_store(settings, prefix=each.storage_prefix, spooled=False),
                 retention=Retention(
                     each.report_retention_days, each.report_retention_count, each.report_retention_mb
                 ),

@@ -11,7 +11,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.retention import Expired, Retention, expired
 from flowledger.domain.runs import AppKey
 from flowledger.errors import StorageError
-from flowledger.ports import Clock, Ledger, ReportArchive
+from flowledger.ports import Clock, Ledger, ReportStore
 
 _RECORDED = 1000
 """Reports that one record names; it counts them all."""
@@ -23,7 +23,7 @@ class AppReports:
 
     app: AppKey
     app_name: str
-    archive: ReportArchive
+    store: ReportStore
     retention: Retention
 
 
@@ -55,11 +55,11 @@ class Cleaner:
     def _clean(self, reports: AppReports, *, dry_run: bool) -> dict[str, Any]:
         chosen: Sequence[Expired] = ()
         if reports.retention != Retention():
-            chosen = expired(reports.archive.reports(app=reports.app_name), reports.retention, self.clock())
+            chosen = expired(reports.store.reports(app=reports.app_name), reports.retention, self.clock())
         if chosen and not dry_run:
             # On record first: a killed cleaning has then removed nothing that is not on record.
             self._record(reports, chosen)
-            reports.archive.discard([each.report for each in chosen])
+            reports.store.discard([each.report for each in chosen])
         size = sum(each.report.size_bytes for each in chosen)
         logger.info("{}: {} reports {}removed", reports.app_name, len(chosen), "would be " if dry_run else "")
         return {

@@ -23,6 +23,11 @@ class FakeArchive:
 
     is_away: bool = False
     gone: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    def save_files(self, *_args: object, **_options: object) -> Sequence[str]:
+        """Refuse: a cleanup writes no report."""
+        raise AssertionError("a cleanup writes no report")
 
     def reports(
         self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None
