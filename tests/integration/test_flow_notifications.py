@@ -107,7 +107,7 @@ def test_figures_that_the_ui_does_not_take_keep_nobody_from_hearing(
     def refuse(*_: object) -> None:
         raise RuntimeError("Failed to reach API")
 
-    monkeypatch.setattr("flowledger.flows.fetch_workflow_logs.publish", refuse)
+    monkeypatch.setattr("flowledger.flows.fetch_workflow_logs.publish_artifacts", refuse)
     run(**DAY)
     assert [message["occasion"] for message in robot.messages] == ["success"]
 
