@@ -21,9 +21,8 @@ from pathlib import Path
 
 from results import add_json, at_least_one, report_figures
 
-from flowledger.dify.concurrency import AdaptiveLimiter, Course
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.concurrency import AdaptiveLimiter, SearchState
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.errors import RetriableError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit" / "dify"))
@@ -193,12 +192,12 @@ Limiting = Callable[[Callable[[], float]], AdaptiveLimiter]
 
 def limiters(fixed: Sequence[int]) -> Iterator[tuple[str, Limiting]]:
     """Yield the limiters; the adaptive one is first."""
-    yield "adaptive", lambda clock: AdaptiveLimiter(Course(cap=MOST), clock=clock)
+    yield "adaptive", lambda clock: AdaptiveLimiter(SearchState(cap=MOST), clock=clock)
     for limit in fixed:
-        course = Course(limit=limit, cap=limit)
+        state = SearchState(limit=limit, cap=limit)
         yield (
             str(limit),
-            lambda clock, course=course: AdaptiveLimiter(course, clock=clock, adapts=False),  # type: ignore[misc]
+            lambda clock, state=state: AdaptiveLimiter(state, clock=clock, adapts=False),  # type: ignore[misc]
         )
 
 

@@ -14,8 +14,7 @@ import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.dify.credentials import Credentials, EmailPassword
 from flowledger.dify.fetcher import WorkflowLogFetcher
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import SessionOptions
+from flowledger.dify.session import RetryPolicy, SessionOptions
 from flowledger.domain.certificates import Scope
 from flowledger.domain.runs import AppKey, Detailed, Entry, Missing
 from flowledger.domain.windows import zone

@@ -12,7 +12,7 @@ from simulated_dify import DAY, END, FINAL_MIX, LOGIN, LOGS, make_day
 
 import flowledger_simulator as simulator
 from flowledger.cli.main import main
-from flowledger.dify.retry import RetryPolicy
+from flowledger.dify.session import RetryPolicy
 from flowledger.settings.model import VARIABLES
 from flowledger_simulator import SimulatedServer, credentials
 

@@ -200,7 +200,7 @@ def test_doctor_finds_a_sound_installation_sound(call: Call) -> None:
 @pytest.mark.parametrize(
     ("variables", "check", "advice"),
     [
-        ({"DIFY_BASE_URL": "http://127.0.0.1:9"}, "app support, server", "see that Dify runs"),
+        ({"DIFY_BASE_URL": "http://127.0.0.1:9"}, "app support, server", "check that Dify runs"),
         ({"DIFY_API_TOKEN": "app-refused-token"}, "app support, key", "make a key in Dify"),
         ({"DIFY_CONSOLE_PASSWORD": "refused-password"}, "app support, console", "check DIFY_CONSOLE_EMAIL"),
         ({"DIFY_CONSOLE_EMAIL": "", "DIFY_CONSOLE_PASSWORD": ""}, "app support, console", "set DIFY_CONSOLE"),

@@ -9,8 +9,7 @@ from pydantic import SecretStr
 
 from flowledger.dify.credentials import AdminKey, Credentials, EmailPassword, Release
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.errors import AuthenticationError, LoginLockedError
 from flowledger_simulator import (
     Options,

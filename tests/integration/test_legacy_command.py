@@ -384,7 +384,7 @@ def test_an_unreachable_host_is_told(call: Call, monkeypatch: pytest.MonkeyPatch
     said = call("--api-token", credentials.API_TOKEN, "--base-url", "http://127.0.0.1:9")
     assert said.status == 1
     assert said.out.startswith("❌ 错误: 127.0.0.1:9: no connection")
-    assert said.out.endswith("see that Dify runs and that --base-url names its address and port\n")
+    assert said.out.endswith("check that Dify runs and that --base-url names its address and port\n")
 
 
 @pytest.mark.parametrize(

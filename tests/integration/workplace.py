@@ -19,8 +19,7 @@ import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.cli.main import main
 from flowledger.dify import session
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import SessionOptions
+from flowledger.dify.session import RetryPolicy, SessionOptions
 from flowledger.settings.model import VARIABLES
 from flowledger_simulator import credentials
 

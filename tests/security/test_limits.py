@@ -20,8 +20,7 @@ from workplace import move_to
 import flowledger_simulator as simulator
 from flowledger.cli.main import main
 from flowledger.coze.client import CozeClient
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.errors import ChannelBusyError, SourceGarbledError, SourceRefusedError
 from flowledger.http.session import HttpOptions

@@ -13,8 +13,7 @@ from flowledger.coze.client import CozeClient
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import ChannelBusyError, MessageRefusedError, SourceRefusedError

@@ -42,7 +42,7 @@ RUN = ("run", "--direct", *WINDOW, "--format", "csv,markdown,json", "--save-data
 HASTY = """
 import sys
 from importlib import import_module
-from flowledger.dify.retry import RetryPolicy
+from flowledger.dify.session import RetryPolicy
 RetryPolicy._wait = lambda *_: 0.0
 main = import_module("flowledger.cli." + sys.argv[1]).main
 for words in " ".join(sys.argv[2:]).split(" , "):

@@ -16,8 +16,7 @@ from pydantic import SecretStr
 from workplace import PROJECT
 
 from flowledger.coze.client import CozeClient
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message
 from flowledger.errors import FlowledgerError

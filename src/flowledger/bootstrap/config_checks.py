@@ -10,8 +10,7 @@ from flowledger.bootstrap.notifications import addressees
 from flowledger.bootstrap.pipelines import http_options, open_source, shared_servers
 from flowledger.bootstrap.schedules import schedule_problems
 from flowledger.bootstrap.stores import check_storage
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import SessionOptions
+from flowledger.dify.session import RetryPolicy, SessionOptions
 from flowledger.errors import FlowledgerError, RetriableError
 from flowledger.notify.templates import check_templates
 from flowledger.ports import Probed

@@ -15,7 +15,7 @@ from flowledger.bootstrap.stores import check_writable, open_store, report_forma
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
-from flowledger.dify.servers import Servers
+from flowledger.dify.login import Servers
 from flowledger.dify.session import SessionOptions
 from flowledger.domain.runs import AppKey
 from flowledger.http.session import HttpOptions

@@ -1,1 +1,1 @@
-"""Coze workflows: runs them, and hands their events on."""
+"""Running workflows in Coze, and reading their events."""

@@ -1,4 +1,4 @@
-"""Runs workflows in Coze: ``POST /v1/workflow/stream_run``, read as it comes."""
+"""Runs workflows in Coze by ``POST /v1/workflow/stream_run``, whose answer is read as it comes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,11 +29,11 @@ from flowledger.http.urls import host_of
 EVENTS = "text/event-stream"
 WRONG_TOKEN = frozenset({4100, 4101, 700012006})
 TOO_MANY = frozenset({4013, 4020, 4021})
-SHOWN = 300
+EXCERPT_CHARACTERS = 300
 
 
 def coze_event(raw: ServerSentEvent) -> CozeEvent:
-    """Read an event.
+    """Return a server-sent event as an event of a workflow.
 
     :raises SourceGarbledError: when its data is no JSON object.
     """
@@ -42,19 +42,19 @@ def coze_event(raw: ServerSentEvent) -> CozeEvent:
         return CozeEvent(raw.event, {}, number)
     data = _json(raw.data)
     if not isinstance(data, dict):
-        raise SourceGarbledError(f"Coze: the data of an event {_shown(raw.event)} is no JSON object")
+        raise SourceGarbledError(f"Coze: the data of an event {_excerpt(raw.event)} is no JSON object")
     return CozeEvent(raw.event, data, number)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> FlowledgerError:
-    """Give the error for an answer that holds no events."""
+    """Return the error for an answer that holds no events."""
     text = body.decode("utf-8", "replace")
-    told = _json(text)
-    code, msg = (told.get("code"), told.get("msg")) if isinstance(told, dict) else (None, None)
-    why = f"{status}" if code is None else f"{status}, code {_shown(code)}: {_shown(msg or 'no reason')}"
+    document = _json(text)
+    code, msg = (document.get("code"), document.get("msg")) if isinstance(document, dict) else (None, None)
+    why = f"{status}" if code is None else f"{status}, code {_excerpt(code)}: {_excerpt(msg or 'no reason')}"
     if status in (401, 403) or code in WRONG_TOKEN:
         return AuthenticationError(
-            f"Coze refuses the token ({why}): see that COZE_API_TOKEN is valid and may run this workflow",
+            f"Coze refuses the token ({why}): check that COZE_API_TOKEN is valid and may run this workflow",
             status=status,
             body=text,
         )
@@ -62,19 +62,19 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> FlowledgerE
         wait = retry_after_s(headers.get("Retry-After"), now=datetime.now(UTC))
         return SourceBusyError(f"Coze is busy ({why}): try later", status=status, retry_after_s=wait)
     if status == 200 and code is None:
-        kind = _shown(headers.get("Content-Type", "nothing named"))
+        kind = _excerpt(headers.get("Content-Type", "nothing named"))
         return SourceGarbledError(
-            f"Coze answered {kind} instead of events: see that COZE_BASE_URL is the address of its API"
+            f"Coze answered {kind} instead of events: check that COZE_BASE_URL is the address of its API"
         )
     return SourceRefusedError(
-        f"Coze refuses to run the workflow ({why}): see that it is published, and its parameters",
+        f"Coze refuses to run the workflow ({why}): check that it is published, and its parameters",
         status=status,
         body=text,
     )
 
 
 def _json(text: str) -> Any:
-    """Read JSON; None where it is none, as numbers that JSON does not have."""
+    """Return parsed JSON; None where it is none, NaN and Infinity included."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -85,8 +85,8 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-def _shown(value: object) -> str:
-    return clip(one_line(str(value)), SHOWN)
+def _excerpt(value: object) -> str:
+    return clip(one_line(str(value)), EXCERPT_CHARACTERS)
 
 
 PATH = "/v1/workflow/stream_run"
@@ -95,7 +95,7 @@ READ_AT_ONCE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class CozeClient:
-    """One Coze, and how long it may take: to connect, and between two bytes, in seconds."""
+    """One Coze, and its time limits in seconds: to connect, and between two bytes."""
 
     base_url: str
     token: SecretStr
@@ -104,7 +104,7 @@ class CozeClient:
     max_event_bytes: int = 8 * 2**20
 
     def prepare(self, order: WorkflowOrder) -> "CozeRun":
-        """Give a run that ``open`` will begin; nothing is sent."""
+        """Return a run that ``open`` will begin; nothing is sent."""
         return CozeRun(self, order)
 
 
@@ -123,15 +123,15 @@ class CozeRun:
 
     @property
     def log_id(self) -> str | None:
-        """What Coze's support finds the run by, once it is open."""
+        """The id by which Coze's support finds the run, once it is open."""
         return None if self._response is None else self._response.headers.get("X-Tt-Logid")
 
     def open(self) -> None:
         """Begin the run, and return when Coze has accepted it.
 
         :raises AuthenticationError, SourceRefusedError, SourceBusyError: when it refuses;
-            SourceUnreachableError, DeadlineExceededError: when it cannot be asked;
-            SourceGarbledError: when what answers is no Coze.
+            SourceUnreachableError, DeadlineExceededError: when there is no connection, or no answer in time;
+            SourceGarbledError: when something else than Coze answers.
         """
         try:
             response = self._send()
@@ -146,7 +146,7 @@ class CozeRun:
             raise self._refused(response)
 
     def read(self) -> Sequence[CozeEvent]:
-        """Wait for the next events and give them; none at all at the end, or once it is closed.
+        """Wait for the next events and return them; none at all at the end, or once it is closed.
 
         :raises SourceGarbledError: for what is no event; SourceUnreachableError: when the connection broke;
             DeadlineExceededError: after too long a silence.
@@ -162,7 +162,7 @@ class CozeRun:
         return ()
 
     def close(self) -> None:
-        """End the connection at once, also under a thread that waits in ``read``."""
+        """End the connection at once, even while another thread waits in ``read``."""
         with self._lock:
             self._closed.set()
             response, is_busy = self._response, self._is_busy
@@ -225,11 +225,11 @@ class CozeRun:
         return chunk
 
     def _events(self, chunk: bytes) -> list[CozeEvent]:
-        """Read what came; what is wrong after good events is told when those are taken."""
+        """Return the events of a chunk; an error after good events is raised by the next ``read``."""
         events: list[CozeEvent] = []
         try:
             for raw in self._parser.feed(chunk) if chunk else self._parser.finish():
-                events.append(coze_event(raw))  # those before a wrong one are kept
+                events.append(coze_event(raw))  # those before a wrong one count
         except SourceGarbledError as error:
             self._fault, self._is_over = error, False
         return events
@@ -237,16 +237,16 @@ class CozeRun:
     def _lost(self, error: Exception) -> FlowledgerError:
         host, kind = host_of(self._client.base_url), classify(error).kind
         if kind is FailureKind.DEADLINE:
-            return DeadlineExceededError(f"{host}: Coze said nothing for {self._client.silence_s:g} s")
+            return DeadlineExceededError(f"{host}: Coze sent nothing for {self._client.silence_s:g} s")
         if kind is FailureKind.ADDRESS:
-            return SettingsError([f"COZE_BASE_URL: {host!r} is not an address that can be asked"])
+            return SettingsError([f"COZE_BASE_URL: {host!r} is not an address that requests can be sent to"])
         if kind in (FailureKind.TLS, FailureKind.CERTIFICATE):
             return SourceUnreachableError(
-                f"{host}: no secure connection; see that the port speaks https and its certificate is trusted"
-                " (REQUESTS_CA_BUNDLE names the file of another authority)"
+                f"{host}: no secure connection; check that the port speaks https and its certificate is"
+                " trusted (REQUESTS_CA_BUNDLE names the file of another authority)"
             )
         if kind in (FailureKind.PROXY, FailureKind.PROXY_ADDRESS, FailureKind.SOCKS):
-            return SourceUnreachableError(f"{host}: the proxy does not let us through; check HTTPS_PROXY")
+            return SourceUnreachableError(f"{host}: the proxy refuses the connection; check HTTPS_PROXY")
         if self._response is None:
             return SourceUnreachableError(
                 f"{host}: no connection, or none that lasted; check COZE_BASE_URL and the network"

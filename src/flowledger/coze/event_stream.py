@@ -1,6 +1,6 @@
-"""Server-sent events out of bytes as they come, in pieces of any size (WHATWG HTML, 9.2.6).
+"""Parses server-sent events from bytes as they come, in pieces of any size (WHATWG HTML, 9.2.6).
 
-Unlike a browser it gives an event without data too, and a last one without its blank line: a workflow's
+Unlike a browser it yields an event without data too, and a last one without its blank line: a workflow's
 ``Done`` must not be lost over either.
 """
 
@@ -35,7 +35,7 @@ class EventParser:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """Take the next bytes, and give the events that they complete.
+        """Yield the events that the next bytes complete.
 
         :raises SourceGarbledError: when an event is too large.
         """
@@ -53,7 +53,7 @@ class EventParser:
         self._after_cr = self._after_cr or chunk.endswith(b"\r")
 
     def finish(self) -> Iterator[ServerSentEvent]:
-        """Give the event that was not ended by a blank line, if there is one."""
+        """Yield the event that was not ended by a blank line, if there is one."""
         if self._line:
             yield from self._ended_line()
         yield from self._dispatched()

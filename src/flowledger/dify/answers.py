@@ -1,4 +1,4 @@
-"""One HTTP answer and what its status means, or no answer and what that means."""
+"""One HTTP answer of Dify and what its status means, or the failure that took its place."""
 
 import json
 import re
@@ -21,30 +21,33 @@ from flowledger.http.session import Headers
 from flowledger.http.urls import host_of, path_of
 from flowledger.io.json_text import loads
 
-SAID_CHARACTERS = 300
+EXCERPT_CHARACTERS = 300
 BODY_CHARACTERS = 2000
 BUSY_STATUSES = frozenset({408, 425, 429})
 SECRET_HEADERS = frozenset({"authorization", "cookie", "x-csrf-token"})
 SHORTEST_SECRET = 6
+"""Shorter strings are left in messages: replacing "1" or "en" would make them unreadable."""
+"""Shorter strings are left in messages: replacing "1" or "en" would make them unreadable."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was said to the server and must not come back in a message, should it echo that."""
+    """What was sent to the server and must not show in a message, should the server echo it."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     strings: Collection[str] = field(default=(), repr=False)
 
     def secrets(self) -> tuple[str, ...]:
-        """Collect them, longest first: keys, cookies, the strings of a login, each also as JSON writes it."""
-        found = set(self.strings)
+        """Return them, longest first: keys, cookies, the strings of a login, each also as JSON writes it."""
+        texts = set(self.strings)
         for name, value in self.headers.items():
             if name.lower() in SECRET_HEADERS:
                 for piece in value.split("; "):
-                    found |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
-        found |= {json.dumps(text)[1:-1] for text in found}
-        return tuple(sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True))
+                    texts |= {piece.rpartition(" ")[2], piece.partition("=")[2]}
+        texts |= {json.dumps(text)[1:-1] for text in texts}
+        # Longest first: a secret that contains another is replaced whole.
+        return tuple(sorted((text for text in texts if len(text) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,18 @@ class Answer:
         :raises SourceGarbledError: when it is not JSON: a proxy's page, a cut text.
         """
         # cached_property of Python 3.11 would let all threads wait for one lock.
-        held = self.__dict__
-        if "parsed" not in held:
-            held["parsed"] = self._parse()
-        return held["parsed"]
+        cache = self.__dict__
+        if "parsed" not in cache:
+            cache["parsed"] = self._parse()
+        return cache["parsed"]
 
     def _parse(self) -> Any:
         try:
             return loads(self.body)
         except (ValueError, RecursionError) as error:
             raise SourceGarbledError(
-                f"{self.place} answered {self.status} with {self._kind()} instead of JSON: {said(self)!r}; "
-                "see whether a proxy or a login page stands before Dify"
+                f"{self.place} answered {self.status} with {self._kind()} instead of JSON: "
+                f"{excerpt(self)!r}; check whether a proxy or a login page answers in place of Dify"
             ) from error
 
     @property
@@ -101,7 +104,7 @@ class Answer:
         if absent or not fields:
             raise SourceGarbledError(
                 f"{self.place} answered {self.status} without the fields of its data "
-                f"({', '.join(absent) or 'an error object'}): {said(self)!r}"
+                f"({', '.join(absent) or 'an error object'}): {excerpt(self)!r}"
             )
 
     def _kind(self) -> str:
@@ -111,11 +114,11 @@ class Answer:
 
 
 def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) -> FlowledgerError | None:
-    """Decide what a status means; None for success."""
+    """Return the error that a status means; None for success."""
     status = answer.status
     if 200 <= status < 300:
         return None
-    words = said(answer)
+    words = excerpt(answer)
     place = f"{method} {answer.place}"
     body = _redact(answer.body.decode(errors="replace"), answer.sent)[:BODY_CHARACTERS]
     if status == 401:
@@ -129,16 +132,16 @@ def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) 
     return SourceRefusedError(f"{place}: refused ({status}): {words}", status=status, body=body)
 
 
-def said(answer: Answer) -> str:
-    """Give the server's own words on one line, at most 300 characters, without the secrets."""
+def excerpt(answer: Answer) -> str:
+    """Return the server's own words on one line, at most 300 characters, without the secrets."""
     text = _redact(_words(answer.body), answer.sent)
     line = " ".join(text.split())
-    return line if len(line) <= SAID_CHARACTERS else line[:SAID_CHARACTERS] + "…"
+    return line if len(line) <= EXCERPT_CHARACTERS else line[:EXCERPT_CHARACTERS] + "…"
 
 
 def _words(body: bytes) -> str:
-    start = body[: 20 * SAID_CHARACTERS].decode(errors="replace")
-    title = _TITLE.search(start)
+    start = body[: 20 * EXCERPT_CHARACTERS].decode(errors="replace")
+    title = _TITLE.search(start)  # a page's markup says nothing; its title often names the proxy
     if title:
         return f"page {title.group(1)}"
     try:
@@ -166,7 +169,7 @@ def _is_error_object(document: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What was tried: the host, its proxy's host ("" for none), the limits in seconds."""
+    """What a request was sent to: the host, its proxy's host ("" for none), the limits in seconds."""
 
     host: str
     proxy: str = ""
@@ -175,21 +178,20 @@ class Attempt:
 
 
 PASSING = {
-    FailureKind.UNKNOWN_NAME: "no machine of this name is known here; check DIFY_BASE_URL and the name "
-    "server",
+    FailureKind.UNKNOWN_NAME: "this name cannot be resolved; check DIFY_BASE_URL and the name server",
     FailureKind.CONNECT_TIMEOUT: "no connection within {connect_s:g} s; check network, firewall and port",
     FailureKind.CUT_SHORT: "the connection broke before the answer was complete",
-    FailureKind.NOT_CONNECTED: "no connection ({reason}); see that Dify runs and that DIFY_BASE_URL names "
+    FailureKind.NOT_CONNECTED: "no connection ({reason}); check that Dify runs and that DIFY_BASE_URL names "
     "its address and port",
-    FailureKind.TLS: "no secure connection ({error}); see whether the port speaks https",
-    FailureKind.PROXY: "the proxy {proxy} does not let us through{password}; check HTTPS_PROXY and "
+    FailureKind.TLS: "no secure connection ({error}); check whether the port speaks https",
+    FailureKind.PROXY: "the proxy {proxy} refuses the connection{password}; check HTTPS_PROXY and "
     "HTTP_PROXY, or name the host in NO_PROXY",
     FailureKind.UNREACHABLE: "the connection failed ({error})",
 }
-"""Failures that another try may mend, as ``SourceUnreachableError``."""
+"""Failures that another try may overcome, as ``SourceUnreachableError``."""
 
 MISTAKEN_SETTINGS = {
-    FailureKind.ADDRESS: "DIFY_BASE_URL: {host!r} is not an address that can be asked",
+    FailureKind.ADDRESS: "DIFY_BASE_URL: {host!r} is not an address that requests can be sent to",
     FailureKind.CERTIFICATE: "DIFY_CA_BUNDLE: the certificate of {host} is not trusted ({verdict}); "
     "name the file of the authority that signed it",
     FailureKind.PROXY_ADDRESS: "HTTPS_PROXY or HTTP_PROXY: not the address of a proxy that can be used",
@@ -214,7 +216,7 @@ def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
         "connect_s": attempt.connect_s,
         "error": name,
         "host": host,
-        "password": " and wants a password" if _wants_password(failure) else "",
+        "password": " and requires a password" if _requires_password(failure) else "",
         "proxy": attempt.proxy or "(unnamed)",
         "reason": _refusal_of_connection(failure),
         "verdict": getattr(failure.cause, "verify_message", ""),
@@ -224,7 +226,7 @@ def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
     return SourceUnreachableError(f"{host}: {PASSING[kind].format(**facts)}")
 
 
-def _wants_password(failure: Failure) -> bool:
+def _requires_password(failure: Failure) -> bool:
     return failure.kind is FailureKind.PROXY and "407" in str(failure.cause)
 
 

@@ -1,4 +1,8 @@
-"""How many requests one server gets at once: pure decisions over a window of requests, and the limiter."""
+"""How many requests one server gets at once: a search for the best limit, and the limiter that enforces it.
+
+The search compares throughput at two limits by its elasticity, d log(rate) / d log(limit): 1 while a server
+scales, 0 once more requests only queue.  Everything above ``AdaptiveLimiter`` is a pure decision on values.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,23 +26,26 @@ SMALL_STEP = 0.33
 CERTAINTY = 20.0
 """Answers per unit of (relative scatter / logarithm of the step)²: an error of a quarter in elasticity."""
 FEWEST, MOST = 8, 400
+"""Answers that a sample has at least, and after which it is used however much they scatter."""
 AS_QUICK = 1.1
-"""A doubling after which answers take at most so many times as long pays at once."""
+"""A doubling is accepted at once where answers take at most this many times as long."""
 STEADY = 0.01
-"""Scatter of a server whose answers all take as long: most of their time they are on the way."""
+"""Scatter of answers that all take equally long: the network takes most of their time, not the server."""
 FULL_SHARE = 0.5
 """Below this share of time at the limit, callers are the bottleneck and nothing can be learned."""
 LONGEST_REST = 32
-CONTENT = 8
-"""Windows to rest at the most that is allowed, while the server scales."""
+"""Samples between two probes at most: a server's strength changes during a long collection."""
+LONGEST_REST_SCALING = 8
+"""Samples to rest at the cap while the server still scales."""
 LONGEST_CAUTION = 64
+"""Samples at most before a limit that was answered by 429 is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What was seen at one limit: how many answers in how many seconds, their mean time in seconds.
+class Sample:
+    """What was measured at one limit: how many answers in how many seconds, their mean time in seconds.
 
-    ``full`` is the share of the time in which all places were taken; ``scatter`` the variance of the
+    ``full`` is the share of the time in which all places were taken; ``scatter`` is the variance of the
     answers' times over the square of their mean.
     """
 
@@ -56,15 +63,17 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Where the search stands: the limit in force, and what the next window is compared with.
+class SearchState:
+    """Where the search stands: the limit in force, and ``anchor``, which the next sample is compared with.
 
-    ``rest`` and ``caution`` count windows: before the next probe, and before the ceiling is tried again.
+    ``step`` is the relative size of the next probe, in the direction of ``upward``.  ``ceiling`` is the most
+    that the server did not refuse.  ``rest`` and ``caution`` count samples: before the next probe, and before
+    the ceiling is tried again; ``patience`` and ``wariness`` are what they start from next time.
     """
 
     limit: int = 4
     cap: int = 32
-    anchor: Window | None = None
+    anchor: Sample | None = None
     upward: bool = True
     step: float = 1.0
     rest: int = 0
@@ -74,119 +83,122 @@ class Course:
     wariness: int = 4
 
 
-def is_telling(course: Course, seen: Window) -> bool:
-    """Decide whether a window has enough answers to steer by."""
-    wanted = CERTAINTY * seen.scatter / log(1 + course.step) ** 2
-    # Answers come in rounds: what twice as many bring shows in one, a smaller step in two.
-    rounds = 1 if course.step >= 1 else 2
-    return seen.completed >= max(FEWEST, rounds * course.limit, min(MOST, wanted))
+def is_sufficient(state: SearchState, sample: Sample) -> bool:
+    """Return whether a sample has enough answers to decide by."""
+    required = CERTAINTY * sample.scatter / log(1 + state.step) ** 2
+    # Answers come in rounds: one shows what a doubling brings, a smaller step needs two.
+    rounds = 1 if state.step >= 1 else 2
+    return sample.completed >= max(FEWEST, rounds * state.limit, min(MOST, required))
 
 
-def is_promising(course: Course, glimpse: Window) -> bool:
-    """Decide whether the first answers while the limit doubles are so clear that no more need be seen.
+def is_promising(state: SearchState, early: Sample) -> bool:
+    """Decide whether the first answers while the limit doubles are clear enough to decide by at once.
 
-    ``glimpse`` counts only answers to requests sent since the last move; its rate follows from their times
-    (Little's law).  Clear are answers that take as long as each other at first, and no longer than before
-    after a doubling.
+    ``early`` counts only answers to requests sent since the last move; its rate follows from their times
+    (Little's law).  The first sample is clear where all answers take equally long, the next ones where they
+    take no longer than before the doubling.
     """
-    if course.step < 1 or glimpse.full < FULL_SHARE:
+    if state.step < 1 or early.full < FULL_SHARE:
         return False
-    if course.anchor is None:
-        return glimpse.completed >= glimpse.limit and glimpse.scatter <= STEADY
-    sent_at_once = glimpse.limit - course.anchor.limit
-    return glimpse.completed >= sent_at_once > 0 and glimpse.latency_s <= AS_QUICK * course.anchor.latency_s
+    if state.anchor is None:
+        return early.completed >= early.limit and early.scatter <= STEADY
+    sent_at_once = early.limit - state.anchor.limit
+    return early.completed >= sent_at_once > 0 and early.latency_s <= AS_QUICK * state.anchor.latency_s
 
 
-def steer(course: Course, seen: Window) -> Course:
-    """Decide the course after a telling window."""
-    course = replace(course, caution=max(0, course.caution - 1))
-    if seen.full < FULL_SHARE:
-        return _hold(course)
-    if course.anchor is None:
-        return _probe(replace(course, anchor=seen))
-    if seen.limit == course.anchor.limit:
-        return _rest(course, course.anchor, seen)
-    return _judge(course, course.anchor, seen)
+def steer(state: SearchState, sample: Sample) -> SearchState:
+    """Return the state after a sufficient sample."""
+    state = replace(state, caution=max(0, state.caution - 1))
+    if sample.full < FULL_SHARE:
+        return _hold(state)
+    if state.anchor is None:
+        return _probe(replace(state, anchor=sample))
+    if sample.limit == state.anchor.limit:
+        return _rest(state, state.anchor, sample)
+    return _judge(state, state.anchor, sample)
 
 
-def refuse(course: Course, *, in_flight: int) -> Course:
-    """Decide the course after a 429 to a request that was one of so many in flight: that was too much."""
+def after_refusal(state: SearchState, *, in_flight: int) -> SearchState:
+    """Return the state after a 429 to a request that was the ``in_flight``-th at once, one too many."""
     ceiling = max(FLOOR, in_flight - 1)
     return replace(
-        course,
-        limit=min(course.limit, ceiling),
+        state,
+        limit=min(state.limit, ceiling),
         anchor=None,
         ceiling=ceiling,
-        caution=course.wariness,
-        wariness=min(LONGEST_CAUTION, 2 * course.wariness),
+        caution=state.wariness,
+        wariness=min(LONGEST_CAUTION, 2 * state.wariness),
     )
 
 
 def halved(limit: int, times: int) -> int:
-    """Give what is let through after so many failures in a row."""
+    """Return the limit after so many failures in a row."""
     return max(FLOOR, limit >> times)
 
 
-def _hold(course: Course) -> Course:
+def _hold(state: SearchState) -> SearchState:
     # A probe that the callers could not fill goes back to where they could.
-    limit = min(course.limit, course.anchor.limit) if course.anchor else course.limit
-    return replace(course, limit=limit, anchor=None)
+    limit = min(state.limit, state.anchor.limit) if state.anchor else state.limit
+    return replace(state, limit=limit, anchor=None)
 
 
-def _rest(course: Course, anchor: Window, seen: Window) -> Course:
-    rested = replace(course, anchor=seen, rest=max(0, course.rest - 1))
-    if seen.rate < 0.7 * anchor.rate and seen.latency_s > 1.4 * anchor.latency_s:
+def _rest(state: SearchState, anchor: Sample, sample: Sample) -> SearchState:
+    rested = replace(state, anchor=sample, rest=max(0, state.rest - 1))
+    if sample.rate < 0.7 * anchor.rate and sample.latency_s > 1.4 * anchor.latency_s:
         return _probe(replace(rested, upward=False, step=SMALL_STEP, patience=1))
     return rested if rested.rest else _probe(rested)
 
 
-def _judge(course: Course, anchor: Window, seen: Window) -> Course:
-    elasticity = log(seen.rate / anchor.rate) / log(seen.limit / anchor.limit)
-    accepted = elasticity >= PAYS_UP if seen.limit > anchor.limit else elasticity <= PAYS_DOWN
-    return _accept(course, seen, elasticity) if accepted else _reject(course, anchor)
+def _judge(state: SearchState, anchor: Sample, sample: Sample) -> SearchState:
+    elasticity = log(sample.rate / anchor.rate) / log(sample.limit / anchor.limit)
+    accepted = elasticity >= PAYS_UP if sample.limit > anchor.limit else elasticity <= PAYS_DOWN
+    return _accept(state, sample, elasticity) if accepted else _reject(state, anchor)
 
 
-def _accept(course: Course, seen: Window, elasticity: float) -> Course:
-    passed = course.ceiling is not None and seen.limit > course.ceiling
-    ceiling = None if passed else course.ceiling
-    step = min(1.0, 2 * course.step)
-    accepted = replace(course, anchor=seen, step=step, patience=1, ceiling=ceiling)
-    if elasticity >= SCALES and _above(accepted) == seen.limit:
+def _accept(state: SearchState, sample: Sample, elasticity: float) -> SearchState:
+    passed = state.ceiling is not None and sample.limit > state.ceiling
+    ceiling = None if passed else state.ceiling
+    step = min(1.0, 2 * state.step)
+    accepted = replace(state, anchor=sample, step=step, patience=1, ceiling=ceiling)
+    if elasticity >= SCALES and _above(accepted) == sample.limit:
         # The last step up paid in full and there is no further one: one back can only cost.
-        accepted = replace(accepted, patience=CONTENT)
+        accepted = replace(accepted, patience=LONGEST_REST_SCALING)
     return _probe(accepted)
 
 
-def _reject(course: Course, anchor: Window) -> Course:
-    turned = replace(course, limit=anchor.limit, step=SMALL_STEP, upward=not course.upward)
-    return _wait(turned) if course.step < 1 else replace(turned, upward=True, anchor=None)
+def _reject(state: SearchState, anchor: Sample) -> SearchState:
+    turned = replace(state, limit=anchor.limit, step=SMALL_STEP, upward=not state.upward)
+    return _wait(turned) if state.step < 1 else replace(turned, upward=True, anchor=None)
 
 
-def _probe(course: Course) -> Course:
-    target = _above(course) if course.upward else _below(course)
-    if target == course.limit:
-        return _wait(replace(course, upward=not course.upward, step=SMALL_STEP))
-    return replace(course, limit=target)
+def _probe(state: SearchState) -> SearchState:
+    target = _above(state) if state.upward else _below(state)
+    if target == state.limit:
+        return _wait(replace(state, upward=not state.upward, step=SMALL_STEP))
+    return replace(state, limit=target)
 
 
-def _wait(course: Course) -> Course:
-    return replace(course, rest=course.patience, patience=min(LONGEST_REST, 2 * course.patience))
+def _wait(state: SearchState) -> SearchState:
+    return replace(state, rest=state.patience, patience=min(LONGEST_REST, 2 * state.patience))
 
 
-def _above(course: Course) -> int:
-    roof = course.cap
-    if course.ceiling is not None:
-        roof = min(roof, course.ceiling + (0 if course.caution else 1))
-    return max(course.limit, min(roof, course.limit + max(1, int(course.limit * course.step))))
+def _above(state: SearchState) -> int:
+    roof = state.cap
+    if state.ceiling is not None:
+        roof = min(roof, state.ceiling + (0 if state.caution else 1))
+    return max(state.limit, min(roof, state.limit + max(1, int(state.limit * state.step))))
 
 
-def _below(course: Course) -> int:
-    return max(FLOOR, min(course.limit - 1, int(course.limit / (1 + course.step))))
+def _below(state: SearchState) -> int:
+    return max(FLOOR, min(state.limit - 1, int(state.limit / (1 + state.step))))
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """One request let through: when (clock seconds), as the how many-th in flight, in which era."""
+    """One request let through: when (clock seconds), as which in flight (from 1), in which era.
+
+    An era ends with each slowdown, so that one overload of many requests is counted once.
+    """
 
     at: float
     place: int
@@ -194,7 +206,7 @@ class Admission:
 
 
 class Outcome(Enum):
-    """What came of a request, as far as the server's strength is concerned."""
+    """How a request ended, as far as the server's load is concerned."""
 
     ANSWERED = "answered"
     FAILED = "5xx, broken or late"
@@ -202,40 +214,40 @@ class Outcome(Enum):
 
 
 class AdaptiveLimiter:
-    """Lets through as many requests at once as the server answers best; one per server, threads share it."""
+    """Lets through as many requests at once as the server answers best; one per server, shared by threads."""
 
     def __init__(
         self,
-        course: Course | None = None,
+        state: SearchState | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         adapts: bool = True,
     ) -> None:
-        course = course or Course()
-        self._course = replace(course, limit=min(course.limit, course.cap))
+        state = state or SearchState()
+        self._state = replace(state, limit=min(state.limit, state.cap))
         self._clock = clock
         self._adapts = adapts
         self._gate = Condition(Lock())
         self._in_flight = 0
         self._failures = 0
-        self._calm_in = 0
-        self._rests = False
+        self._answers_to_recover = 0
+        self._is_recovering = False
         self._era = 0
-        self._tally = Tally(clock(), skip=1)
+        self._sampler = Sampler(clock(), skip=1)
 
     @classmethod
     def fixed(cls, limit: int) -> Self:
-        """Make one that always lets through the same number."""
-        return cls(Course(limit=limit, cap=limit), adapts=False)
+        """Return a limiter that always lets through the same number."""
+        return cls(SearchState(limit=limit, cap=limit), adapts=False)
 
     @property
     def limit(self) -> int:
-        """How many it lets through now."""
-        return halved(self._course.limit, self._failures)
+        """How many requests it lets through at once now."""
+        return halved(self._state.limit, self._failures)
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a place while one request is under way; its error, if any, teaches and passes on."""
+        """Hold a place while one request is under way; learn from its error, if any, and let it pass."""
         admission = self.acquire()
         outcome = Outcome.ANSWERED
         try:
@@ -262,10 +274,10 @@ class AdaptiveLimiter:
             return self._admit() if self._in_flight < self.limit else None
 
     def release(self, admission: Admission, outcome: Outcome = Outcome.ANSWERED) -> None:
-        """Give the place back and learn from what came of it."""
+        """Free the place, and learn from how the request ended."""
         with self._gate:
             now = self._clock()
-            self._tally.pass_time(now, is_full=self._in_flight >= self.limit)
+            self._sampler.pass_time(now, is_full=self._in_flight >= self.limit)
             self._in_flight -= 1
             if self._adapts:
                 self._learn(admission, outcome, now)
@@ -273,7 +285,7 @@ class AdaptiveLimiter:
 
     def _admit(self) -> Admission:
         now = self._clock()
-        self._tally.pass_time(now, is_full=False)
+        self._sampler.pass_time(now, is_full=False)
         self._in_flight += 1
         return Admission(now, self._in_flight, self._era)
 
@@ -281,64 +293,64 @@ class AdaptiveLimiter:
         if outcome is Outcome.ANSWERED:
             self._credit(admission, now)
         elif admission.era == self._era:
-            # What was admitted before the last slowdown says nothing about what came after it.
+            # A request from before the last slowdown failed for the load of that time.
             self._slow_down(admission, outcome, now)
 
     def _credit(self, admission: Admission, now: float) -> None:
-        self._calm_in = max(0, self._calm_in - 1)
-        if not self._calm_in:
+        self._answers_to_recover = max(0, self._answers_to_recover - 1)
+        if not self._answers_to_recover:
             self._failures = 0
-        if self._rests:
-            # The slow round after a refusal shows nothing of the limit that it is followed by.
-            self._rests = bool(self._calm_in)
-            self._tally = Tally(now, skip=self._in_flight)
+        if self._is_recovering:
+            # The server is still slow in the round after a refusal, whatever the new limit.
+            self._is_recovering = bool(self._answers_to_recover)
+            self._sampler = Sampler(now, skip=self._in_flight)
             return
-        self._tally.complete(admission.at, now)
-        seen = self._tally.window(self._course.limit, now)
-        if seen is not None and is_telling(self._course, seen):
-            self._turn(steer(self._course, seen), now)
+        self._sampler.complete(admission.at, now)
+        sample = self._sampler.sample(self._state.limit, now)
+        if sample is not None and is_sufficient(self._state, sample):
+            self._move_to(steer(self._state, sample), now)
             return
-        glimpse = self._tally.glimpse(self._course.limit, now)
-        if glimpse is not None and is_promising(self._course, glimpse):
-            self._turn(steer(self._course, glimpse), now)
+        early = self._sampler.early(self._state.limit, now)
+        if early is not None and is_promising(self._state, early):
+            self._move_to(steer(self._state, early), now)
 
     def _slow_down(self, admission: Admission, outcome: Outcome, now: float) -> None:
         self._era += 1
         self._failures += 1
-        self._calm_in = self._in_flight + self.limit
+        self._answers_to_recover = self._in_flight + self.limit
         if outcome is Outcome.REFUSED:
-            self._turn(refuse(self._course, in_flight=admission.place), now)
-            self._rests = True
+            self._move_to(after_refusal(self._state, in_flight=admission.place), now)
+            self._is_recovering = True
 
-    def _turn(self, course: Course, now: float) -> None:
-        moved = course.limit != self._course.limit
-        self._course = course
-        # After a move one round of answers passes before it shows what the new limit does.
-        self._tally = Tally(now, skip=self._in_flight if moved else 0)
+    def _move_to(self, state: SearchState, now: float) -> None:
+        moved = state.limit != self._state.limit
+        self._state = state
+        # The answers to what is in flight now were still made under the old limit.
+        self._sampler = Sampler(now, skip=self._in_flight if moved else 0)
 
 
-class Tally:
-    """Counts what came since a move: answers, their times, and how long all places were taken.
+class Sampler:
+    """Measures since the limit was last moved: answers, their times, and how long all places were taken.
 
-    Two ways of looking: the answers after the first ``skip`` ones, which were in flight at the move, and the
-    answers to what was sent since the move.
+    It makes two samples: of the answers after the first ``skip`` ones, which were in flight at the move, and
+    earlier of the answers to what was sent since the move.
     """
 
     def __init__(self, moved: float, *, skip: int) -> None:
         self._moved = self._began = self._noted = moved
         self._skip = skip
         self._full_s = self._full_before_s = 0.0
-        self._settled = Answers()
-        self._fresh = Answers()
+        self._settled = AnswerTimes()
+        self._fresh = AnswerTimes()
 
     def pass_time(self, now: float, *, is_full: bool) -> None:
-        """Note whether all places were taken until now."""
+        """Record whether all places were taken until now."""
         if is_full:
             self._full_s += now - self._noted
         self._noted = now
 
     def complete(self, sent: float, now: float) -> None:
-        """Note an answer."""
+        """Record an answer."""
         if sent >= self._moved:
             self._fresh.add(now - sent)
         if not self._skip:
@@ -347,38 +359,39 @@ class Tally:
         self._skip -= 1
         self._began, self._full_before_s = now, self._full_s
 
-    def window(self, limit: int, now: float) -> Window | None:
-        """Give what was seen at the new limit; None while nothing was."""
+    def sample(self, limit: int, now: float) -> Sample | None:
+        """Return what was measured at the new limit; None while nothing was."""
         seconds = now - self._began
         if not self._settled.count or seconds <= 0:
             return None
         full = (self._full_s - self._full_before_s) / seconds
-        return self._settled.window(limit, seconds, full)
+        return self._settled.sample(limit, seconds, full)
 
-    def glimpse(self, limit: int, now: float) -> Window | None:
-        """Give what the answers to requests sent since the move foretell; None while there are none."""
+    def early(self, limit: int, now: float) -> Sample | None:
+        """Return what answers to requests sent since the move predict; None while there are none."""
         if not self._fresh.spent_s or now <= self._moved:
             return None
+        # By Little's law so many answers take this long with all places taken.
         seconds = self._fresh.spent_s / limit
-        return self._fresh.window(limit, seconds, self._full_s / (now - self._moved))
+        return self._fresh.sample(limit, seconds, self._full_s / (now - self._moved))
 
 
 @dataclass(slots=True)
-class Answers:
-    """How many there were, the sum of their times in seconds, and of the squares of these."""
+class AnswerTimes:
+    """A number of answers, the sum of their times in seconds, and the sum of the squares of these."""
 
     count: int = 0
     spent_s: float = 0.0
     squares: float = 0.0
 
     def add(self, took_s: float) -> None:
-        """Add one."""
+        """Add one answer."""
         self.count += 1
         self.spent_s += took_s
         self.squares += took_s * took_s
 
-    def window(self, limit: int, seconds: float, full: float) -> Window:
-        """Say what they show of so many seconds; there is at least one."""
+    def sample(self, limit: int, seconds: float, full: float) -> Sample:
+        """Return them as a sample of so many seconds; there is at least one answer."""
         mean = self.spent_s / self.count
         scatter = max(0.0, self.squares / self.count / mean**2 - 1) if mean else 0.0
-        return Window(limit, self.count, seconds, mean, full, scatter)
+        return Sample(limit, self.count, seconds, mean, full, scatter)

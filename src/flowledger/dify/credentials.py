@@ -1,4 +1,4 @@
-"""What opens a Dify console, and how each release lets a person log in and what tokens it gives."""
+"""What opens a Dify console, how a person logs in to each release, and the tokens it returns."""
 
 import re
 from base64 import b64encode
@@ -15,7 +15,7 @@ _NUMBERS = re.compile(r"\s*v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
 
 
 class LoginForm(Enum):
-    """What a console login sends and gets back."""
+    """What a console login sends and receives."""
 
     BEARER = "plain password, tokens in the JSON answer, Authorization: Bearer"
     COOKIES = "plain password, tokens as cookies, X-CSRF-Token"
@@ -32,9 +32,9 @@ class Release:
 
     @classmethod
     def parse(cls, text: str) -> "Release | None":
-        """Read the text of ``X-Version``; None when it names no release (a fork's own word)."""
-        found = _NUMBERS.match(text)
-        return cls(*(int(part or 0) for part in found.groups())) if found else None
+        """Return the release in the text of ``X-Version``; None where it names none, as a fork's may."""
+        match = _NUMBERS.match(text)
+        return cls(*(int(part or 0) for part in match.groups())) if match else None
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}"
@@ -46,7 +46,7 @@ BASE64_SINCE = Release(1, 11, 2)
 
 
 def login_form(release: Release | None) -> LoginForm:
-    """Choose the login form of a release; the newest for an unknown one (docs/dify-api.md "Log-in")."""
+    """Return the login form of a release; the newest for an unknown one (docs/dify-api.md "Log-in")."""
     if release is None or release >= BASE64_SINCE:
         return LoginForm.COOKIES_BASE64
     return LoginForm.COOKIES if release >= COOKIES_SINCE else LoginForm.BEARER
@@ -94,34 +94,37 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class BearerTokens:
-    """The tokens of releases before 1.9.2; ``refresh`` is None for a token given from outside."""
+    """The tokens of releases before 1.9.2; ``refresh`` is None for a ``ConsoleToken``."""
 
     access: SecretStr
     refresh: SecretStr | None = None
 
     def headers(self) -> dict[str, str]:
-        """Give the headers of a console request."""
+        """Return the headers of a console request."""
         return {"Authorization": f"Bearer {self.access.get_secret_value()}"}
 
     def refresh_request(self) -> tuple[dict[str, str], dict[str, str]] | None:
-        """Give headers and document of a refresh; None when it cannot be asked for."""
+        """Return headers and document of a refresh; None where there is no refresh token."""
         return ({}, {"refresh_token": self.refresh.get_secret_value()}) if self.refresh else None
 
 
 @dataclass(frozen=True, slots=True)
 class CookieTokens:
-    """The tokens of releases since 1.9.2.  They go by hand: a jar drops Secure cookies over http."""
+    """The tokens of releases since 1.9.2.
+
+    They are sent as plain headers, because a cookie jar drops Secure cookies over http.
+    """
 
     access: Cookie
     csrf: Cookie
     refresh: Cookie | None = None
 
     def headers(self) -> dict[str, str]:
-        """Give the headers of a console request: both cookies, and the CSRF token once more."""
+        """Return the headers of a console request: both cookies, and the CSRF token once more."""
         return {"Cookie": f"{self.access}; {self.csrf}", "X-CSRF-Token": self.csrf.value.get_secret_value()}
 
     def refresh_request(self) -> tuple[dict[str, str], dict[str, str]] | None:
-        """Give headers and document of a refresh; None when it cannot be asked for."""
+        """Return headers and document of a refresh; None where there is no refresh token."""
         if self.refresh is None:
             return None
         plain = Cookie(self.refresh.name.removeprefix(HOST_PREFIX), self.refresh.value)
@@ -138,21 +141,21 @@ class AdminTokens:
     workspace_id: str
 
     def headers(self) -> dict[str, str]:
-        """Give the headers of a console request."""
+        """Return the headers of a console request."""
         return {
             "Authorization": f"Bearer {self.key.get_secret_value()}",
             "X-WORKSPACE-ID": self.workspace_id,
         }
 
     def refresh_request(self) -> None:
-        """Give nothing: an admin key does not expire."""
+        """Return None: an admin key does not expire."""
 
 
 Tokens = BearerTokens | CookieTokens | AdminTokens
 
 
 def login_document(credentials: EmailPassword, form: LoginForm) -> dict[str, Any]:
-    """Write what a login sends: since 1.11.2 the password is base64 of its UTF-8."""
+    """Return what a login sends: since 1.11.2 the password is base64 of its UTF-8."""
     password = credentials.password.get_secret_value()
     if form is LoginForm.COOKIES_BASE64:
         password = b64encode(password.encode()).decode()
@@ -160,7 +163,7 @@ def login_document(credentials: EmailPassword, form: LoginForm) -> dict[str, Any
 
 
 def read_tokens(answer: Answer) -> Tokens | None:
-    """Take the tokens of a login or refresh from cookies or JSON, whichever holds them; None for neither."""
+    """Return the tokens of a login or refresh, from cookies or JSON, whichever has them; None for neither."""
     cookies = {
         name.removeprefix(HOST_PREFIX): Cookie(name, SecretStr(value))
         for name, value in answer.cookies.items()

@@ -17,7 +17,7 @@ NOTHING: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class ServiceApi:
-    """What an app's own key opens; ``app_name`` is for messages."""
+    """The service API with one app's key; ``app_name`` is for messages."""
 
     session: DifySession
     token: SecretStr
@@ -68,7 +68,7 @@ PAGE_ROWS = 100
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What a console log-in opens; any member of the workspace may read all of it."""
+    """The console API after a log-in; any member of the workspace may read all of it."""
 
     login: ConsoleLogin
 
@@ -85,7 +85,7 @@ class Console:
         return self._document(f"/apps/{app_id}/workflow-runs/count", params, ("total",))
 
     def app_logs(self, app_id: str, window: Window, status: str, page: int) -> Mapping[str, Any]:
-        """Read a page of log rows with a status; the console knows words that the service refuses."""
+        """Read a page of log rows with a status; the console accepts statuses that the service refuses."""
         params = {
             "created_at__after": iso(window.after),
             "created_at__before": iso(window.before),

@@ -31,34 +31,36 @@ KEYWORD_CHARACTERS = 30
 UNSAFE_IN_KEYWORD = frozenset('%_\\"')
 
 
-def split(wanted: RunFilter) -> FilterSplit:
-    """Divide a filter between Dify and us, the same for every release, with a note for each of our parts."""
+def split(query: RunFilter) -> FilterSplit:
+    """Divide a filter between Dify and Flowledger, the same for every release, with notes on our part."""
     remote: dict[str, str] = {}
     notes: list[str] = []
     status = keyword = None
-    if wanted.status in SERVICE_STATUSES:
-        remote["status"] = wanted.status
-    elif wanted.status:
-        status = wanted.status
-        notes.append(f"status {status}: the service API refuses this word, so it is filtered on our side")
-    if wanted.session_id:
-        remote["created_by_end_user_session_id"] = wanted.session_id
-    if wanted.keyword:
-        why = _why_not_keyword(wanted)
+    if query.status in SERVICE_STATUSES:
+        remote["status"] = query.status
+    elif query.status:
+        status = query.status
+        notes.append(f"status {status}: the service API refuses this word, so it is filtered by Flowledger")
+    if query.session_id:
+        remote["created_by_end_user_session_id"] = query.session_id
+    if query.keyword:
+        why = _why_keyword_is_local(query)
         if why:
-            keyword = wanted.keyword
-            notes.append(f"keyword {keyword!r}: {why}, so it is filtered on our side")
+            keyword = query.keyword
+            notes.append(f"keyword {keyword!r}: {why}, so it is filtered by Flowledger")
         else:
-            remote["keyword"] = wanted.keyword
-    account = wanted.account
+            remote["keyword"] = query.keyword
+    account = query.account
     if account:
-        notes.append(f"account {account}: releases differ on unknown accounts, so it is filtered on our side")
+        notes.append(
+            f"account {account}: releases differ on unknown accounts, so it is filtered by Flowledger"
+        )
     return FilterSplit(remote, RunFilter(status=status, keyword=keyword, account=account), tuple(notes))
 
 
-def _why_not_keyword(wanted: RunFilter) -> str | None:
-    keyword = wanted.keyword or ""
-    if wanted.session_id:
+def _why_keyword_is_local(query: RunFilter) -> str | None:
+    keyword = query.keyword or ""
+    if query.session_id:
         return "together with a session id the server fails with 500"
     if not keyword.isascii() or not keyword.isprintable():
         return "since 1.11.3 the server does not find text beyond ASCII"
@@ -74,14 +76,16 @@ CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (docs/dify-api.md "Console")."""
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
+"""Beyond these, reading the runs one by one costs less than their lists."""
+"""Beyond these, reading the runs one by one costs less than their lists."""
 STATES = frozenset({"detail", "console_detail"})
 
 
 @dataclass(slots=True)
 class WorkflowLogFetcher:
-    """Reads one app; safe for many threads.  The console is optional and only asked when needed.
+    """Reads one app; threads may share it.  The console is optional and only used where needed.
 
-    ``always_state`` reads the run detail even where node executions would do.
+    ``always_state`` reads the run detail even where node executions would suffice.
     """
 
     app: AppKey
@@ -89,7 +93,7 @@ class WorkflowLogFetcher:
     console: Console | None = None
     always_state: bool = False
     _mode: str = ""
-    _console_trouble: str = ""
+    _console_failure: str = ""
 
     @property
     def requests(self) -> int:
@@ -97,15 +101,15 @@ class WorkflowLogFetcher:
         return self.service.session.requests
 
     def now(self) -> datetime:
-        """Give the present by the server's Date header, to the second."""
-        return self.service.session.server_now() or self._now_after_asking()
+        """Return the present by the server's Date header, to the second."""
+        return self.service.session.server_now() or self._now_after_request()
 
     def log_in(self) -> None:
         """Log in to the console now rather than at its first use.
 
         :raises AuthenticationError: when it is refused.
         """
-        self._needed_console().login.sign_in()
+        self._required_console().login.sign_in()
 
     def find_app_id(self) -> None:
         """Find the app's id by its name, as the console lists it.
@@ -113,20 +117,20 @@ class WorkflowLogFetcher:
         :raises UsageError: when none or several apps have that name.
         """
         title = self.title()
-        rows = parsing.page_rows(self._needed_console().apps(title), "app list")
+        rows = parsing.page_rows(self._required_console().apps(title), "app list")
         ids = [str(row["id"]) for row in rows if row.get("name") == title]
         if len(ids) != 1:
             raise UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
         self.app = AppKey(self.app.source, ids[0])
 
     def check_app_id(self) -> None:
-        """See that key and id belong to the same app, as the console lists it.
+        """Check that key and id belong to the same app, as the console lists it.
 
         :raises AuthenticationError: when the key or the log-in is refused.
         :raises UsageError: with the id of the app that the key opens.
         """
         title = self.title()
-        rows = parsing.page_rows(self._needed_console().apps(title), "app list")
+        rows = parsing.page_rows(self._required_console().apps(title), "app list")
         ids = [str(row["id"]) for row in rows if row.get("name") == title]
         if self.app.app_id not in ids:
             raise UsageError(
@@ -135,23 +139,23 @@ class WorkflowLogFetcher:
             )
 
     def release(self) -> Release | None:
-        """Tell the server's release, asking where no answer has told yet; None for a fork's own word."""
+        """Return the server's release, by a request where none is known yet; None where a fork names none."""
         session = self.service.session
         if session.release is None:
             session.get("/console/api/setup")
         return session.release
 
     def title(self) -> str:
-        """Give the app's name in Dify."""
+        """Return the app's name in Dify."""
         return str(self.service.info()["name"])
 
-    def split(self, wanted: RunFilter) -> FilterSplit:
-        """Divide a filter between Dify and us; the console's run list, of chatflows, decides nothing."""
-        if wanted and not self.lists_logs():
+    def split(self, query: RunFilter) -> FilterSplit:
+        """Divide a filter between Dify and Flowledger; the console's list of chatflow runs takes none."""
+        if query and not self.lists_logs():
             return FilterSplit(
-                local=wanted, notes=("a chatflow's run list takes no filters: filtered on our side",)
+                local=query, notes=("a chatflow's run list takes no filters: filtered by Flowledger",)
             )
-        return split(wanted)
+        return split(query)
 
     def lists_logs(self) -> bool:
         """Return whether the app has log rows: chatflows have none (docs/dify-api.md "The log list")."""
@@ -175,8 +179,8 @@ class WorkflowLogFetcher:
         :raises AuthenticationError: without console access; SourceRefusedError: from releases that list
             debugging runs only.
         """
-        console = self._needed_console()
-        self._need_release()
+        console = self._required_console()
+        self._require_release()
         body = console.workflow_runs(self.app.app_id, cursor)
         runs = [parsing.cursor_run(self.app, row) for row in parsing.page_rows(body, f"app {self.app}")]
         more = bool(body.get("has_more")) and bool(runs)
@@ -187,10 +191,10 @@ class WorkflowLogFetcher:
         age_s = int(self.now().timestamp()) - second
         if age_s <= 0:
             return 0
-        console = self._needed_console()
+        console = self._required_console()
         return integer(console.count(self.app.app_id, age_s).get("total"))
 
-    def _need_release(self) -> None:
+    def _require_release(self) -> None:
         release = self.service.session.release
         if release is not None and release < CONSOLE_LISTS_APP_RUNS:
             raise SourceRefusedError(
@@ -200,9 +204,10 @@ class WorkflowLogFetcher:
             )
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
-        """Tell which open runs are open still, by the console's lists by status.
+        """Return the ids of open runs that are still in their status, by the console's lists by status.
 
-        A row that such a list's page numbers lose is asked by itself, which does no harm.
+        Rows that move between pages while these are read may be missed; such a run is read by itself, at
+        the cost of one request.  None where the lists cannot be had.
         """
         if self.deepest() < Level.NODES or self.console is None or not self.lists_logs():
             return None
@@ -210,7 +215,7 @@ class WorkflowLogFetcher:
         try:
             lists = {word: self._listed_with(self.console, window, word) for word in words}
         except (AuthenticationError, SourceRefusedError, RetriableError) as error:
-            logger.info("app {}: open runs are asked one by one: {}", self.app, error)
+            logger.info("app {}: open runs are read one by one: {}", self.app, error)
             return None
         complete = {word: listed for word, listed in lists.items() if listed is not None}
         if len(complete) < len(lists):
@@ -218,35 +223,35 @@ class WorkflowLogFetcher:
         return frozenset(run.run_id for run in runs if run.run_id in complete[run.source_status])
 
     def _listed_with(self, console: Console, window: Window, status: str) -> set[str] | None:
-        """Give the ids of a window's runs with a status; None where they are too many to list."""
-        found: set[str] = set()
+        """Return the ids of a window's runs with a status; None where they are too many to list."""
+        ids: set[str] = set()
         for page in range(1, MOST_STATUS_PAGES + 1):
             body = console.app_logs(self.app.app_id, window, status, page)
             rows = parsing.page_rows(body, f"app {self.app}, status {status}")
-            found |= {parsing.log_run(self.app, row).run_id for row in rows}
+            ids |= {parsing.log_run(self.app, row).run_id for row in rows}
             if not body.get("has_more"):
-                return found
+                return ids
         return None
 
     def deepest(self) -> Level:
-        """Tell whether node executions can be had."""
-        return Level.NODES if self.console and not self._console_trouble else Level.RUN
+        """Return the deepest level that can be read: node executions need the console."""
+        return Level.NODES if self.console and not self._console_failure else Level.RUN
 
     def why_not_deeper(self) -> str:
-        """Say why node executions cannot be had; empty where they can."""
-        return self._console_trouble if self.console else "no console access"
+        """Return why node executions cannot be read; empty where they can."""
+        return self._console_failure if self.console else "no console access"
 
     def detail(self, run: Run, level: Level) -> tuple[Run, Detail]:
-        """Read a run's detail with as few requests as are sure to be right.
+        """Return a run and its detail, with as few requests as are certain to be right.
 
         The node executions alone are enough for an ended run that they describe whole (docs/dify-api.md
-        "Fewer requests").  Of an open run the
-        state is read first, so that an end that is seen has all its nodes.
+        "Fewer requests").  Of an open run the state is read first, so that a run that has ended by then has
+        all its nodes.
 
         :raises RunUnavailableError: when Dify no longer knows the run.
         """
         if run.gone:
-            raise RunUnavailableError("the source has deleted the run and keeps only its log row")
+            raise RunUnavailableError("the source has deleted the run and has only its log row")
         raw: dict[str, bytes] = {}
         stated: Mapping[str, Any] | None = None
         if run.status.is_open:
@@ -257,7 +262,7 @@ class WorkflowLogFetcher:
         return run, parsing.assemble(run, nodes, stated, raw)
 
     def _suffices(self, run: Run, nodes: Sequence[NodeExecution] | Missing) -> bool:
-        """Whether the node executions tell all; a chatflow's user and error are in its detail only."""
+        """Return whether the node executions hold all; a chatflow's user and error are in its detail only."""
         if isinstance(nodes, Missing) or self.always_state or not self.lists_logs():
             return False
         return parsing.is_self_contained(run, nodes)
@@ -295,23 +300,23 @@ class WorkflowLogFetcher:
             if error.status == NOT_FOUND:
                 # An unknown run would be an empty list (docs/dify-api.md "Node executions"): the app is
                 # unknown, for every run.
-                self._console_trouble = (
+                self._console_failure = (
                     f"the console has no app {self.app.app_id}: set DIFY_APP_ID to the part after /app/"
                     " in the app's address"
                 )
-                return Missing(self._console_trouble)
+                return Missing(self._console_failure)
             return Missing(str(error))
         raw["nodes"] = answer.body
         return parsing.nodes(answer.document, answer.place)
 
-    def _shut_out(self, trouble: str, error: FlowledgerError) -> Missing:
+    def _shut_out(self, reason: str, error: FlowledgerError) -> Missing:
         """Remember that the console is closed, so that no other run tries a failed log-in again."""
-        if self._console_trouble != trouble:
+        if self._console_failure != reason:
             logger.warning("app {}: {}", self.app, error)
-        self._console_trouble = trouble
-        return Missing(trouble)
+        self._console_failure = reason
+        return Missing(reason)
 
-    def _needed_console(self) -> Console:
+    def _required_console(self) -> Console:
         if self.console is None:
             raise AuthenticationError(
                 f"app {self.app} is a chatflow, whose runs only the console lists: set DIFY_CONSOLE_EMAIL and"
@@ -319,7 +324,7 @@ class WorkflowLogFetcher:
             )
         return self.console
 
-    def _now_after_asking(self) -> datetime:
+    def _now_after_request(self) -> datetime:
         self._read_mode()
         return self.service.session.server_now() or datetime.now(UTC)
 

@@ -1,10 +1,14 @@
-"""``ConsoleLogin``: console requests with whatever login the release wants, once for all threads."""
+"""Console requests with the log-in of the release, once for all threads; and the servers that are open."""
 
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from threading import Lock
+from types import TracebackType
+from typing import Self
 
-from flowledger.dify.answers import Answer, said
+from flowledger.dify.answers import Answer, excerpt
+from flowledger.dify.concurrency import AdaptiveLimiter, SearchState
 from flowledger.dify.credentials import (
     COOKIES_SINCE,
     AdminKey,
@@ -19,7 +23,7 @@ from flowledger.dify.credentials import (
     login_form,
     read_tokens,
 )
-from flowledger.dify.session import NOTHING, DifySession
+from flowledger.dify.session import NOTHING, DifySession, SessionOptions, normalise
 from flowledger.errors import (
     AuthenticationError,
     FatalError,
@@ -33,11 +37,12 @@ __all__ = ["AdminKey", "ConsoleLogin", "ConsoleToken", "Credentials", "EmailPass
 
 ROOT = "/console/api"
 MOST_UNANSWERED = 3
-"""Logins without a clear answer may have counted as wrong ones; six wrong ones lock the account."""
+"""Log-ins without an answer may have counted as wrong passwords, of which six lock the account
+(docs/dify-api.md "Log-in")."""
 
 
 class ConsoleLogin:
-    """Signs in at the first request, renews once for all threads, never offers what was refused."""
+    """Logs in at the first request, renews once for all threads, never sends refused credentials again."""
 
     def __init__(self, session: DifySession, credentials: Credentials) -> None:
         self.session = session
@@ -48,40 +53,40 @@ class ConsoleLogin:
         self._unanswered = 0
 
     def get(self, path: str, params: Mapping[str, str] = NOTHING, *, fields: Collection[str] = ()) -> Answer:
-        """Ask the console; ``path`` begins with ``/console/api``, ``fields`` are those the data must have.
+        """Return the console's answer; ``path`` begins with ``/console/api``, its data must have ``fields``.
 
-        :raises AuthenticationError: what it was given is refused; LoginLockedError: the account is locked;
+        :raises AuthenticationError: the credentials are refused; LoginLockedError: the account is locked;
             SourceRefusedError: other 4xx; RetriableError: when tries are used up.
         """
         tokens = self.sign_in()
         try:
-            return self._ask(path, params, tokens, fields)
+            return self._get(path, params, tokens, fields)
         except AuthenticationError as refusal:
             renewed = self._renew(tokens, refusal)
-        return self._ask(path, params, renewed, fields)
+        return self._get(path, params, renewed, fields)
 
     @property
     def given_up(self) -> bool:
-        """Whether no further login is tried."""
+        """Whether no further log-in will be tried."""
         return self._failure is not None
 
     def sign_in(self) -> Tokens:
-        """Give the tokens in force, logging in if there are none yet."""
+        """Return the tokens in force, logging in if there are none yet."""
         tokens = self._tokens
         if tokens is not None and self._failure is None:
             return tokens
         with self._lock:
-            self._raise_remembered()
+            self._raise_earlier_failure()
             if self._tokens is None:
                 self._tokens = self._open()
             return self._tokens
 
-    def _ask(self, path: str, params: Mapping[str, str], tokens: Tokens, fields: Collection[str]) -> Answer:
+    def _get(self, path: str, params: Mapping[str, str], tokens: Tokens, fields: Collection[str]) -> Answer:
         return self.session.get(path, params, headers=tokens.headers(), fields=fields)
 
     def _renew(self, stale: Tokens, refusal: AuthenticationError) -> Tokens:
         with self._lock:
-            self._raise_remembered()
+            self._raise_earlier_failure()
             if self._tokens is stale or self._tokens is None:
                 self._tokens = self._refresh(stale) or self._reopen(refusal)
             return self._tokens  # where another thread was first, it is newer already
@@ -136,7 +141,7 @@ class ConsoleLogin:
             try:
                 self.session.get(f"{ROOT}/setup")
             except (AuthenticationError, SourceRefusedError):
-                # Its X-Version is all that was wanted, and errors carry it too.
+                # Only its X-Version matters, and error answers carry it too.
                 return login_form(self.session.release)
         return login_form(self.session.release)
 
@@ -154,12 +159,12 @@ class ConsoleLogin:
         tokens = read_tokens(answer)
         if tokens is None:
             raise _explain(
-                credentials, self.session.host, SourceRefusedError(said(answer), status=answer.status)
+                credentials, self.session.host, SourceRefusedError(excerpt(answer), status=answer.status)
             )
         return tokens
 
     def _offer(self, credentials: EmailPassword, form: LoginForm) -> Answer:
-        """Offer the password, again only while unanswered offers cannot have locked the account."""
+        """Send the password, again only while unanswered tries cannot have locked the account."""
         document, secrets = login_document(credentials, form), [credentials.password.get_secret_value()]
 
         def post() -> Answer:
@@ -174,7 +179,7 @@ class ConsoleLogin:
         policy = self.session.retry
         return replace(policy, tries=min(policy.tries, MOST_UNANSWERED - self._unanswered)).call(post)
 
-    def _raise_remembered(self) -> None:
+    def _raise_earlier_failure(self) -> None:
         if self._failure is not None:
             raise self._failure.with_traceback(None)
 
@@ -204,3 +209,45 @@ def _explain(
     else:
         advice = "the console token was refused or has expired: renew DIFY_CONSOLE_TOKEN"
     return AuthenticationError(f"{host}: {advice} ({refusal})", status=refusal.status, body=refusal.body)
+
+
+class Servers:
+    """The Dify servers that are open: one session each, one log-in per credentials; all closed at the end.
+
+    Apps of one server also share its limiter, whose bound is that of the app opened first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open = ExitStack()
+        self._sessions: dict[tuple[str, SessionOptions], DifySession] = {}
+        self._logins: dict[tuple[DifySession, Credentials], ConsoleLogin] = {}
+
+    def session(self, base_url: str, options: SessionOptions, most_at_once: int) -> DifySession:
+        """Return the session of a server, opening it at first.
+
+        :raises SettingsError: for an address or a file of authorities that cannot be used.
+        """
+        key = (normalise(base_url), options)
+        with self._lock:
+            if key not in self._sessions:
+                limiter = AdaptiveLimiter(SearchState(cap=most_at_once))
+                session = DifySession(base_url, limiter=limiter, options=options)
+                self._sessions[key] = self._open.enter_context(session)
+            return self._sessions[key]
+
+    def login(self, session: DifySession, credentials: Credentials) -> ConsoleLogin:
+        """Return the log-in of these credentials on a session; a refused one stays refused for all."""
+        key = (session, credentials)
+        with self._lock:
+            if key not in self._logins:
+                self._logins[key] = ConsoleLogin(session, credentials)
+            return self._logins[key]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()

@@ -1,4 +1,4 @@
-"""From what Dify answers to runs, node executions and details; pure, for all recorded releases."""
+"""Parses Dify's answers into runs, node executions and details; pure, for all recorded releases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,14 +26,14 @@ NUMBERS = frozenset({int, float, str, Decimal})
 
 
 def text(value: Any) -> str | None:
-    """Give text as it is, None for nothing, anything else as its JSON text."""
+    """Return text as it is, None for nothing, anything else as its JSON text."""
     if value is None or type(value) is str:
         return value
     return dumps_lossless(value).decode()
 
 
 def number(value: Any) -> Decimal | None:
-    """Read a number or a number's text; None for nothing, NaN, Infinity and words."""
+    """Return a number or a number's text as a decimal; None for nothing, NaN, Infinity and words."""
     if value is None or type(value) not in NUMBERS:
         return None
     try:
@@ -44,7 +44,7 @@ def number(value: Any) -> Decimal | None:
 
 
 def integer(value: Any) -> int | None:
-    """Read a whole number or its text; None for what is not one."""
+    """Return a whole number or its text as an integer; None for what is not one."""
     if value is None or type(value) is int:
         return value
     parsed = number(value)
@@ -52,7 +52,7 @@ def integer(value: Any) -> int | None:
 
 
 def instant(value: Any) -> datetime | None:
-    """Read epoch seconds (or milliseconds), ISO 8601 or RFC 822 text (releases before 1.2.0) as aware UTC."""
+    """Return epoch seconds (or milliseconds), ISO 8601 or RFC 822 text (before 1.2.0) as aware UTC."""
     if type(value) is int and 0 <= value <= LATEST_SECOND:
         return datetime.fromtimestamp(value, UTC)
     seconds = number(value)
@@ -78,9 +78,9 @@ def _written(value: str) -> datetime | None:
 
 
 def mapping(value: Any) -> Mapping[str, Any] | None:
-    """Read an object, or an object's JSON text (run details up to 1.12); None for nothing.
+    """Return an object, or what an object's JSON text (run details up to 1.12); None for nothing.
 
-    Any other value is kept under the empty name, so that it is shown and not lost.
+    Any other value is stored under the empty name, so that it reaches the report and is not lost.
     """
     if value is None:
         return None
@@ -111,15 +111,12 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def run_status(word: str | None, *, ended: bool) -> RunStatus:
-    """Translate Dify's word; an unknown one is open while it has no end time, else failed."""
-    known = STATUSES.get(word or "")
-    if known is not None:
-        return known
-    return RunStatus.FAILED if ended else RunStatus.RUNNING
+    """Return the status for Dify's word; an unknown word is open while there is no end time, else failed."""
+    return STATUSES.get(word or "", RunStatus.FAILED if ended else RunStatus.RUNNING)
 
 
 def page_rows(body: Any, where: str) -> Sequence[Mapping[str, Any]]:
-    """Give the rows of a list answer; anything but a list of objects under ``data`` is an error.
+    """Return the rows of a list answer; anything but a list of objects under ``data`` is an error.
 
     :raises SourceGarbledError: so that an error object never passes for an empty list.
     """
@@ -132,18 +129,18 @@ def page_rows(body: Any, where: str) -> Sequence[Mapping[str, Any]]:
 
 
 def total(body: Any, where: str) -> int:
-    """Give the total of a list answer.
+    """Return the total of a list answer.
 
     :raises SourceGarbledError: when there is none.
     """
-    found = integer(body.get("total")) if isinstance(body, dict) else None
-    if found is None or found < 0:
-        raise SourceGarbledError(f"{where}: the answer holds no total")
-    return found
+    count = integer(body.get("total")) if isinstance(body, dict) else None
+    if count is None or count < 0:
+        raise SourceGarbledError(f"{where}: the answer holds no total; is a proxy answering in Dify's place?")
+    return count
 
 
 def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
-    """Read one row of the log list; a row whose run is gone (``workflow_run: null``) is a run too.
+    """Return the run of a row of the log list; a row whose run is gone (``workflow_run: null``) is a run too.
 
     :raises SourceGarbledError: when the row has no id or no time.
     """
@@ -163,7 +160,7 @@ def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
 
 
 def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
-    """Read one row of the console's ``workflow-runs`` list, which is filed under the run's own time.
+    """Return the run of one row of the console's ``workflow-runs`` list, listed at the run's own time.
 
     :raises SourceGarbledError: when the row has no id or no time.
     """
@@ -175,7 +172,7 @@ def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
 
 
 def refreshed_run(run: Run, detail: Mapping[str, Any]) -> Run:
-    """Bring a run up to date from its detail (service or console); ``raw`` stays the row as it was listed."""
+    """Return a run brought up to date from its detail (service or console); ``raw`` stays the listed row."""
     now = _run(run.app, {"id": run.run_id, **detail}, run.listed_at)
     return replace(
         run,
@@ -228,7 +225,7 @@ def _gone_run(app: AppKey, row: Mapping[str, Any], log_id: str, listed_at: datet
 
 
 def creator(row: Mapping[str, Any]) -> Creator | None:
-    """Read who started a run: an account, else an end user, else the bare role, else None."""
+    """Return who started a run: an account, else an end user, else the bare role, else None."""
     account, user = row.get("created_by_account"), row.get("created_by_end_user")
     role = text(row.get("created_by_role"))
     if isinstance(account, dict):
@@ -242,7 +239,7 @@ def creator(row: Mapping[str, Any]) -> Creator | None:
 
 
 def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
-    """Read node executions in the array's order, not ``index`` (docs/dify-api.md "Node executions")."""
+    """Return node executions in the array's order, not ``index`` (docs/dify-api.md "Node executions")."""
     return tuple(_node(position, row) for position, row in enumerate(page_rows(body, where)))
 
 
@@ -274,13 +271,13 @@ def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
 
 
 def _costs(metadata: Any, *payloads: Any) -> tuple[int | None, Decimal | None, str | None]:
-    """Find tokens and price in the metadata, else in a usage (docs/dify-api.md "Node executions")."""
-    known = metadata if isinstance(metadata, dict) else {}
+    """Return tokens, price and currency, of the metadata or a usage (docs/dify-api.md "Node executions")."""
+    details = metadata if isinstance(metadata, dict) else {}
     usages = [payload.get("usage") for payload in payloads if isinstance(payload, dict)]
-    for place in (known, *usages):
+    for place in (details, *usages):
         if isinstance(place, dict) and (price := number(place.get("total_price"))) is not None:
             return integer(place.get("total_tokens")), price, text(place.get("currency"))
-    return integer(known.get("total_tokens")), None, None
+    return integer(details.get("total_tokens")), None, None
 
 
 def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
@@ -310,7 +307,7 @@ def is_self_contained(run: Run, executions: Sequence[NodeExecution]) -> bool:
 
 
 def decode(run: Run, raw: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
-    """Rebuild a detail from the raw answers kept of it (``ports.Decoder``)."""
+    """Return a detail rebuilt from its stored raw answers (``ports.Decoder``)."""
     executions: Sequence[NodeExecution] | Missing = Missing(why_no_nodes)
     if "nodes" in raw:
         executions = nodes(loads(raw["nodes"]), f"run {run.run_id}")
@@ -324,10 +321,10 @@ def assemble(
     stated: Mapping[str, Any] | None,
     raw: Mapping[str, bytes],
 ) -> Detailed:
-    """Make a detail of node executions and, where it was read, the stated run detail."""
+    """Return a detail made of node executions and, where it was read, the run detail."""
     inputs, outputs = _rebuilt(run, () if isinstance(executions, Missing) else executions)
     if stated is not None:
-        # A chatflow's start node knows the conversation, its run does not (seen on 1.12.1).
+        # A chatflow's start node has the conversation, its run does not (observed on 1.12.1).
         inputs = {**(inputs or {}), **(mapping(stated.get("inputs")) or {})}
         outputs = mapping(stated.get("outputs"))
     return Detailed(inputs, outputs, executions, raw)

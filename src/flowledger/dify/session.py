@@ -1,20 +1,23 @@
-"""``DifySession``: everything said to one Dify server goes through here, and only here is it said again."""
+"""``DifySession``: all requests to one Dify server, and the one place where they are repeated."""
 
-from collections.abc import Collection, Mapping
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
 
 import orjson
+from loguru import logger
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from flowledger.dify.answers import Answer, Attempt, Sent, failure_of, refusal
 from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import Release
-from flowledger.dify.retry import LONGEST_WAIT_S, RetryPolicy
-from flowledger.errors import SettingsError, SourceGarbledError, SourceRefusedError
+from flowledger.errors import RetriableError, SettingsError, SourceGarbledError, SourceRefusedError
 from flowledger.http.errors import CONNECTION_ERRORS, http_date, retry_after_s
 from flowledger.http.session import HttpOptions, HttpReply, HttpSession, check_headers
 from flowledger.http.urls import base_url as base_url_of
@@ -24,10 +27,86 @@ from flowledger.ports import Clock
 MOST_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 NOTHING: Mapping[str, str] = {}
+LONGEST_WAIT_S = 60.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a request is repeated; all times in seconds.
+
+    Waits double from ``first_wait_s`` with jitter; no new try begins later than ``total_s`` after the first.
+    ``sleep``, ``clock`` and ``jitter`` (0 to 1) are exchangeable, so that tests need not wait.
+    """
+
+    tries: int = 5
+    first_wait_s: float = 0.5
+    total_s: float = 300.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = random.random
+
+    def call(self, request: Callable[[], T]) -> T:
+        """Send until it succeeds, fails for good, or tries or time run out.
+
+        :raises RetriableError: the last one; any other error at once.
+        """
+        ends = self.clock() + self.total_s
+        try:
+            return request()  # what usually succeeds; the machinery below costs more than a request
+        except RetriableError as error:
+            failed: list[RetriableError] = [error]
+
+        def again() -> T:
+            if failed:
+                raise failed.pop()
+            return request()
+
+        attempts = Retrying(
+            retry=retry_if_exception_type(RetriableError),
+            wait=self._wait,
+            stop=lambda state: self._is_over(state, ends),
+            sleep=self.sleep,
+            before_sleep=_log_failure,
+            reraise=True,
+        )
+        return attempts(again)
+
+    def _wait(self, state: RetryCallState) -> float:
+        failure = _failure(state)
+        server_s = failure.retry_after_s if isinstance(failure, RetriableError) else None
+        return wait_s(state.attempt_number, server_s, first_s=self.first_wait_s, jitter=self.jitter())
+
+    def _is_over(self, state: RetryCallState, ends: float) -> bool:
+        return state.attempt_number >= self.tries or self.clock() + state.upcoming_sleep > ends
+
+
+def wait_s(attempt: int, server_s: float | None, *, first_s: float, jitter: float) -> float:
+    """Return the wait after the n-th try (from 1), in seconds, at most 60.
+
+    ``server_s`` is the server's Retry-After, met with a little more so that not all threads return at once.
+    """
+    growing = first_s * 2.0 ** min(attempt - 1, 10) * (0.5 + jitter / 2)
+    return min(LONGEST_WAIT_S, growing if server_s is None else server_s + first_s * jitter)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _log_failure(state: RetryCallState) -> None:
+    # One failure is everyday life on a busy server; the second in a row may need an operator.
+    log = logger.info if state.attempt_number == 1 else logger.warning
+    log(
+        "attempt {} failed, next one in {:.1f} s: {}",
+        state.attempt_number,
+        state.upcoming_sleep,
+        _failure(state),
+    )
 
 
 def utc_now() -> datetime:
-    """Give the present, aware UTC."""
+    """Return the present, aware UTC."""
     return datetime.now(UTC)
 
 
@@ -52,7 +131,7 @@ def normalise(address: str) -> str:
 
 
 class DifySession:
-    """One server's connections, limiter, retries and what its answers told about it; threads share it."""
+    """One server's connections, limiter, retries release and clock; shared by threads."""
 
     def __init__(
         self,
@@ -61,7 +140,7 @@ class DifySession:
         limiter: AdaptiveLimiter | None = None,
         options: SessionOptions | None = None,
     ) -> None:
-        """Prepare; nothing is sent.
+        """Prepare the connections; nothing is sent.
 
         :raises SettingsError: for an address or a file of authorities that cannot be used.
         """
@@ -79,7 +158,7 @@ class DifySession:
 
     @property
     def host(self) -> str:
-        """The server's name for messages."""
+        """The server's host, for messages."""
         return host_of(self.base_url)
 
     @property
@@ -94,7 +173,7 @@ class DifySession:
 
     @property
     def release(self) -> Release | None:
-        """The server's release by X-Version; None before any answer, or for a fork's own word."""
+        """The server's release by X-Version; None before any answer, or where a fork names none."""
         return self._release
 
     @property
@@ -105,7 +184,7 @@ class DifySession:
         return (moment - dated[1]).total_seconds() if moment and dated else None
 
     def server_now(self) -> datetime | None:
-        """Give the present by the server's clock, aware UTC; None before any dated answer."""
+        """Return the present by the server's clock, aware UTC; None before any dated answer."""
         dated = self._dated
         moment = http_date(dated[0]) if dated else None
         return moment + (self._options.now() - dated[1]) if moment and dated else None
@@ -118,7 +197,7 @@ class DifySession:
         headers: Mapping[str, str] = NOTHING,
         fields: Collection[str] = (),
     ) -> Answer:
-        """Ask for JSON data, patiently.
+        """Return the answer to a GET of JSON data, repeated while that may help.
 
         ``path`` starts at the base URL (``/v1/workflows/logs``); ``fields`` are those the data must have.
 
@@ -128,12 +207,12 @@ class DifySession:
         url = join(self.base_url, path, dict(params))
         sent = Sent(headers)
 
-        def ask() -> Answer:
+        def request() -> Answer:
             answer = self._follow(url, sent)
             answer.require(fields)
             return answer
 
-        return self._options.retry.call(ask)
+        return self._options.retry.call(request)
 
     def post(
         self,
@@ -143,7 +222,7 @@ class DifySession:
         headers: Mapping[str, str] = NOTHING,
         secrets: Collection[str] = (),
     ) -> Answer:
-        """Send JSON exactly once: what a login changes must not happen twice.
+        """Return the answer to a POST of JSON, sent exactly once: what a login changes must not happen twice.
 
         No string of the document, nor any of ``secrets`` that it encodes, comes back in a message.
 
@@ -183,7 +262,7 @@ class DifySession:
         raise SourceGarbledError(f"{answer.place}: redirected more than {MOST_REDIRECTS} times")
 
     def _exchange(self, method: str, url: str, sent: Sent, body: bytes | None = None) -> Answer:
-        # The status is judged while the slot is held, so that the limiter sees a server that is too busy.
+        # The status is judged inside the slot, so that the limiter learns of a server that is too busy.
         with self.limiter.slot():
             with self._lock:
                 self._requests += 1

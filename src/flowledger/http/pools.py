@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # urllib3 declares these for type checkers only
 
 
 MOST_PIECE = 64 * 1024
-"""Bytes asked of the socket at once: a usual answer, headers and all, is one read."""
+"""Bytes read from the socket at once: a usual answer, headers and all, is one read."""
 LEEWAY_S, LEEWAY_SHARE = 0.25, 0.05
 """A timeout that is longer than the rest of the deadline by no more than this stays: changing it costs as
 much as reading."""
@@ -33,11 +33,11 @@ class DeadlineReader(io.RawIOBase):
         self._incoming = sock.makefile("rb", buffering=0)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """Give what http.client reads from."""
+        """Return what http.client reads from."""
         return io.BufferedReader(self, MOST_PIECE)
 
     def readable(self) -> bool:
-        """Always true; the buffer asks."""
+        """Return True, which the buffer above checks."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int | None:  # type: ignore[override]
@@ -54,7 +54,7 @@ class DeadlineReader(io.RawIOBase):
         return self._incoming.readinto(buffer)
 
     def close(self) -> None:
-        """Give the socket free."""
+        """Release the socket."""
         self._incoming.close()
         super().close()
 

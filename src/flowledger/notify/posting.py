@@ -21,7 +21,7 @@ JSON_TYPE = "application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What was answered, by whom: ``place`` is all of the address that may be told."""
+    """What was answered, by whom: ``place`` is all of the address that a message may show."""
 
     place: str
     status: int
@@ -30,7 +30,7 @@ class Reply:
 
 
 def place_of(url: str) -> str:
-    """Give scheme and host of an address, which is all of it that may be told."""
+    """Return scheme and host of an address; the rest holds its key, which no message may show."""
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
@@ -45,7 +45,7 @@ def post(
     headers: Mapping[str, str],
     *,
     deadline_s: float | None = None,
-    wants_body: bool = True,
+    reads_body: bool = True,
 ) -> Reply:
     """Send one POST and read its whole answer, whatever its status; a redirection is not followed.
 
@@ -59,7 +59,7 @@ def post(
     try:
         address = encoded(url)
         with HttpSession(address, options) as session:
-            reply = session.send("POST", address, headers, body, reads_body=wants_body)
+            reply = session.send("POST", address, headers, body, reads_body=reads_body)
     except SettingsError as error:
         failure: FlowledgerError = ChannelBusyError(f"{place_of(url)}: {error}")
     except CONNECTION_ERRORS as error:
@@ -77,7 +77,7 @@ def _failure_of(error: BaseException, url: str, limit_s: float) -> FlowledgerErr
     place = place_of(url)
     if failure.kind is FailureKind.ADDRESS:
         return MessageRefusedError(
-            f"{place}: this is no address that can be asked; check the channel's webhook or url"
+            f"{place}: requests cannot be sent to this address; check the channel's webhook or url"
         )
     reason = REASONS.get(failure.kind, f"the connection failed ({type(error).__name__})")
     return ChannelBusyError(f"{place}: {reason.format(host=_host(url), limit=limit_s)}")
@@ -92,15 +92,15 @@ def _host(url: str) -> str:
 
 _PROXY = "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"
 REASONS = {
-    FailureKind.PROXY: f"the proxy does not let us through; {_PROXY}",
+    FailureKind.PROXY: f"the proxy refuses the connection; {_PROXY}",
     FailureKind.PROXY_ADDRESS: f"the proxy's address cannot be used; {_PROXY}",
     FailureKind.SOCKS: f"a SOCKS proxy needs the package PySocks; {_PROXY}",
     FailureKind.CERTIFICATE: "the certificate is not trusted; name its authority in REQUESTS_CA_BUNDLE",
-    FailureKind.UNKNOWN_NAME: "no machine is known here as {host!r}; check the address and the name server",
+    FailureKind.UNKNOWN_NAME: "the name {host!r} cannot be resolved; check the address and the name server",
     FailureKind.NOT_CONNECTED: "no connection; check the address, the network and the firewall",
     FailureKind.CONNECT_TIMEOUT: f"no connection within {CONNECT_S:g} s; check network and firewall",
     FailureKind.DEADLINE: "no complete answer within {limit:g} s",
-    FailureKind.TLS: "no secure connection; see whether the port speaks https",
+    FailureKind.TLS: "no secure connection; check whether the port speaks https",
     FailureKind.CUT_SHORT: "the connection broke before the answer was complete",
     FailureKind.GARBLED: "the answer is not what it claims to be",
 }
@@ -112,9 +112,9 @@ _LATER = frozenset({302, 303, 307, 408, 425, 429})
 
 
 def check_status(reply: Reply) -> None:
-    """Let a 2xx pass.
+    """Raise unless the status is 2xx.
 
-    :raises ChannelBusyError: when trying later may help, with the wait that was asked for;
+    :raises ChannelBusyError: when trying later may help, with the wait that was requested;
         MessageRefusedError: when it will not.
     """
     status = reply.status
@@ -134,9 +134,9 @@ def retry_after_s(reply: Reply) -> float | None:
 
 
 def json_object(reply: Reply) -> Mapping[str, Any]:
-    """Give the JSON object of an answer; empty where it is anything else."""
+    """Return the JSON object of an answer; empty where it is anything else."""
     try:
-        found = json.loads(reply.body)
+        document = json.loads(reply.body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

@@ -42,4 +42,4 @@ class WebhookChannel:
             "Idempotency-Key": quote(mend(message.message_id), safe=":/+=, "),
             **webhook_headers(body, secret, int(time.time())),
         }
-        check_status(post(self.url.get_secret_value(), body, headers, wants_body=False))
+        check_status(post(self.url.get_secret_value(), body, headers, reads_body=False))

@@ -14,8 +14,7 @@ from pydantic import SecretStr
 from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import Credentials, EmailPassword, LoginForm, Release, login_form
 from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 
 EMAIL, PASSWORD = "ops@example.com", "pass-wörd-of-nobody"
 APPS = "/console/api/apps"

@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from loopback import Asked, Drip, Script, reply, serving
 
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.errors import (
     AuthenticationError,
     DeadlineExceededError,

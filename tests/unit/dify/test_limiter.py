@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from simulated_load import Load, Server, peaking, smooth
 
-from flowledger.dify.concurrency import AdaptiveLimiter, Course, Outcome
+from flowledger.dify.concurrency import AdaptiveLimiter, Outcome, SearchState
 from flowledger.errors import (
     AuthenticationError,
     DeadlineExceededError,
@@ -71,7 +71,7 @@ def test_few_callers_do_not_raise_the_limit() -> None:
 
 def test_a_failure_halves_once_per_round() -> None:
     """Of eight that were under way together, the first failure halves; the others tell nothing new."""
-    limiter = AdaptiveLimiter(Course(limit=8))
+    limiter = AdaptiveLimiter(SearchState(limit=8))
     admissions = [limiter.acquire() for _ in range(8)]
     for admission in admissions:
         limiter.release(admission, Outcome.FAILED)
@@ -82,7 +82,7 @@ def test_a_failure_halves_once_per_round() -> None:
 
 def test_a_round_of_answers_ends_the_slowdown() -> None:
     """After as many answers as were let through, the limit is what it was."""
-    limiter = AdaptiveLimiter(Course(limit=8))
+    limiter = AdaptiveLimiter(SearchState(limit=8))
     limiter.release(limiter.acquire(), Outcome.FAILED)
     for _ in range(4):
         assert limiter.limit == 4
@@ -113,7 +113,7 @@ def test_errors_that_tell_of_strain(error: BaseException, after: int) -> None:
 @pytest.mark.fault(1)
 def test_a_refused_request_sets_the_ceiling() -> None:
     """A 429 says that the number then in flight was too much."""
-    limiter = AdaptiveLimiter(Course(limit=8))
+    limiter = AdaptiveLimiter(SearchState(limit=8))
     for _ in range(5):
         limiter.acquire()
     with pytest.raises(FlowledgerError), limiter.slot():
@@ -131,7 +131,7 @@ def test_fixed_never_changes() -> None:
 
 def test_the_cap_counts_from_the_start() -> None:
     """A cap below the usual beginning is kept."""
-    assert AdaptiveLimiter(Course(cap=2)).limit == 2
+    assert AdaptiveLimiter(SearchState(cap=2)).limit == 2
 
 
 def test_threads_never_exceed_the_limit() -> None:

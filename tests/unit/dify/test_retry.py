@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowledger.dify.retry import RetryPolicy, wait_s
+from flowledger.dify.session import RetryPolicy, wait_s
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceBusyError, SourceUnreachableError
 
 NOW = datetime(2026, 11, 22, 1, 19, 19, tzinfo=UTC)

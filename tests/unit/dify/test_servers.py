@@ -5,9 +5,8 @@ from pydantic import SecretStr
 
 from flowledger import bootstrap
 from flowledger.dify.credentials import EmailPassword
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.servers import Servers
-from flowledger.dify.session import SessionOptions
+from flowledger.dify.login import Servers
+from flowledger.dify.session import RetryPolicy, SessionOptions
 from flowledger.errors import AuthenticationError
 from flowledger.settings import AppSettings
 from flowledger_simulator import Recipe, credentials, make_world, serve

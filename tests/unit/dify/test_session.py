@@ -8,8 +8,7 @@ import pytest
 from loopback import Asked, Loopback, Script, reply, serving
 
 from flowledger.dify.credentials import Release
-from flowledger.dify.retry import RetryPolicy
-from flowledger.dify.session import DifySession, SessionOptions
+from flowledger.dify.session import DifySession, RetryPolicy, SessionOptions
 from flowledger.errors import (
     AuthenticationError,
     FlowledgerError,

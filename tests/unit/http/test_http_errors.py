@@ -57,7 +57,7 @@ def test_no_library_error_is_missed(kind: type[BaseException]) -> None:
         (requests.ConnectTimeout(), SourceUnreachableError, "no connection within 10 s"),
         (requests.ReadTimeout(), DeadlineExceededError, "60 s in all"),
         (requests.exceptions.ProxyError("407 Proxy"), SourceUnreachableError, "proxy.example.com:3128"),
-        (requests.exceptions.ProxyError("407 Proxy"), SourceUnreachableError, "wants a password"),
+        (requests.exceptions.ProxyError("407 Proxy"), SourceUnreachableError, "requires a password"),
         (
             requests.exceptions.ChunkedEncodingError(),
             SourceUnreachableError,
@@ -81,7 +81,7 @@ def test_innermost_known_cause_speaks() -> None:
     """A name that is not found is told as such, however often it was wrapped."""
     unknown = wire.NameResolutionError("nowhere", None, OSError("no"))  # type: ignore[arg-type]
     wrapped = requests.ConnectionError(wire.MaxRetryError(None, "/", unknown))  # type: ignore[arg-type]
-    assert "no machine of this name" in str(failure_of(wrapped, ATTEMPT))
+    assert "this name cannot be resolved" in str(failure_of(wrapped, ATTEMPT))
 
 
 def test_foreign_errors_are_unreachable() -> None:
