@@ -76,7 +76,7 @@ def bucket_of(root: Path, **more: str) -> dict[str, str]:
     """Give the variables of a bucket that is away, and write two apps, each with a prefix of its own."""
     (root / "config").mkdir()
     common = f"base_url: '{DEAD}', api_token: app-simulated"
-    apps = "".join(f"  - {{id: app-{each}, {common}, storage_prefix: p/{each}}}\n" for each in "ab")
+    apps = "".join(f"  - {{id: app-{each}, {common}-{each}, storage_prefix: p/{each}}}\n" for each in "ab")
     (root / "config/settings.yaml").write_text(f"apps:\n{apps}", "utf-8")
     keys = {"S3_ACCESS_KEY_ID": "planted-id", "S3_SECRET_ACCESS_KEY": "planted-secret"}
     return {"STORAGE_TYPE": "s3", "S3_BUCKET_NAME": "reports", "S3_ENDPOINT": DEAD, **keys, **more}

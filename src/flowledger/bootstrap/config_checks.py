@@ -17,13 +17,22 @@ from flowledger.ports import Probed
 from flowledger.services.secret_masking import redacted, register_secrets
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.config import is_stand_in
+from flowledger.settings.problems import doubts_about
 
 
 def _template_problems(inspection: Inspection) -> Iterator[str]:
     yield from check_templates(inspection.settings.template_dir, tuple(plugins.CHANNELS))
 
 
-CONFIG_CHECKS: tuple[Callable[[Inspection], Iterator[str]], ...] = (schedule_problems, _template_problems)
+def _doubts(inspection: Inspection) -> Iterator[str]:
+    yield from doubts_about(inspection.settings, inspection.reading)
+
+
+CONFIG_CHECKS: tuple[Callable[[Inspection], Iterator[str]], ...] = (
+    schedule_problems,
+    _template_problems,
+    _doubts,
+)
 """Checks of the other files of config/; each yields a line for everything wrong, with its place."""
 
 

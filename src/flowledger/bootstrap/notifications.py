@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from flowledger import plugins
 from flowledger.bootstrap.configuration import clock, kept_logs
 from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.bootstrap.stores import open_store
+from flowledger.bootstrap.stores import open_store, report_folder
 from flowledger.domain.windows import zone
 from flowledger.errors import FlowledgerError, LedgerError, SettingsError, UsageError
 from flowledger.notify.notices import BareLinks, Subject, no_figures
@@ -122,7 +122,7 @@ def open_report_links(
 ) -> StoredReportLinks:
     """Open the links to an app's reports; ``directory`` is the output folder of the order, if it has one."""
     prefix = app.storage_prefix if app else settings.storage_prefix
-    storage = str(Path(directory).resolve()) if directory else prefix
+    storage = str(report_folder(directory)) if directory else prefix
     return StoredReportLinks(
         _storage_of(settings, storage),
         most_bytes=int(settings.notification_attach_mb * MEGABYTE),

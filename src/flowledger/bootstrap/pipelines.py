@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from flowledger.bootstrap.configuration import clock, kept_logs, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.bootstrap.stores import check_writable, open_store, report_formats
+from flowledger.bootstrap.stores import check_writable, open_store, report_folder, report_formats
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -122,7 +121,7 @@ def open_pipeline(
     request = _request(order, settings, instant)
     app = settings.app(order.app)
     if order.output_dir:
-        check_writable(Path(order.output_dir))
+        check_writable(report_folder(order.output_dir))
     with ExitStack() as stack:
         stack.enter_context(kept_logs(settings, app))
         source = stack.enter_context(open_source(app))

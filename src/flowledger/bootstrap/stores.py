@@ -11,10 +11,11 @@ from flowledger.bootstrap.configuration import clock, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.domain.retention import Retention
 from flowledger.domain.texts import safe_name
-from flowledger.errors import StorageError, StorageUnavailableError
+from flowledger.errors import StorageError, StorageUnavailableError, UsageError
 from flowledger.ports import ReportFormat, StorageBackend
 from flowledger.services.cleanup import AppReports, Cleaner
 from flowledger.settings import Settings
+from flowledger.settings.addresses import absolute_path
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
 
@@ -38,11 +39,22 @@ def open_store(
     machine below ``unsent`` and is uploaded the next time; otherwise that is an error.
     """
     if directory:
-        return StorageService(plugins.load("storage", "local")(root=Path(directory).resolve()), clock.utc_now)
+        return StorageService(plugins.load("storage", "local")(root=report_folder(directory)), clock.utc_now)
     backend = storage_backend(settings, settings.storage_prefix if prefix is None else prefix)
     if settings.storage_type != "local" and spooled:
         backend = Spooled(backend, spool_folder(settings, backend))
     return StorageService(backend, clock.utc_now)
+
+
+def report_folder(text: str) -> Path:
+    """Return the folder that an order names for its reports; ``~`` and ``$HOME`` are understood.
+
+    :raises UsageError: naming a variable in it that is not set.
+    """
+    try:
+        return absolute_path(text, Path.cwd(), os.environ).resolve()
+    except ValueError as error:
+        raise UsageError(f"the folder for reports (--output-dir, output_dir) {error}") from None
 
 
 def check_writable(directory: Path) -> None:

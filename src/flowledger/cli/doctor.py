@@ -46,13 +46,19 @@ def doctor(app: str | None) -> int:
 
     Exits 1 when something needs attention.
     """
-    settings = bootstrap.load_settings()
+    from flowledger.bootstrap.config_checks import config_checks  # opens what other checks need not
+
+    inspection = bootstrap.inspect_settings()
+    settings = inspection.settings
     click.echo(f"ok    settings: {len(settings.apps)} app(s), time zone {settings.timezone}")
+    doubts = list(config_checks(inspection))
+    for line in doubts:
+        click.echo(redacted(f"MEND  settings: {line}"))
     chosen = [settings.app(app)] if app else list(settings.apps)
     with bootstrap.shared_servers(), ExitStack() as stack:
         rows = [app_checks(each, stack) for each in chosen]
         passed = [_run_row(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
-        return 0 if all(passed) else 1
+        return 0 if all(passed) and not doubts else 1
 
 
 def _run_row(row: Iterator[Check]) -> bool:

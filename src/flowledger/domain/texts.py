@@ -98,3 +98,12 @@ def _size(text: str) -> int:
 
 def _cut(text: str, size: int) -> str:
     return text.encode()[:size].decode(errors="ignore")
+
+
+_SEPARATORS = re.compile(r"[,;，；、\n\r]")
+"""Keyboards in Chinese mode write the full-width ones."""
+
+
+def split_list(text: str) -> list[str]:
+    """Return the words of a list as people write it, between commas, semicolons or line breaks."""
+    return [word.strip() for word in _SEPARATORS.split(text) if word.strip()]

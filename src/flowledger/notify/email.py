@@ -6,6 +6,7 @@ In the SMTP conversation each answer of the server has a deadline, and a passwor
 import smtplib
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 from hashlib import sha256
 from io import BufferedReader
 from pathlib import PurePosixPath
@@ -23,6 +24,7 @@ import certifi
 from loguru import logger
 from pydantic import SecretStr
 
+from flowledger.domain.mail_addresses import read_mail_address
 from flowledger.domain.messages import Message
 from flowledger.domain.redaction import Redactor, redactor
 from flowledger.domain.texts import clip, one_line, show_controls
@@ -192,6 +194,8 @@ _KINDS = {
     ".xlsx": ("application", "vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
 }
 _UNKNOWN = ("application", "octet-stream")
+_WORD_BYTES = 45
+"""An encoded word has at most 75 characters."""
 
 
 def read_address(text: str) -> Address:
@@ -199,19 +203,10 @@ def read_address(text: str) -> Address:
 
     :raises MessageRefusedError: naming it, when it is none.
     """
-    addresses = getaddresses([text])
-    name, spec = addresses[0] if len(addresses) == 1 else ("", "")
-    if not text.isprintable() or spec.count("@") != 1:
-        raise MessageRefusedError(
-            f"{one_line(text)!r} is not one mail address; check smtp_to and smtp_sender"
-        )
     try:
-        user, _, domain = spec.rpartition("@")
-        return Address(display_name=name, addr_spec=f"{user}@{domain.encode('idna').decode('ascii')}")
-    except (ValueError, IndexError) as error:
-        raise MessageRefusedError(
-            f"{text!r} is not a mail address ({error}); check smtp_to and smtp_sender"
-        ) from error
+        return read_mail_address(text)
+    except ValueError as error:
+        raise MessageRefusedError(f"{one_line(text)!r} {error}; check smtp_to and smtp_sender") from error
 
 
 def compose(
@@ -250,6 +245,31 @@ def _attach(mail: EmailMessage, name: str, content: bytes) -> None:
     main, sub = _KINDS.get(PurePosixPath(name).suffix.lower(), _UNKNOWN)
     charset = {"charset": "utf-8"} if main == "text" else {}
     mail.add_attachment(content, maintype=main, subtype=sub, filename=name, params=charset)
+    part = list(mail.iter_attachments())[-1]
+    lines = [
+        f"{main}/{sub}",
+        *(f' {key}="{value}"' for key, value in charset.items()),
+        f' name="{readable_name(name)}"',
+    ]
+    # The library would write the name as RFC 2231 has it, a second time.
+    del part["Content-Type"]
+    part.set_raw("Content-Type", ";\r\n".join(lines))
+
+
+def readable_name(name: str) -> str:
+    """Return a file name as readers without RFC 2231 understand it, QQ mail and Exmail among them.
+
+    Plain ASCII as it is, anything else as encoded words (RFC 2047), one a line.
+    """
+    if name.isascii() and name.isprintable():
+        return name.replace("\\", "\\\\").replace('"', '\\"')
+    pieces = [""]
+    for character in name:
+        if len((pieces[-1] + character).encode("utf-8", "replace")) > _WORD_BYTES:
+            pieces.append("")
+        pieces[-1] += character
+    words = (b64encode(piece.encode("utf-8", "replace")).decode("ascii") for piece in pieces)
+    return "\r\n ".join(f"=?utf-8?B?{word}?=" for word in words)
 
 
 Result = TypeVar("Result")
@@ -280,12 +300,12 @@ class EmailChannel:
         return True
 
     def send(self, message: Message, files: Sequence[tuple[str, bytes]] = ()) -> None:
-        """Send one message to all recipients; if only some of them are refused, that is logged.
+        """Send one message to all recipients; if only some of them cannot be reached, that is logged.
 
         :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
         """
         self._refuse_open_login()
-        recipients = [read_address(each) for each in self.to]
+        recipients = self._recipients()
         if not recipients:
             raise MessageRefusedError(f"{self._place}: the mail has no recipient; set smtp_to")
         mail = compose(message, files, self._from(), recipients)
@@ -308,6 +328,23 @@ class EmailChannel:
         for each in (*self.to, *([self.sender] if self.sender else [])):
             read_address(each)
         self._converse(lambda server: server.noop())
+
+    def _recipients(self) -> list[Address]:
+        """Return the addresses that are some; one that is none never costs the others their mail.
+
+        :raises MessageRefusedError: where all are none.
+        """
+        recipients: list[Address] = []
+        failure: MessageRefusedError | None = None
+        for each in self.to:
+            try:
+                recipients.append(read_address(each))
+            except MessageRefusedError as error:
+                failure = error
+                logger.error("{}: no mail to this one: {}", self._place, error)
+        if failure and not recipients:
+            raise failure
+        return recipients
 
     @property
     def _place(self) -> str:

@@ -10,6 +10,7 @@ from flowledger.domain.history import OperationQuery
 from flowledger.domain.messages import previous_figures
 from flowledger.domain.run_filters import RunFilter
 from flowledger.domain.runs import AppKey, Json, Level, RunStatus
+from flowledger.domain.texts import split_list
 from flowledger.domain.windows import CUSTOM, Window, parse_end, parse_instant, resolve_period, zone
 from flowledger.errors import UsageError
 from flowledger.plugins import REPORT_FORMATS
@@ -158,7 +159,7 @@ def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
 
     :raises UsageError: with the known names, for an unknown one or none.
     """
-    words = text.split(",") if isinstance(text, str) else list(text)
+    words = split_list(text) if isinstance(text, str) else list(text)
     names = tuple(dict.fromkeys(word.strip().lower() for word in words if word.strip()))
     unknown = [name for name in names if name not in REPORT_FORMATS]
     if unknown or not names:

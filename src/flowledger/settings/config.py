@@ -96,13 +96,15 @@ class ConfigManager:
         reading = Reading.of(sources, need_app=need_app).with_secrets(self.root)
         wrong = [line for source in sources for line in source.problems]
         wrong += conflicts_in(reading)
-        with beginning_at(self.root):
+        with beginning_at(self.root, self.environ):
             try:
                 settings = Settings(**reading.values)
             except ValidationError as error:
                 wrong += problems.describe(error, reading)
                 settings = partial_settings(reading.values, error)
             wrong += problems.of_storage(settings, reading)
+        wrong += problems.of_place(reading, self.root, need_app=need_app)
+        settings.note_origin(problems.looked_in(self.root))
         # Two checks may find the same problem.
         return Inspection(settings, reading, tuple(dict.fromkeys(wrong)))
 

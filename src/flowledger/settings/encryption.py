@@ -24,7 +24,7 @@ def new_key() -> str:
 def split_keys(text: str) -> tuple[SecretStr, ...]:
     """Return the keys of a text, newest first: one a line, or between commas; a line after # is a comment."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    return tuple(SecretStr(word) for word in re.split(r"[,\s]+", "\n".join(lines)) if word)
+    return tuple(SecretStr(word) for word in re.split(r"[,;，；、\s]+", "\n".join(lines)) if word)
 
 
 def encrypt(text: str, keys: Sequence[SecretStr]) -> str:

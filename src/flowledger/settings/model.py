@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     AliasGenerator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -24,18 +25,22 @@ from flowledger.settings.types import (
     AddressingStyle,
     AtLeastOne,
     BaseUrl,
+    BucketName,
     CaBundle,
     ChannelTypes,
     Concurrency,
+    Endpoint,
     EnvironmentName,
     Folder,
     FolderName,
     Formats,
     Frozen,
+    Host,
     HttpUrl,
     Language,
     LogLevel,
     LogTargets,
+    MailAddress,
     MailSecurity,
     Megabytes,
     NotEmpty,
@@ -43,6 +48,7 @@ from flowledger.settings.types import (
     Password,
     Port,
     Prefix,
+    Receivers,
     RecordStorage,
     Rotation,
     Seconds,
@@ -118,23 +124,23 @@ class Settings(Frozen, BaseSettings):
     link_hours: Annotated[int, Field(ge=1, le=168)] = 72
     s3_endpoint: HttpUrl | None = None
     s3_region: NotEmpty | None = None
-    s3_bucket_name: NotEmpty | None = None
+    s3_bucket_name: BucketName | None = None
     s3_access_key_id: Password | None = None
     s3_secret_access_key: Password | None = None
     s3_addressing_style: AddressingStyle = "auto"
-    oss_endpoint: NotEmpty | None = None
+    oss_endpoint: Endpoint | None = None
     oss_access_key_id: Password | None = None
     oss_access_key_secret: Password | None = None
-    oss_bucket_name: NotEmpty | None = None
+    oss_bucket_name: BucketName | None = None
     notification_enabled: bool = True
     notification_type: ChannelTypes | None = None
     notification_attach_mb: Annotated[float, Field(ge=0, le=100)] = 10
-    smtp_host: NotEmpty | None = None
+    smtp_host: Host | None = None
     smtp_port: Port = 587
     smtp_user: NotEmpty | None = None
     smtp_password: Password | None = None
-    smtp_sender: NotEmpty | None = None
-    smtp_to: Words | None = None
+    smtp_sender: MailAddress | None = None
+    smtp_to: Receivers | None = None
     smtp_security: MailSecurity = "starttls"
     smtp_insecure_login: bool = False
     dingtalk_webhook: SecretAddress | None = None
@@ -163,7 +169,7 @@ class Settings(Frozen, BaseSettings):
     records_retention_days: AtLeastOne = 90
     records_max_mb: Megabytes = 16
     records_legacy_dir: Folder | None = None
-    api_host: NotEmpty = "127.0.0.1"
+    api_host: Host = "127.0.0.1"
     api_port: Port = 8001
     api_cors_origins: Origins = ()
     api_max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
@@ -174,6 +180,7 @@ class Settings(Frozen, BaseSettings):
     prefect_work_pool_name: NotEmpty = "dify-workflow-pool"
     apps: tuple[AppSettings, ...] = ()
     channels: Mapping[str, ChannelSettings] = Field(default={}, validate_default=True)
+    _looked_in: str = PrivateAttr(default="")
 
     @classmethod
     def settings_customise_sources(
@@ -225,6 +232,10 @@ class Settings(Frozen, BaseSettings):
         # The DIFY_ variables are all SecretStr here; as fields of an app only the secret ones are.
         return secrets_in({name: value for name, value in self if not name.startswith("dify_")})
 
+    def note_origin(self, folder: str) -> None:
+        """Remember, for messages, in which folder the settings were looked for."""
+        self._looked_in = folder
+
     @property
     def stuck_after(self) -> timedelta:
         """How long an unfinished run is polled before it counts as stuck."""
@@ -245,6 +256,7 @@ class Settings(Frozen, BaseSettings):
         if not self.apps:
             raise UsageError(
                 "no app is configured: set DIFY_BASE_URL, DIFY_API_TOKEN and DIFY_APP_ID in .env"
+                + (f"; settings were looked for in {self._looked_in}" if self._looked_in else "")
             )
         if name_or_id is None:
             raise UsageError(f"several apps are configured, say which one (--app): {names}")

@@ -21,11 +21,17 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from flowledger import plugins
 from flowledger.plugins import CHANNELS
+from flowledger.settings.addresses import (
+    check_bucket_name,
+    check_endpoint,
+    check_host,
+    check_mail_address,
+    check_receivers,
+)
 from flowledger.settings.types import Frozen, NotEmpty
 from flowledger.settings.validators import (
     as_text,
     check_channel,
-    check_http,
     check_secret,
     check_web_secret,
     existing_file,
@@ -42,6 +48,10 @@ VALIDATORS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
     "webhook": check_web_secret,
     "url": check_web_secret,
     "ca_bundle": _ca_bundle,
+    "host": check_host,
+    "sender": check_mail_address,
+    "bucket_name": check_bucket_name,
+    "endpoint": check_endpoint,
 }
 """Name of an option → its validator besides the type; these names mean the same in every class."""
 
@@ -82,17 +92,13 @@ def _checked(name: str, hint: Any) -> Any:
     rules: list[Any] = [AfterValidator(_unless_none(own))] if own else []
     if hint == tuple[str, ...]:
         rules.append(BeforeValidator(split_words))
+        if name == "to":
+            rules.append(AfterValidator(check_receivers))
     elif SecretStr in alternatives:
         rules += [BeforeValidator(as_text), AfterValidator(_unless_none(check_secret))]
     elif str in alternatives:
         rules.append(BeforeValidator(as_text))
-    if name == "endpoint":
-        rules.append(AfterValidator(_unless_none(_with_scheme_if_any)))
     return Annotated[(hint, *rules)] if rules else hint
-
-
-def _with_scheme_if_any(text: str) -> str:
-    return check_http(text) if "://" in text else text
 
 
 def _unless_none(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -4,13 +4,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from flowledger.errors import UnreadableSecretError
 from flowledger.plugins import CHANNELS as CHANNEL_TYPES
+from flowledger.settings.addresses import RECEIVERS, bad_words, check_endpoint, names_bucket
 from flowledger.settings.apps import AppSettings
 from flowledger.settings.model import APP_VARIABLES, HINTS, OPTION_HINTS, Settings
 from flowledger.settings.options import options_model, variable_field
-from flowledger.settings.references import Loc, open_to_others, scheme_of, secret_file
+from flowledger.settings.references import Keyring, Loc, open_to_others, scheme_of, secret_file
 from flowledger.settings.sources import (
     APPS,
     CHANNELS,
@@ -21,6 +23,7 @@ from flowledger.settings.sources import (
     NEEDED,
     SELECTOR,
     STORAGE,
+    YAML_FILE,
     Reading,
 )
 from flowledger.settings.validators import similar, split_words, stray
@@ -45,6 +48,7 @@ def conflicts_in(reading: Reading) -> Iterator[str]:
         if not reading.is_partial:
             yield from _unknown_channels(app, (APPS, index), reading)
     yield from _clashes(reading)
+    yield from _endpoints_with_bucket(reading)
     yield from _doubles(reading)
 
 
@@ -103,6 +107,86 @@ def _clashes(reading: Reading) -> Iterator[str]:
     for word, shared in sorted(places.items()):
         if len(shared) > 1:
             yield f"{', '.join(shared)}: {word!r} is used for each, but ids and names of apps must differ"
+
+
+def _shared_keys(reading: Reading) -> Iterator[str]:
+    """Yield a line for each key that two apps have: each run would be collected and reported twice."""
+    labels: dict[str, list[str]] = {}
+    for index, app in reading.listed_apps():
+        if key := _plain_text(app.get("api_token")):
+            labels.setdefault(key, []).append(reading.label((APPS, index, "api_token")))
+    for shared in labels.values():
+        if len(shared) > 1:
+            yield (
+                f"{', '.join(shared)}: the same key stands for each of these apps, but a key of Dify belongs"
+                " to one app: its runs would be reported under every name; give each app its own key"
+            )
+
+
+def _plain_text(value: object) -> str:
+    return (value.get_secret_value() if isinstance(value, SecretStr) else str(value or "")).strip()
+
+
+def _endpoints_with_bucket(reading: Reading) -> Iterator[str]:
+    """Yield a line for each endpoint that names its bucket too: the bucket would be looked for twice."""
+    for kind in ("S3", "OSS"):
+        endpoint, bucket = (
+            _plain_text(reading.values.get(f"{kind}_{each}")) for each in ("ENDPOINT", "BUCKET_NAME")
+        )
+        if (
+            endpoint
+            and bucket
+            and not list(bad_words([endpoint], check_endpoint))
+            and names_bucket(endpoint, bucket)
+        ):
+            yield (
+                f"{reading.label((f'{kind}_ENDPOINT',))}: names the bucket {bucket!r} too, which"
+                f" {kind}_BUCKET_NAME does: leave it out here, such as"
+                f" {'oss-cn-hangzhou.aliyuncs.com' if kind == 'OSS' else 'https://s3.example.com'}"
+            )
+
+
+def _half_keys(reading: Reading) -> Iterator[str]:
+    """Yield a line for an S3 key without its other half; the surroundings' would be used in its place."""
+    names = ("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
+    is_set = [name in reading.values for name in names]
+    if any(is_set) and not all(is_set) and not reading.is_partial:
+        missing, present = (names[is_set.index(each)] for each in (False, True))
+        yield (
+            f"{missing} is not set: {reading.label((present,))} needs it; without both, those of this machine"
+            " are used"
+        )
+
+
+def of_place(reading: Reading, root: Path, *, need_app: bool) -> Iterator[str]:
+    """Yield where settings were looked for, if an app is needed and nothing of one is set anywhere."""
+    listed = reading.values.get(APPS)
+    if need_app and reading.has_own and listed == [{}] and not reading.is_partial:
+        yield f"settings were looked for in {looked_in(root)}"
+
+
+def looked_in(root: Path) -> str:
+    """Return the folder of settings and which of its files are there, as a part of a sentence."""
+    states = (
+        f"{name} is {'there' if (root / name).is_file() else 'not there'}" for name in (ENV_FILE, YAML_FILE)
+    )
+    return f"{root.absolute()} ({', '.join(states)}): start Flowledger in the folder that has them"
+
+
+def doubts_about(settings: Settings, reading: Reading) -> Iterator[str]:
+    """Yield a line for each thing that must be corrected, though a night's runs go on in spite of it."""
+    yield from _shared_keys(reading)
+    yield from _half_keys(reading)
+    yield from _unreachable_people(settings, reading)
+
+
+def _unreachable_people(settings: Settings, reading: Reading) -> Iterator[str]:
+    """Yield a line for each person that a channel lists and cannot reach; the others have their message."""
+    for name, channel in settings.channels.items():
+        for option in ("to", "at"):
+            if check := RECEIVERS.get((channel.type, option)):
+                for text in bad_words(channel.options.get(option, ()), check):
+                    yield f"{reading.label((CHANNELS, name, option))}: {text}"
 
 
 def _unknown_channels(app: Mapping[str, Any], place: Loc, reading: Reading) -> Iterator[str]:
@@ -210,7 +294,11 @@ def readable_secret_files(reading: Reading, root: Path) -> Iterator[Path]:
     texts = [text.strip() for text in reading.references.values() if scheme_of(text) == "file"]
     if key_file := reading.values.get(KEY_FILE):
         texts.append(str(key_file))
+    keyring = Keyring(root, variables=reading.variables)
     for text in dict.fromkeys(texts):
-        file = secret_file(text.removeprefix("file:"), root)
+        try:
+            file = secret_file(text.removeprefix("file:"), keyring)
+        except UnreadableSecretError:
+            continue  # it has a line of its own
         if open_to_others(file):
             yield file

@@ -3,6 +3,7 @@
 Also: every secret inside of a value, so that it can be kept out of logs.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pydantic import BaseModel, SecretStr
 
 from flowledger import plugins
 from flowledger.errors import UnreadableSecretError
+from flowledger.settings.addresses import absolute_path
 
 REFERENCE = re.compile(rf"\s*({'|'.join(plugins.SECRETS)}):(.*?)\s*", re.DOTALL)
 
@@ -24,11 +26,15 @@ Loc = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """What readers need: the root of relative paths, the keys (newest first), Prefect's address."""
+    """What readers need: the root of relative paths, the keys (newest first), Prefect's address.
+
+    ``variables`` are those that paths may name.
+    """
 
     root: Path = field(default_factory=Path)
     keys: tuple[SecretStr, ...] = ()
     prefect_api_url: str | None = None
+    variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
 Reader = Callable[[str, Keyring], str]
@@ -92,7 +98,7 @@ def read_file(path: str, keyring: Keyring) -> str:
 
     :raises UnreadableSecretError: when there is no such file, or none that can be read as short text.
     """
-    file = secret_file(path, keyring.root)
+    file = secret_file(path, keyring)
     try:
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
@@ -107,12 +113,15 @@ def read_file(path: str, keyring: Keyring) -> str:
     return _text(file, content)
 
 
-def secret_file(path: str, root: Path) -> Path:
-    """Return the absolute path of a file; relative ones are from the root."""
+def secret_file(path: str, keyring: Keyring) -> Path:
+    """Return the absolute path of a file; relative ones are from the root.
+
+    :raises UnreadableSecretError: naming a variable in it that is not set.
+    """
     try:
-        return (root / Path(path).expanduser()).absolute()
-    except RuntimeError:
-        raise UnreadableSecretError(f"{path}: this user has no home folder, write the whole path") from None
+        return absolute_path(path, keyring.root, keyring.variables)
+    except ValueError as error:
+        raise UnreadableSecretError(str(error)) from None
 
 
 def open_to_others(file: Path) -> bool:

@@ -54,12 +54,12 @@ class Environment(EnvSettingsSource):
     problems: Sequence[str] = ()
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
         super().__init__(Settings)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         # The one place where pydantic-settings would look at os.environ.
-        return _own_variables(self._environ)
+        return _own_variables(self.environ)
 
 
 class EnvFile(DotEnvSettingsSource):
@@ -200,7 +200,7 @@ class Reading:
     """Values by variable, the place of each, the references among them, and what could not be read.
 
     ``has_own``: whether the variables DIFY_* define an app, which then is the first.  ``is_partial``: a file
-    could not be read, so that what is not set may be set there.
+    could not be read, so that what is not set may be set there.  ``variables`` are those of the environment.
     """
 
     values: Mapping[str, Any] = field(repr=False)
@@ -210,6 +210,7 @@ class Reading:
     unreadable: Mapping[Loc, str] = field(default_factory=dict)
     keys: tuple[SecretStr, ...] = ()
     is_partial: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, sources: Sequence[Source], *, need_app: bool) -> "Reading":
@@ -227,7 +228,8 @@ class Reading:
             values[CHANNELS] = {str(name): _without_empty(channel) for name, channel in raw.items()}
         places = {name: place for place, layer in layers for name in layer}
         is_partial = not all(getattr(source, "is_read", True) for source in sources)
-        return cls(values, places, has_own, is_partial=is_partial)
+        environ = next((each.environ for each in sources if isinstance(each, Environment)), {})
+        return cls(values, places, has_own, is_partial=is_partial, variables=environ)
 
     def with_secrets(self, root: Path) -> "Reading":
         """Replace references by their secrets; those that cannot be read become None, with a line each."""
@@ -259,11 +261,13 @@ class Reading:
                 continue
             try:
                 is_file = name == KEY_FILE or file != text
-                keys += split_keys(read_file(file, Keyring(root)) if is_file else text)
+                keys += split_keys(
+                    read_file(file, Keyring(root, variables=self.variables)) if is_file else text
+                )
             except UnreadableSecretError as error:
                 lines[loc] = str(error)
         url = self.values.get("PREFECT_API_URL")
-        return Keyring(root, tuple(keys), url if isinstance(url, str) else None), lines
+        return Keyring(root, tuple(keys), url if isinstance(url, str) else None, self.variables), lines
 
     def label(self, loc: Loc) -> str:
         """Return the name of a value as people write it, with its place if it has one."""

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from flowledger.http.urls import base_url
+from flowledger.settings.addresses import (
+    check_base_url,
+    check_bucket_name,
+    check_endpoint,
+    check_host,
+    check_mail_address,
+    check_receivers,
+)
 from flowledger.settings.validators import (
     as_text,
     check_channel,
@@ -33,9 +40,13 @@ from flowledger.settings.validators import (
 Password = Annotated[SecretStr, BeforeValidator(as_text), AfterValidator(check_secret)]
 Token = Annotated[SecretStr, AfterValidator(check_secret), AfterValidator(check_token)]
 SecretAddress = Annotated[SecretStr, AfterValidator(check_web_secret)]
-BaseUrl = Annotated[str, AfterValidator(base_url)]
+BaseUrl = Annotated[str, AfterValidator(check_base_url)]
 HttpUrl = Annotated[str, AfterValidator(check_http)]
 AppId = Annotated[str, AfterValidator(check_id)]
+Host = Annotated[str, AfterValidator(check_host)]
+MailAddress = Annotated[str, AfterValidator(check_mail_address)]
+BucketName = Annotated[str, AfterValidator(check_bucket_name)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
 Email = Annotated[str, AfterValidator(check_placeholder)]
 ZoneName = Annotated[str, AfterValidator(check_zone)]
 Language = Literal["zh", "en"]
@@ -53,6 +64,7 @@ Words = Annotated[
     BeforeValidator(split_words),
     AfterValidator(distinct),
 ]
+Receivers = Annotated[Words, AfterValidator(check_receivers)]
 Tags = Annotated[
     tuple[Annotated[str, AfterValidator(check_word)], ...],
     BeforeValidator(split_words),

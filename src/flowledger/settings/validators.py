@@ -3,6 +3,7 @@
 Also: which period the bounds of an old configuration mean.
 """
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from flowledger.domain.texts import split_list
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.plugins import CHANNELS, LEDGERS, REPORT_FORMATS, STORAGES
+from flowledger.settings.addresses import absolute_path, web_parts
 
 AFTER, BEFORE = "created_at_after", "created_at_before"
 TEMPLATE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -66,18 +69,21 @@ def _word(bound: Any) -> str | None:
     return template[1].lower() if template else f"not a template: {bound}"
 
 
+STORAGE_LIBRARIES = {"s3": "boto3", "oss": "oss2"}
+"""Storage → the library it needs, which a plain installation has not."""
+NOT_INSTALLED = "which is not installed: scripts/setup --all installs it"
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 LONGEST_WORD = 100
 PLACEHOLDERS = frozenset({"your-email@example.com", "your-password", "change-me"})
 
 # A BaseSettings is validated by its __init__, which takes no validation context.
 _root = ContextVar("root", default=Path())
+_variables: ContextVar[Mapping[str, str]] = ContextVar("variables", default=os.environ)
 
 
 def check_http(text: str) -> str:
     """Refuse what is no web address."""
-    if urlsplit(text).scheme not in ("http", "https"):
-        raise ValueError("must begin with http:// or https://")
+    web_parts(text)
     return text
 
 
@@ -124,8 +130,12 @@ def check_format(text: str) -> str:
 
 
 def check_storage(text: str) -> str:
-    """Refuse an unknown storage."""
-    return _one_of("storage", text, STORAGES)
+    """Refuse an unknown storage, and one whose library is not installed."""
+    _one_of("storage", text, STORAGES)
+    library = STORAGE_LIBRARIES.get(text)
+    if library and find_spec(library) is None:
+        raise ValueError(f"{text} needs {library}, {NOT_INSTALLED}")
+    return text
 
 
 def check_channel(text: str) -> str:
@@ -146,8 +156,12 @@ def check_rotation(text: str) -> str:
 
 
 def check_task_runner(text: str) -> str:
-    """Refuse an unknown task runner, or a Dask scheduler's address that is none."""
-    if text in ("threads", "dask") or re.fullmatch(r"dask:(tcp|tls)://[^\s/:]+:\d{1,5}", text):
+    """Refuse an unknown task runner, a wrong address of Dask's scheduler, and Dask where it is missing."""
+    if text == "threads":
+        return text
+    if text == "dask" or re.fullmatch(r"dask:(tcp|tls)://[^\s/:]+:[0-9]{1,5}", text):
+        if find_spec("prefect_dask") is None:
+            raise ValueError(f"dask needs prefect-dask, {NOT_INSTALLED}")
         return text
     raise ValueError("must be threads, dask, or dask:tcp://host:port")
 
@@ -169,18 +183,19 @@ def check_word(text: str) -> str:
 
 def check_origin(text: str) -> str:
     """Refuse what no browser calls an origin: scheme, host and port, and nothing behind them."""
-    parts = urlsplit(check_http(text))
-    if not parts.netloc or parts.path.strip("/") or parts.query or parts.fragment:
+    parts = web_parts(text)
+    if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must be an origin such as https://pages.example.com, without a path")
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def check_web_secret(value: SecretStr) -> SecretStr:
     """Refuse what is no web address, without quoting it: robots' addresses hold their key."""
-    parts = urlsplit(check_secret(value).get_secret_value().strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    text = check_secret(value).get_secret_value().strip()
+    if not text.startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with http:// or https://")
-    return SecretStr(value.get_secret_value().strip())
+    web_parts(text)
+    return SecretStr(text)
 
 
 def check_ledger_url(value: SecretStr) -> SecretStr:
@@ -227,9 +242,12 @@ def as_text(value: object) -> object:
 
 
 def split_words(value: object) -> object:
-    """Cut a text at commas into words, and write the numbers of a list as text; anything else stays."""
+    """Cut a text into words, and write the numbers of a list as text; anything else stays.
+
+    Commas, semicolons and line breaks part words, the full-width ones too.
+    """
     if isinstance(value, str | int):
-        return [word.strip() for word in str(value).split(",") if word.strip()]
+        return split_list(str(value))
     return [as_text(word) for word in value] if isinstance(value, list) else value
 
 
@@ -239,18 +257,22 @@ def distinct(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def beginning_at(root: Path) -> Iterator[None]:
-    """Let relative paths begin at a root instead of the working directory, for a while."""
-    token = _root.set(root)
+def beginning_at(root: Path, variables: Mapping[str, str]) -> Iterator[None]:
+    """Let relative paths begin at a root instead of the working directory, for a while.
+
+    ``variables`` are those that paths may name.
+    """
+    root_token, variables_token = _root.set(root), _variables.set(variables)
     try:
         yield
     finally:
-        _root.reset(token)
+        _root.reset(root_token)
+        _variables.reset(variables_token)
 
 
 def rooted(path: Path) -> Path:
-    """Make a path absolute, from the root."""
-    return (_root.get() / path.expanduser()).absolute()
+    """Make a path absolute, from the root; ``~`` and ``$NAME`` stand for what a shell would put there."""
+    return absolute_path(str(path), _root.get(), _variables.get())
 
 
 def existing_file(path: Path) -> Path:

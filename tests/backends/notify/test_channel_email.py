@@ -1,5 +1,6 @@
 """Mail: encryption, log-in, headers, files, and what a server's refusals mean."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,6 +228,36 @@ def test_carries_files_under_their_names() -> None:
     kinds = ["text/csv", "text/markdown", "application/json", "application/zip", "application/octet-stream"]
     assert [part.get_content_type() for part in parts] == kinds
     assert not any("X-Injected" in part for part in parts)
+
+
+def test_attachments_have_names_that_qq_and_exmail_show() -> None:
+    """Beside RFC 2231's ``filename*``, ``name`` has encoded words; without it they show tcmime.1234.bin."""
+    short, long = "报告 2026-11-25.csv", "日报_销售助手_2026-11-25_运行明细与节点执行情况的汇总表.csv"
+    mailbox = Mailbox()
+    with mail_server(mailbox) as port:
+        channel(port).send(MESSAGE, [(short, b"a"), (long, b"b"), ('a"b.csv', b"c")])
+    raw = mailbox.raw[0].decode("ascii")
+    word = b64encode(short.encode()).decode("ascii")
+    assert f'Content-Type: text/csv;\r\n charset="utf-8";\r\n name="=?utf-8?B?{word}?="' in raw
+    assert max(map(len, raw.split("\r\n"))) <= 100
+    names = [part.get_param("name") for part in mailbox.mails[0].iter_attachments()]
+    assert names == [short, long, 'a"b.csv']
+    assert [part.get_filename() for part in mailbox.mails[0].iter_attachments()] == names
+    assert raw.count("filename*") >= 2
+
+
+def test_an_address_that_is_none_costs_the_others_nothing() -> None:
+    """They have their mail; the log names the one that is none."""
+    mailbox = Mailbox()
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), level="ERROR")
+    try:
+        with mail_server(mailbox) as port:
+            channel(port, to=("a@example.com", "admin", "运维@example.com", "b@example.com")).send(MESSAGE)
+    finally:
+        logger.remove(sink)
+    assert mailbox.recipients == [["a@example.com", "b@example.com"]]
+    assert [name in "".join(lines) for name in ("'admin'", "'运维@example.com'")] == [True, True]
 
 
 @pytest.mark.fault(31)

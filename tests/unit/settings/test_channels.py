@@ -85,7 +85,7 @@ def test_every_problem_of_a_channel_names_its_place(problems: Problems, app: Var
 channels:
   a: {type: dingtalk, webhok: "https://h/planted"}
   b: {type: webhook, url: planted}
-  c: {type: email, host: h, to: x, security: none, user: u, password: planted}
+  c: {type: email, host: h, to: x@example.com, security: none, user: u, password: planted}
   d: {type: carrier-pigeon}
   e: 3
   f: {webhook: "https://h/x"}
