@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from flowledger.bootstrap.configuration import manager, settings_root
+from flowledger.bootstrap.configuration import load_settings, manager, settings_root
 from flowledger.domain.windows import CALENDAR_DAYS
-from flowledger.errors import SettingsError, UsageError
-from flowledger.services.catch_up import Cadence
+from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.services.catch_up import Cadence, owed_instant
 from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.schedules import ScheduleSettings
@@ -103,3 +104,16 @@ def cadence(app: AppSettings, key: str) -> Cadence:
     if key not in by_key:
         raise UsageError(f"{app.name}: no schedule {key!r}: one of {', '.join(by_key) or 'none'}")
     return by_key[key]
+
+
+def instant_of_scheduled_run(app_id: str, key: str, started: datetime) -> datetime:
+    """Return the instant that the period of a run is seen from, of a run that an app's schedule started.
+
+    What cannot be read leaves the time as it is: the run itself reports what is wrong.
+    """
+    try:
+        app = load_settings().app(app_id)
+        cron = cadence(app, key).cron
+        return owed_instant(cron, started, app.tz) if cron else started
+    except FlowledgerError:
+        return started

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from flowledger.errors import FlowledgerError, SchedulerError, UsageError
 from flowledger.flows.logs import RunLog
 from flowledger.services.catch_up import (
     CATCH_UP,
+    LONGEST_SHIFT,
     Cadence,
     Due,
     Filled,
@@ -41,6 +42,8 @@ from flowledger.services.catch_up import (
 )
 from flowledger.services.deploy import APP_TAG, MARK, SCHEDULE_TAG
 
+AUTO_SCHEDULED = "auto-scheduled"
+"""Prefect puts this tag on the runs that a schedule starts."""
 AT_ONCE = 100
 """So many keys or runs are asked for in one request; Prefect gives 200 at most."""
 STILL_COMING = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -116,13 +119,10 @@ def not_coming(
     if not dues:
         return dues
     coming = [run for run in _runs_still_coming(client, deployment.id, dues) if _is_plain(run, cadence)]
-    return [
-        due
-        for due in dues
-        if not any(
-            run.expected_start_time in due.period.current_during for run in coming if run.expected_start_time
-        )
+    instants = [
+        report_instant(run.tags, run.expected_start_time) for run in coming if run.expected_start_time
     ]
+    return [due for due in dues if not any(instant in due.period.current_during for instant in instants)]
 
 
 def _runs_still_coming(
@@ -132,7 +132,8 @@ def _runs_still_coming(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STILL_COMING)),
         expected_start_time=FlowRunFilterExpectedStartTime(
-            after_=min(due.period.current_during.after_at for due in dues),
+            # A scheduler may start the first one on the day before, where daylight saving skips its time.
+            after_=min(due.period.current_during.after_at for due in dues) - LONGEST_SHIFT,
             before_=max(due.period.current_during.before_at for due in dues),
         ),
     )
@@ -212,7 +213,7 @@ def catch_up_after_run(logger: RunLog) -> None:
 
 
 def _catch_up(run: FlowRun) -> Sequence[Filled]:
-    app_id, key = _tagged(run, APP_TAG), _tagged(run, SCHEDULE_TAG)
+    app_id, key = _tagged(run.tags, APP_TAG), _tagged(run.tags, SCHEDULE_TAG)
     if app_id is None or key is None:
         return ()
     settings = bootstrap.load_settings()
@@ -221,7 +222,7 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
     with bootstrap.opened_ledger(settings) as ledger:
         due_reports = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
         # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
-        own = run.expected_start_time or now
+        own = report_instant(run.tags, run.expected_start_time or now)
         dues = [due for due in due_reports if own not in due.period.current_during]
         if not dues:
             return ()
@@ -233,5 +234,18 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
         return new
 
 
-def _tagged(run: FlowRun, prefix: str) -> str | None:
-    return next((tag.removeprefix(prefix) for tag in run.tags if tag.startswith(prefix)), None)
+def report_instant(tags: Sequence[str], scheduled: datetime) -> datetime:
+    """Return the instant (aware UTC) that the period of a flow run is seen from, by its tags and its time.
+
+    It is the scheduled time, which late, repeated and past-dated runs keep; of a run that its schedule
+    started, the schedule's own time where daylight saving had skipped that.
+    """
+    app_id, key = _tagged(tags, APP_TAG), _tagged(tags, SCHEDULE_TAG)
+    instant = scheduled.astimezone(UTC)
+    if AUTO_SCHEDULED not in tags or app_id is None or key is None:
+        return instant
+    return schedules.instant_of_scheduled_run(app_id, key, instant)
+
+
+def _tagged(tags: Sequence[str], prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)

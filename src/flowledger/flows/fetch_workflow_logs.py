@@ -20,7 +20,7 @@ from pydantic import Field
 from flowledger import bootstrap
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError, SettingsError
-from flowledger.flows.backfill_runs import catch_up_after_run
+from flowledger.flows.backfill_runs import catch_up_after_run, report_instant
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.ports import Progress
@@ -271,6 +271,6 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
 
 
 def scheduled_instant() -> datetime:
-    """Return the time this run was scheduled for, aware UTC; late and past-dated runs keep it."""
-    planned = runtime.flow_run.scheduled_start_time
-    return planned.astimezone(UTC) if planned else datetime.now(UTC)
+    """Return the instant that this run's period is seen from, aware UTC: the time it was scheduled for."""
+    scheduled = runtime.flow_run.scheduled_start_time
+    return report_instant(runtime.flow_run.tags or (), scheduled) if scheduled else datetime.now(UTC)

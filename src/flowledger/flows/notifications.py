@@ -21,6 +21,7 @@ from flowledger.domain.figures import ProblemRun
 from flowledger.domain.messages import Occasion
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
+from flowledger.flows.backfill_runs import report_instant
 from flowledger.flows.logs import forwarded_to, note_app
 from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import (
@@ -56,7 +57,7 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
     def notify() -> bool:
         settings = bootstrap.rescued_settings()  # broken ones may be why the run failed
         order = order_from(flow_run.parameters)
-        instant = flow_run.expected_start_time or datetime.now(UTC)
+        instant = report_instant(flow_run.tags, flow_run.expected_start_time or datetime.now(UTC))
         partial = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
         about = _attempt(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:

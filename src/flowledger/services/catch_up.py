@@ -32,6 +32,8 @@ EVER = Window(0, LATEST)
 LONGEST = timedelta(days=31)
 """No period of a calendar is longer."""
 A_MINUTE = timedelta(minutes=1)
+LONGEST_SHIFT = timedelta(hours=3)
+"""No change to daylight saving skips more of the wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,34 @@ def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime |
         return period.usual_instant(tz)
     instant = fired.astimezone(UTC)
     return instant if instant in period.current_during else None
+
+
+def owed_instant(cron: str, started: datetime, tz: ZoneInfo) -> datetime:
+    """Return the instant (aware UTC) that the period of a run is seen from, of a run that a cron started.
+
+    Where daylight saving skips the cron's time, some schedulers (Prefect before 3.9.1) start the run that
+    much earlier, which may be on the day before: 23:00 for a midnight that does not exist.  The period that
+    the schedule owes then is the one seen from the first time after the skipped one.
+    """
+    wall = started.astimezone(tz)
+    skipped = (started + LONGEST_SHIFT).astimezone(tz).utcoffset()
+    before = wall.utcoffset()
+    if skipped is None or before is None or skipped <= before:
+        return started
+    meant = wall.replace(tzinfo=None) + (skipped - before)
+    shifted = meant.replace(tzinfo=tz).astimezone(UTC)
+    is_skipped = shifted.astimezone(tz).replace(tzinfo=None) != meant
+    if not is_skipped or _fires_at(cron, wall.replace(tzinfo=None)) or not _fires_at(cron, meant):
+        return started
+    return shifted
+
+
+def _fires_at(cron: str, wall: datetime) -> bool:
+    """Return whether a cron names a time of the wall clock (naive), whether that time exists or not."""
+    try:
+        return next(CronSim(cron, wall - A_MINUTE)) == wall.replace(second=0, microsecond=0)
+    except (CronSimError, StopIteration):
+        return False
 
 
 def missing(

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from fake_source import decode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +17,20 @@ from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import EVERY_OPERATION, OperationQuery, Place
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
-from flowledger.domain.windows import Window
+from flowledger.domain.windows import Window, latest_period
 from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import Ledger
-from flowledger.services.catch_up import Cadence, Due, due_between, is_reported, missing, over_by
+from flowledger.services.catch_up import (
+    Cadence,
+    Due,
+    due_between,
+    is_reported,
+    missing,
+    over_by,
+    owed_instant,
+)
 
 APP, OTHER = AppKey("dify", "support"), AppKey("dify", "sales")
 SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
@@ -253,3 +263,85 @@ def test_certified_is_told_for_one_report(ledger: Ledger) -> None:
     certify(ledger, window("2026-11-21"), certified=False)
     assert is_reported(ledger, APP, due("2026-11-20"))
     assert not is_reported(ledger, APP, due("2026-11-21"))
+
+
+SKIPPED_MIDNIGHTS = [
+    ("America/Santiago", date(2026, 9, 6)),
+    ("Africa/Cairo", date(2027, 4, 30)),
+    ("Asia/Beirut", date(2027, 3, 28)),
+    ("America/Havana", date(2027, 3, 14)),
+]
+CHANGES = [
+    *SKIPPED_MIDNIGHTS,
+    ("America/Santiago", date(2027, 4, 4)),
+    ("Africa/Cairo", date(2026, 10, 30)),
+    ("Asia/Beirut", date(2026, 10, 25)),
+    ("America/Havana", date(2026, 11, 1)),
+    ("America/New_York", date(2027, 3, 14)),
+    ("America/New_York", date(2026, 11, 1)),
+    ("Europe/London", date(2027, 3, 28)),
+    ("Australia/Lord_Howe", date(2026, 10, 4)),
+    ("Africa/Casablanca", date(2027, 2, 7)),
+    ("Asia/Shanghai", date(2026, 11, 21)),
+]
+
+
+def started_by(cron: str, first: datetime, last: datetime, tz: ZoneInfo, *, early: bool) -> list[datetime]:
+    """Give when a scheduler starts runs: a skipped time becomes the same span before or after the change."""
+    fold = 1 if early else 0
+    walls = CronSim(cron, first.astimezone(tz).replace(tzinfo=None))
+    times: list[datetime] = []
+    for wall in walls:
+        instant = wall.replace(tzinfo=tz).astimezone(UTC)
+        if instant.astimezone(tz).replace(tzinfo=None) != wall:
+            instant = wall.replace(tzinfo=tz, fold=fold).astimezone(UTC)
+        if instant > last:
+            return times
+        times.append(instant)
+    return times
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(("zone", "day"), CHANGES)
+def test_each_day_is_reported_once_by_its_own_run(zone: str, day: date, early: bool) -> None:
+    """Around both changes, whatever the cron's time, and wherever a scheduler puts a time that is skipped."""
+    tz = ZoneInfo(zone)
+    first = datetime(day.year, day.month, day.day, 12, tzinfo=tz) - timedelta(days=4)
+    for cron in ("0 0 * * *", "30 0 * * *", "0 1 * * *", "30 1 * * *", "30 2 * * *", "0 23 * * *"):
+        started = started_by(cron, first, first + timedelta(days=8), tz, early=early)
+        days = [latest_period("yesterday", owed_instant(cron, at, tz), tz).days.first for at in started]
+        assert days == [days[0] + timedelta(days=n) for n in range(len(started))], cron
+
+
+@given(
+    st.sampled_from(CHANGES),
+    st.integers(0, 59),
+    st.integers(0, 23),
+    st.booleans(),
+    st.sampled_from(["* * *", "* * 0", "1 * *"]),
+)
+def test_every_scheduled_run_has_the_newest_period_that_its_schedule_owes(
+    change: tuple[str, date], minute: int, hour: int, early: bool, days: str
+) -> None:
+    """No period twice and none left to a later run, for days, weeks and months."""
+    tz = ZoneInfo(change[0])
+    name = {"* * *": "yesterday", "* * 0": "last_week", "1 * *": "last_month"}[days]
+    cron = f"{minute} {hour} {days}"
+    first = datetime.combine(change[1], datetime.min.time(), tz) - timedelta(days=40)
+    started = started_by(cron, first, first + timedelta(days=80), tz, early=early)
+    periods = [latest_period(name, owed_instant(cron, at, tz), tz) for at in started]
+    for before, after in pairwise(periods):
+        assert before.current_during == after.window
+
+
+@pytest.mark.parametrize(("zone", "day"), SKIPPED_MIDNIGHTS)
+def test_a_run_that_is_meant_for_the_evening_before_stays_there(zone: str, day: date) -> None:
+    """At 23:00 of the day before a schedule of 23:00 owes the day before that."""
+    tz = ZoneInfo(zone)
+    evening = datetime(day.year, day.month, day.day, 23, tzinfo=tz) - timedelta(days=1)
+    assert owed_instant("0 23 * * *", evening, tz) == evening
+    assert owed_instant("0 0,23 * * *", evening, tz) == evening
+    assert owed_instant("not a cron", evening, tz) == evening
+    midnight = owed_instant("0 0 * * *", evening, tz).astimezone(tz)
+    assert (midnight.date(), midnight.hour) == (day, 1)
