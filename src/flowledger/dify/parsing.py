@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from flowledger.domain.merging import merge
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -173,20 +174,8 @@ def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
 
 def refreshed_run(run: Run, detail: Mapping[str, Any]) -> Run:
     """Return a run brought up to date from its detail (service or console); ``raw`` stays the listed row."""
-    now = _run(run.app, {"id": run.run_id, **detail}, run.listed_at)
-    return replace(
-        run,
-        status=now.status,
-        source_status=now.source_status,
-        error=now.error,
-        elapsed_s=now.elapsed_s,
-        total_tokens=now.total_tokens,
-        total_steps=now.total_steps,
-        exceptions_count=run.exceptions_count if now.exceptions_count is None else now.exceptions_count,
-        started_at=now.started_at or run.started_at,
-        finished_at=now.finished_at,
-        creator=creator(detail) or run.creator,
-    )
+    now = _run(run.app, {**detail, "id": run.run_id}, run.listed_at)
+    return merge(run, replace(now, creator=creator(detail)))
 
 
 def _run(app: AppKey, run: Mapping[str, Any], listed_at: datetime) -> Run:

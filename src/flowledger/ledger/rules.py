@@ -3,46 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from enum import Enum, auto
 from typing import Any
 
 from flowledger.domain.history import RunKey
+from flowledger.domain.merging import merge
 from flowledger.domain.messages import Attachment, Message, OutboxMessage
-from flowledger.domain.runs import UNREAD, Detail, Detailed, Level, Missing, Run, RunStatus, level_of
+from flowledger.domain.runs import UNREAD, Detail, Detailed, Level, Missing, Run, level_of
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
 from flowledger.ports import Decoder
-
-
-class Change(Enum):
-    """What a sighting of a run does to the one held."""
-
-    REPLACE = auto()
-    MARK_GONE = auto()
-    KEEP = auto()
-
-
-def change(stored: RunStatus, *, stored_gone: bool, incoming: Run) -> Change:
-    """Decide: what is known outlives the source's own row, and a final run is never made open again.
-
-    A row that does not say who started the run (a chatflow's) has no news of one that has ended.
-    """
-    if incoming.gone:
-        return Change.KEEP if stored_gone else Change.MARK_GONE
-    if incoming.creator is None and not stored.is_open:
-        return Change.KEEP
-    return Change.KEEP if incoming.status.is_open and not stored.is_open else Change.REPLACE
-
-
-def combine(stored: Run, incoming: Run) -> Run:
-    """Return the run to keep; a sighting without log id or raw row does not take the held ones away."""
-    match change(stored.status, stored_gone=stored.gone, incoming=incoming):
-        case Change.KEEP:
-            return stored
-        case Change.MARK_GONE:
-            return replace(stored, gone=True)
-        case Change.REPLACE:
-            return replace(incoming, log_id=incoming.log_id or stored.log_id, raw=incoming.raw or stored.raw)
 
 
 def latest(stored: datetime | None, incoming: datetime | None) -> datetime | None:
@@ -84,7 +53,7 @@ class RunMerger:
         merged = self.by_run.get(incoming.run_id)
         fresh = merged is None
         if merged is not None:
-            merged.run = combine(merged.run, incoming)
+            merged.run = merge(merged.run, incoming)
         else:
             merged, fresh = self._see_by_log_id(incoming)
         self.by_run[merged.run.run_id] = merged
@@ -97,10 +66,10 @@ class RunMerger:
         if earlier is None or not (incoming.gone or earlier.run.gone):
             return MergedRun(incoming), True
         if incoming.gone:
-            earlier.run = combine(earlier.run, incoming)
+            earlier.run = merge(earlier.run, incoming)
             return earlier, False
         del self.by_run[earlier.run.run_id]
-        earlier.run = incoming
+        earlier.run = merge(earlier.run, incoming)
         return earlier, True
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, SECOND, START, WINDOW, gone_run, open_run, run
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
+from flowledger.domain.runs import AppKey, Creator, Missing, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ports import Ledger
 
@@ -179,6 +179,77 @@ def test_a_row_that_does_not_know_who_started_it_takes_nothing_away(ledger: Ledg
     save(ledger, known)
     save(ledger, run(1, creator=None, error=None))
     assert held(ledger) == [known]
+
+
+def cursor_row(number: int = 0, **changes: Any) -> Run:
+    """Make a row of a list that files runs under their own ids and has neither user nor error."""
+    bare = {"log_id": f"run-{number:06d}", "creator": None, "error": None, "created_from": None}
+    return run(number, **{**bare, **changes})
+
+
+def open_cursor_row(number: int = 0, **changes: Any) -> Run:
+    """Make the row of such a list of a run that has not ended."""
+    return cursor_row(number, status=RunStatus.RUNNING, source_status="running", finished_at=None, **changes)
+
+
+def refreshed(number: int = 0, **changes: Any) -> Run:
+    """Make what a run's detail tells: no version, no row, an error."""
+    told = {
+        "log_id": None,
+        "workflow_version": None,
+        "created_from": None,
+        "raw": b"",
+        "error": "out of credit",
+    }
+    return run(number, **{**told, **changes})
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.RUNNING])
+def test_a_second_collection_keeps_error_and_user(ledger: Ledger, status: RunStatus) -> None:
+    """A chatflow's list, read again, leaves what details told of failed and of stuck runs."""
+    row = cursor_row(1, status=status)
+    save(ledger, row)
+    known = replace(row, creator=Creator("end_user", name="小王"), error="out of credit")
+    ledger.save_details([(known, Missing("not asked for"))])
+    for _ in range(2):
+        save(ledger, row)
+        assert held(ledger) == [known]
+
+
+def test_a_gone_row_leaves_the_raw_row_of_its_run(ledger: Ledger) -> None:
+    """The deleted run's last row of data is worth more than the row that says it is gone."""
+    save(ledger, run(1))
+    save(ledger, replace(gone_run(1), raw=b"{}"))
+    assert held(ledger) == [run(1, gone=True)]
+
+
+KINDS_OF_ROWS = (run, open_run, gone_run, cursor_row, open_cursor_row, refreshed)
+
+
+@given(
+    seen=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(KINDS_OF_ROWS)), min_size=1, max_size=10),
+    cut=st.integers(0, 10),
+)
+@ON_ONE_LEDGER
+def test_no_row_takes_away_what_another_carried(
+    ledger: Ledger, seen: Sequence[tuple[int, Any]], cut: int
+) -> None:
+    """Collected twice, in any order and overlap, every field that any row carried is there."""
+    app = AppKey("sample", str(uuid4()))
+    runs = [replace(make(number), app=app) for number, make in seen]
+    for _ in range(2):
+        save(ledger, *runs[:cut], scope=Scope(app, WINDOW))
+        ledger.save_details([(each, Missing("not asked for")) for each in runs[cut:]])
+    found = held(ledger, Scope(app, WINDOW))
+    by_number = {int(each.run_id[-6:]): each for each in found if not each.run_id.startswith("log:")}
+    for number in {number for number, make in seen if make is not gone_run}:
+        sightings = [
+            replace(make(number), app=app) for n, make in seen if n == number and make is not gone_run
+        ]
+        for name in ("creator", "error", "created_from", "workflow_version", "log_id", "finished_at"):
+            carried = any(getattr(each, name) for each in sightings)
+            assert bool(getattr(by_number[number], name)) == carried, name
+        assert bool(by_number[number].raw) == any(each.raw for each in sightings)
 
 
 def test_runs_come_newest_first(ledger: Ledger) -> None:

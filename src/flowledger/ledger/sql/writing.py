@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row, Select
 
+from flowledger.domain.merging import merge
 from flowledger.domain.runs import (
     AppKey,
     Detail,
@@ -16,10 +17,9 @@ from flowledger.domain.runs import (
     Missing,
     NodeExecution,
     Run,
-    RunStatus,
     level_of,
 )
-from flowledger.ledger.rules import Change, RunMerger, change, latest
+from flowledger.ledger.rules import RunMerger, latest
 from flowledger.ledger.sql.bulk import execute_columns, execute_many
 from flowledger.ledger.sql.database import Database
 from flowledger.ledger.sql.row_mapping import (
@@ -29,6 +29,7 @@ from flowledger.ledger.sql.row_mapping import (
     large_raw_row,
     node_columns,
     payload_row,
+    run_from,
     run_row,
 )
 from flowledger.ledger.sql.schema import GONE, large_raws, node_executions, payloads, runs
@@ -36,11 +37,13 @@ from flowledger.ledger.texts import clean
 
 Rows = list[dict[str, Any]]
 
+STORED_RAW = b"\0stored"
+"""Stands for the raw row of a stored run, which stays where it is unread; no JSON begins so."""
+
 _this = runs.c.id == sa.bindparam("id_")
 _insert = sa.insert(runs)
 _insert_raws = sa.insert(large_raws)
 _rename = sa.update(runs).where(_this)
-_mark = sa.update(runs).where(_this)
 _touch = sa.update(runs).where(_this)
 _amend = sa.update(runs).where(_this)
 _replace = (
@@ -65,7 +68,6 @@ class Changes:
         self.renamed: Rows = []
         self.replaced: Rows = []
         self.amended: Rows = []
-        self.marked: Rows = []
         self.touched: Rows = []
         self.raws: Rows = []
         self.raws_forgotten: Rows = []
@@ -77,24 +79,23 @@ class Changes:
         self.inserted[key] = {"id": key, **run_row(run), "collected_at": self.at, **NEVER_READ}
         self._store_raw(key, run)
 
-    def meet(self, run: Run, stored: Row[Any]) -> None:
-        """Decide what becomes of a held run that was seen again."""
+    def meet(self, run: Run, stored: Row[Any], before: Run | None) -> None:
+        """Decide what becomes of a held run that was seen again.
+
+        ``before`` is the held run with ``STORED_RAW``, None where the sighting is that very row.
+        """
         self.levels[stored.id] = stored.detail_level
-        what = change(RunStatus(stored.status), stored_gone=stored.gone, incoming=run)
-        if stored.run_id != run.run_id and not run.gone:
-            self.renamed.append({"id_": stored.id, "run_id": run.run_id, **NEVER_READ})
-            self.levels[stored.id] = None
-            what = Change.REPLACE
         collected_at = latest(stored.collected_at, self.at)
-        if what is Change.REPLACE and stored.fingerprint != fingerprint(run):
-            self.replaced.append(_replacement(run, stored.id) | {"collected_at": collected_at})
-            if run.raw:
+        after = run if before is None else merge(before, run)
+        if stored.run_id != after.run_id:
+            self.renamed.append({"id_": stored.id, "run_id": after.run_id, **NEVER_READ})
+            self.levels[stored.id] = None
+        if before is not None and _differs(after, before, stored):
+            self.replaced.append(_replacement(after, stored.id) | {"collected_at": collected_at})
+            if after.raw not in (STORED_RAW, b""):
                 self.raws_forgotten.append({"id_": stored.id})
-                self._store_raw(stored.id, run)
-            return
-        if what is Change.MARK_GONE:
-            self.marked.append({"id_": stored.id, "gone": True, "fingerprint": None})
-        if collected_at != stored.collected_at:
+                self._store_raw(stored.id, after)
+        elif collected_at != stored.collected_at:
             self.touched.append({"id_": stored.id, "collected_at": collected_at})
 
     def amend(self, run: Run, stored: Row[Any], detail: Mapping[str, Any]) -> None:
@@ -110,7 +111,6 @@ class Changes:
         execute_many(connection, _rename, self.renamed)
         execute_many(connection, _replace, self.replaced)
         execute_many(connection, _amend, self.amended)
-        execute_many(connection, _mark, self.marked)
         execute_many(connection, _touch, self.touched)
         forget_parts(connection, [row["id_"] for row in self.renamed])
         execute_many(connection, _forget_raws, self.raws_forgotten)
@@ -129,8 +129,16 @@ def forget_parts(connection: Connection, keys: list[int]) -> None:
     execute_many(connection, _forget_payloads, these)
 
 
+def _differs(after: Run, before: Run, stored: Row[Any]) -> bool:
+    """Return whether a merged run has to be written; the stored raw row is known by the fingerprint alone."""
+    return fingerprint(after) != stored.fingerprint and (after.raw != STORED_RAW or after != before)
+
+
 def _replacement(run: Run, key: int) -> dict[str, Any]:
     row = run_row(run)
+    if run.raw == STORED_RAW:
+        # Of a row that is not read here no fingerprint can be taken: the next sighting compares the fields.
+        row["raw"] = row["fingerprint"] = None
     for identity in ("source", "app_id", "run_id"):
         del row[identity]
     row["log_id_"], row["raw_"] = row.pop("log_id") or None, row.pop("raw")
@@ -142,9 +150,11 @@ BATCH = 500
 
 _app = (runs.c.source == sa.bindparam("source_"), runs.c.app_id == sa.bindparam("app_id_"))
 _stored: Select[Any] = sa.select(
-    *(runs.c.id, runs.c.run_id, runs.c.log_id, runs.c.status, runs.c.gone),
-    *(runs.c.collected_at, runs.c.fingerprint, runs.c.detail_level),
+    *(runs.c.id, runs.c.run_id, runs.c.log_id, runs.c.collected_at, runs.c.fingerprint, runs.c.detail_level),
 )
+_whole = sa.select(
+    *(column for column in runs.c if column is not runs.c.raw), runs.c.raw.is_not(None).label("has_raw")
+).where(runs.c.id.in_(sa.bindparam("ids", expanding=True)))
 _by_run_id = _stored.where(*_app, runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)))
 _gone_by_log_id = _stored.where(*_app, runs.c.log_id.in_(sa.bindparam("log_ids", expanding=True)), GONE)
 _has_gone = sa.select(sa.literal(1)).where(*_app, GONE).limit(1)
@@ -264,13 +274,25 @@ def _plan(
     once = {each.run.run_id: each.run for each in merged}
     stored = _find(connection, app, once)
     keys = {run_id: row.id for run_id, row in stored.items()}
+    before = _whole_runs(connection, app, once, stored)
     for run_id, row in stored.items():
-        changes.meet(once[run_id], row)
+        changes.meet(once[run_id], row, before.get(row.id))
     fresh = [run for run_id, run in once.items() if run_id not in stored]
     for key, run in zip(database.new_keys(connection, len(fresh)) if fresh else (), fresh, strict=True):
         changes.insert(key, run)
         keys[run.run_id] = key
     return [keys[each.run.run_id] for each in merged]
+
+
+def _whole_runs(
+    connection: Connection, app: AppKey, seen: Mapping[str, Run], stored: Mapping[str, Row[Any]]
+) -> dict[int, Run]:
+    """Read the stored runs that a sighting differs from, by surrogate key; ``STORED_RAW`` is their row."""
+    ids = [row.id for run_id, row in stored.items() if fingerprint(seen[run_id]) != row.fingerprint]
+    if not ids:
+        return {}
+    rows = connection.execute(_whole, {"ids": ids})
+    return {row.id: run_from(row, app, STORED_RAW if row.has_raw else b"") for row in rows}
 
 
 def _find(connection: Connection, app: AppKey, by_run_id: Mapping[str, Run]) -> dict[str, Row[Any]]:
