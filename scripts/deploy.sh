@@ -22,7 +22,7 @@ for word in "$@"; do
     fi
 done
 .venv/bin/flowledger deploy "${making[@]}" "$@"
-pool=$(.venv/bin/python -c 'from flowledger.bootstrap.schedules import scheduler_said; print(scheduler_said()[0])')
+pool=$(.venv/bin/python -c 'from flowledger.bootstrap.schedules import prefect_settings; print(prefect_settings()[0])')
 cat <<END
 Next: a worker, which runs what is due (its Prefect is that of the profile "flowledger"):
   .venv/bin/prefect worker start --pool "$pool" --type process
