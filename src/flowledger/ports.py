@@ -314,10 +314,10 @@ class ReportFormat(Protocol):
 
 
 class StoredFile(NamedTuple):
-    """A kept file: its name, when it was kept (aware UTC), its size."""
+    """A stored file: its name, when it was stored (aware UTC), its size in bytes."""
 
     name: str
-    kept_at: datetime
+    stored_at: datetime
     size_bytes: int
 
 

@@ -86,7 +86,7 @@ def test_a_dead_bucket_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """However many prefixes are kept in it."""
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     (line,) = asked(tmp_path, bucket_of(tmp_path)).problems
-    assert line.startswith("storage: cannot keep s3://reports: ")
+    assert line.startswith("storage: cannot store s3://reports: ")
     assert line.count("s3://reports") == 1
 
 
@@ -98,19 +98,19 @@ def test_a_bucket_that_refuses_some_prefixes_names_them(
     def refuse(store: StorageService) -> str:
         code = refusals[store.place]
         if code:
-            raise StorageRefusedError(f"cannot keep {store.place}/check/1.txt: {code}; let this key put")
+            raise StorageRefusedError(f"cannot store {store.place}/check/1.txt: {code}; let this key put")
         return store.place
 
     monkeypatch.setattr(StorageService, "check", refuse)
     refusals = {"s3://reports": "", "s3://reports/p/a": "Forbidden", "s3://reports/p/b": "Forbidden"}
     variables = bucket_of(tmp_path)
     assert asked(tmp_path, variables).problems == [
-        "storage: cannot keep s3://reports/{p/a, p/b}: Forbidden; let this key put"
+        "storage: cannot store s3://reports/{p/a, p/b}: Forbidden; let this key put"
     ]
     refusals = {"s3://reports": "Forbidden", "s3://reports/p/a": "Forbidden", "s3://reports/p/b": "403"}
     assert asked(tmp_path, variables).problems == [
-        "storage: cannot keep s3://reports/{(no prefix), p/a}: Forbidden; let this key put",
-        "storage: cannot keep s3://reports/p/b: 403; let this key put",
+        "storage: cannot store s3://reports/{(no prefix), p/a}: Forbidden; let this key put",
+        "storage: cannot store s3://reports/p/b: 403; let this key put",
     ]
 
 

@@ -110,7 +110,7 @@ class ReportInStorage:
     @property
     def position(self) -> Place:
         """Its position in lists."""
-        return Place(self.report.kept_at.astimezone(UTC), self.report_id)
+        return Place(self.report.stored_at.astimezone(UTC), self.report_id)
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -125,7 +125,7 @@ class ReportInStorage:
             "report_type": report.report_type,
             "app": report.app,
             "stem": report.stem,
-            "kept_at": report.kept_at,
+            "kept_at": report.stored_at,
             "until": report.until,
             "certified": report.certified,
             "size_bytes": report.size_bytes,
@@ -265,5 +265,5 @@ def _reports(
         names = [None] if apps is None else [backend.names[app] for app in store.apps if app in apps]
         for name in names:
             for report in store.storage.reports(app=name, report_type=kind, since=since):
-                if before is None or report.kept_at < before:
+                if before is None or report.stored_at < before:
                     yield ReportInStorage(store.storage, report)

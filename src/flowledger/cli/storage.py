@@ -131,7 +131,7 @@ def _uploaded(spool: Spooled, problems: list[str]) -> dict[str, Any]:
 
 def _row(report: StoredReport, store: StorageService) -> dict[str, Any]:
     return {
-        "kept_at": report.kept_at.isoformat(timespec="seconds"),
+        "kept_at": report.stored_at.isoformat(timespec="seconds"),
         "type": report.report_type,
         "app": report.app,
         "certified": report.certified,

@@ -40,14 +40,14 @@ class StoredReport:
     """A report that is kept whole: all files of one type, one app and one writing.
 
     ``app`` is the app's name as it stands in names (``domain.texts.safe_name``).  ``pointed`` says that a
-    pointer to the newest names it.  ``kept_at`` and ``until``, the end of its window, are aware UTC;
+    pointer to the newest names it.  ``stored_at`` and ``until``, the end of its window, are aware UTC;
     ``until`` is None where the window is not known.
     """
 
     report_type: str
     app: str
     stem: str
-    kept_at: datetime
+    stored_at: datetime
     certified: bool
     size_bytes: int
     names: tuple[str, ...]
@@ -62,12 +62,12 @@ class StoredReport:
     @property
     def age_order(self) -> tuple[datetime, str, str, str]:
         """Sorts by age, the oldest first, always the same way."""
-        return self.kept_at, self.report_type, self.app, self.stem
+        return self.stored_at, self.report_type, self.app, self.stem
 
     @property
     def period_order(self) -> tuple[datetime, datetime, str, str, str]:
         """Sorts by the period covered, the oldest first; one without a window by its age."""
-        return (self.until or self.kept_at, *self.age_order)
+        return (self.until or self.stored_at, *self.age_order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _too_old(ordered: Sequence[StoredReport], retention: Retention, now: datetim
     if retention.days is None:
         return {}
     until = now - timedelta(days=retention.days)
-    return {report: f"older than {retention.days} days" for report in ordered if report.kept_at < until}
+    return {report: f"older than {retention.days} days" for report in ordered if report.stored_at < until}
 
 
 def _too_many(ordered: Sequence[StoredReport], retention: Retention) -> dict[StoredReport, str]:

@@ -362,7 +362,7 @@ _UNCERTIFIED: Mapping[str, Json] = {
     "cost": {},
     "failures": [],
     "kept_locally": True,
-    "notes": [stored_locally_note("storage away: cannot keep s3://sample/reports: no answer")],
+    "notes": [stored_locally_note("storage away: cannot store s3://sample/reports: no answer")],
 }
 
 

@@ -93,7 +93,7 @@ def _row_of(each: Expired) -> dict[str, Any]:
     return {
         "type": report.report_type,
         "report": report.stem,
-        "kept_at": report.kept_at.isoformat(),
+        "kept_at": report.stored_at.isoformat(),
         "bytes": report.size_bytes,
         "reason": each.reason,
     }

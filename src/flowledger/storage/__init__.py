@@ -1,1 +1,1 @@
-"""Where reports and data files are kept."""
+"""Storing reports and data files: on a local disk, or in buckets of S3 and OSS."""

@@ -1,4 +1,4 @@
-"""Where everything is in a storage, by name, and all reports of it, from its list of names alone."""
+"""The names of everything in a storage, and its reports, derived from the list of names alone."""
 
 import re
 from collections import defaultdict
@@ -26,7 +26,7 @@ _LONGEST_SUFFIX = 10
 
 
 class Rank(IntEnum):
-    """In what order names are written: whatever is named by another one comes before it."""
+    """In what order names are written: a file comes before whatever names it."""
 
     CONTENT = 0
     ENTRY = 1
@@ -35,7 +35,7 @@ class Rank(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntryName:
-    """What the name of a report's entry says; ``app`` as names have it, ``until`` the end of its window."""
+    """The parts of the name of an entry; ``app`` as it is in names, ``until`` the end of its window."""
 
     report_type: str
     app: str
@@ -45,17 +45,17 @@ class EntryName:
 
 
 def stem_of(text: str) -> str:
-    """Make a stem that every name built on it can carry whole."""
+    """Return a stem so short that every name built on it can contain it whole."""
     return safe_name(text, _LONGEST_STEM)
 
 
 def folder_of_type(report_type: str) -> str:
-    """Give where the reports of a type are."""
+    """Return the folder of a type's reports."""
     return f"{REPORTS}/{safe_name(report_type)}/"
 
 
 def entry_of(report_type: str, app: str, stem: str, *, certified: bool, until: datetime | None = None) -> str:
-    """Name the entry of a report."""
+    """Return the name of a report's entry."""
     state = _CERTIFIED if certified else _OPEN
     if until is not None:
         state += f"-{until.astimezone(UTC):%Y%m%dT%H%M%SZ}"
@@ -63,35 +63,35 @@ def entry_of(report_type: str, app: str, stem: str, *, certified: bool, until: d
 
 
 def pointer_of(report_type: str, app: str) -> str:
-    """Name the pointer to the newest report of a type and app."""
+    """Return the name of the pointer to the newest report of a type and app."""
     return f"{folder_of_type(report_type)}latest/{app_folder(app)}/{LATEST}"
 
 
 def pointer_order(pointer: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
-    """Sort pointers by the end of the window they stand for, then by the time they were written.
+    """Return a sort key for pointers: the end of their window, then the time they were written.
 
-    One that names no window stands for the time it was written; None for one that tells no time.
+    A pointer without a window sorts by the time it was written; None for one that has no valid time.
     """
     try:
-        kept_at = datetime.fromisoformat(pointer["kept_at"])
-        until = datetime.fromisoformat(pointer["until"]) if pointer.get("until") else kept_at
+        written_at = datetime.fromisoformat(pointer["kept_at"])
+        until = datetime.fromisoformat(pointer["until"]) if pointer.get("until") else written_at
     except (KeyError, TypeError, ValueError):
         return None
-    return (until, kept_at) if until.tzinfo and kept_at.tzinfo else None
+    return (until, written_at) if until.tzinfo and written_at.tzinfo else None
 
 
 def app_folder(app: str) -> str:
-    """Give an app's name as names have it; a report of no app belongs to all."""
+    """Return an app's name as it is in names; a report of no app belongs to all."""
     return safe_name(app or "all")
 
 
 def is_plain(suffix: str) -> bool:
-    """Whether a file of this suffix can stand beside its stem, and the stem be read off its name."""
+    """Return whether a suffix is such that the stem can be read back from a file's name."""
     return 1 < len(suffix) <= _LONGEST_SUFFIX
 
 
 def rank_of(name: str) -> Rank:
-    """Say what kind of name it is."""
+    """Return what kind of name it is."""
     parts = name.split("/")
     if parts[0] == REPORTS and len(parts) == 5 and parts[2] == "latest" and parts[4] == LATEST:
         return Rank.POINTER
@@ -101,7 +101,7 @@ def rank_of(name: str) -> Rank:
 
 
 def read_entry_name(name: str) -> EntryName:
-    """Read what an entry's name says."""
+    """Return the parts of an entry's name."""
     _, report_type, _, app, state, file = name.split("/")
     kind, _, end = state.partition("-")
     return EntryName(report_type, app, kind == _CERTIFIED, file.removesuffix(".json"), _instant(end))
@@ -115,7 +115,7 @@ def _instant(text: str) -> datetime | None:
 
 
 def report_of(name: str) -> tuple[str, str] | None:
-    """Give type and stem of the report that a content name belongs to; None where it is no report's."""
+    """Return type and stem of the report that a content name belongs to; None for other contents."""
     parts = name.split("/")
     if parts[0] != REPORTS or len(parts) not in (3, 4):
         return None
@@ -128,7 +128,7 @@ UNLISTED = "-"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much of one type an app has in a storage."""
+    """What an app has of one type of report in a storage."""
 
     app: str
     report_type: str
@@ -138,7 +138,7 @@ class Usage:
 
 
 def reports_in(stored: Sequence[StoredFile], pointed: Collection[str] = ()) -> Sequence[StoredReport]:
-    """Join entries with their files, oldest first; ``pointed`` are names that a pointer names."""
+    """Return entries joined with their files, oldest first; ``pointed`` are names that a pointer names."""
     contents = _contents_of(stored)
     reports = []
     for each in stored:
@@ -150,7 +150,7 @@ def reports_in(stored: Sequence[StoredFile], pointed: Collection[str] = ()) -> S
                     report_type=entry.report_type,
                     app=entry.app,
                     stem=entry.stem,
-                    kept_at=each.kept_at,
+                    stored_at=each.stored_at,
                     certified=entry.certified,
                     size_bytes=sum(file.size_bytes for file in files),
                     names=tuple(file.name for file in files),
@@ -162,20 +162,20 @@ def reports_in(stored: Sequence[StoredFile], pointed: Collection[str] = ()) -> S
 
 
 def unlisted_in(stored: Iterable[StoredFile], reports: Iterable[StoredReport]) -> Sequence[StoredFile]:
-    """Give the contents that no entry names: data, and what a killed process or an old version left."""
+    """Return the contents that no entry names: data, and what a killed process or an old version left."""
     listed = {name for report in reports for name in report.names}
     return [each for each in stored if rank_of(each.name) is Rank.CONTENT and each.name not in listed]
 
 
 def usage_of(stored: Sequence[StoredFile]) -> Sequence[Usage]:
-    """Add up bytes and counts by app and type, and what no entry names."""
+    """Return bytes and counts by app and type, and of what no entry names."""
     reports = reports_in(stored)
-    found = defaultdict(list)
+    by_type = defaultdict(list)
     for report in reports:
-        found[report.app, report.report_type].append(report)
+        by_type[report.app, report.report_type].append(report)
     listed = [
         Usage(app, kind, len(each), sum(len(one.names) for one in each), sum(one.size_bytes for one in each))
-        for (app, kind), each in found.items()
+        for (app, kind), each in by_type.items()
     ]
     return sorted(
         (*listed, *_usage_of_rest(unlisted_in(stored, reports))), key=lambda use: (use.app, use.report_type)
@@ -183,11 +183,11 @@ def usage_of(stored: Sequence[StoredFile]) -> Sequence[Usage]:
 
 
 def _usage_of_rest(rest: Iterable[StoredFile]) -> Sequence[Usage]:
-    found = defaultdict(list)
+    sizes_of = defaultdict(list)
     for each in rest:
         report = report_of(each.name)
-        found[report[0] if report else DATA].append(each.size_bytes)
-    return [Usage(UNLISTED, kind, 0, len(sizes), sum(sizes)) for kind, sizes in found.items()]
+        sizes_of[report[0] if report else DATA].append(each.size_bytes)
+    return [Usage(UNLISTED, kind, 0, len(sizes), sum(sizes)) for kind, sizes in sizes_of.items()]
 
 
 def _contents_of(stored: Iterable[StoredFile]) -> Mapping[tuple[str, str], Sequence[StoredFile]]:

@@ -1,4 +1,4 @@
-"""Files and directories kept below one directory."""
+"""Files and directories stored below one directory."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ _REPLACED = "replaced"
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """Keeps files below ``root``; every part of a name is made safe, so that none leads out of it.
+    """Files below ``root``; every part of a name is made safe, so that none leads out of it.
 
     What a killed process left half written is removed when the storage is opened.
     """
@@ -32,7 +32,7 @@ class LocalStorage:
             remove_leftovers(self.root)
 
     def put(self, name: str, source: Path) -> str:
-        """Keep a file or a whole directory under a name, replacing what was there, and give its path.
+        """Store a file or a whole directory under a name, replacing what was there, and return its path.
 
         :raises StorageError: with the name, when it cannot; what was there stays, nothing new is visible.
         """
@@ -45,7 +45,7 @@ class LocalStorage:
         return str(target)
 
     def read(self, name: str) -> bytes:
-        """Give a file's content.
+        """Return a file's content.
 
         :raises StorageError: with the name, when it is not there or cannot be read.
         """
@@ -53,23 +53,23 @@ class LocalStorage:
             return self._path(name).read_bytes()
 
     def names(self, prefix: str) -> Sequence[StoredFile]:
-        """List the files whose names begin with a prefix, with the time (UTC) each was kept, oldest first."""
+        """List the files whose names begin with a prefix, with the time (UTC) of storing, oldest first."""
         folder, _, beginning = prefix.rpartition("/")
         start = self.root / safe_path(folder) if folder else self.root
         with _naming(prefix, self.root, "list"):
-            found = [each for each in self._files(start, beginning) if each.name.startswith(prefix)]
-        return sorted(found, key=lambda each: (each.kept_at, each.name))
+            files = [each for each in self._files(start, beginning) if each.name.startswith(prefix)]
+        return sorted(files, key=lambda each: (each.stored_at, each.name))
 
     def location(self, name: str) -> str:
-        """Give the path of a name."""
+        """Return the path of a name."""
         return str(self._path(name))
 
     def link(self, name: str, valid_for: timedelta) -> str:  # noqa: ARG002  # a path is valid for ever
-        """Give the path of a file: nobody else signs for it."""
+        """Return the path of a file: it needs no signature."""
         return self.location(name)
 
     def remove(self, *names: str) -> None:
-        """Forget files or directories, and the directories that become empty; one not there is no error.
+        """Remove files or directories, and the directories that become empty; one not there is no error.
 
         :raises StorageError: with the name, when it cannot.
         """
@@ -89,22 +89,23 @@ class LocalStorage:
         return self.root / safe_path(name)
 
     def _files(self, start: Path, beginning: str) -> Iterator[StoredFile]:
-        """Give the files below a folder; of its own names only those that begin so are looked at."""
+        """Yield the files below a folder; directly in it only those whose names begin so."""
         for folder, folders, files in os.walk(start):  # unlike rglob, it goes on where a directory vanishes
-            wanted = beginning if folder == str(start) else ""
-            folders[:] = [name for name in folders if name != FOLDER and name.startswith(wanted)]
-            for path in (Path(folder, file) for file in files if file.startswith(wanted)):
+            start_of_name = beginning if folder == str(start) else ""
+            folders[:] = [name for name in folders if name != FOLDER and name.startswith(start_of_name)]
+            for path in (Path(folder, file) for file in files if file.startswith(start_of_name)):
                 with suppress(FileNotFoundError):
                     about = path.stat()
-                    kept_at = datetime.fromtimestamp(about.st_mtime, UTC)
-                    yield StoredFile(path.relative_to(self.root).as_posix(), kept_at, about.st_size)
+                    stored_at = datetime.fromtimestamp(about.st_mtime, UTC)
+                    yield StoredFile(path.relative_to(self.root).as_posix(), stored_at, about.st_size)
 
 
 def _move_in(place: Path, target: Path) -> None:
-    """Give a payload its name; a directory that is there is moved aside first, and back on failure."""
+    """Move a payload to its name; an existing directory is moved aside first, and back on failure."""
     if not target.is_dir():
         (place / _PAYLOAD).replace(target)
         return
+    # No system call replaces a directory that has content: for a moment there is neither.
     target.replace(place / _REPLACED)
     try:
         (place / _PAYLOAD).replace(target)
@@ -114,7 +115,7 @@ def _move_in(place: Path, target: Path) -> None:
 
 
 @contextmanager
-def _naming(name: str, root: Path, act: str = "keep") -> Iterator[None]:
+def _naming(name: str, root: Path, act: str = "store") -> Iterator[None]:
     try:
         yield
     except OSError as error:

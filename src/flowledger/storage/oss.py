@@ -1,4 +1,4 @@
-"""Files kept as objects of a bucket of Alibaba Cloud OSS."""
+"""Files stored as objects of a bucket of Alibaba Cloud OSS."""
 
 import base64
 import hashlib
@@ -22,12 +22,12 @@ from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
     Digest,
-    away,
+    damaged,
     media_type,
     not_installed,
     part_size,
     refusal,
-    spoilt,
+    unavailable,
 )
 
 ATTEMPTS = 5
@@ -44,10 +44,10 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class OssStorage(BucketStorage):
-    """Keeps files as objects of a bucket of Alibaba Cloud OSS.
+    """Files as objects of a bucket of Alibaba Cloud OSS.
 
     ``endpoint`` is the region's, such as ``oss-cn-hangzhou.aliyuncs.com``, https unless it says otherwise;
-    the region in its name lets requests be signed by version 4, any other endpoint gets version 1.
+    requests are signed by version 4 where its name contains the region, which it needs, else by version 1.
     """
 
     endpoint: str
@@ -60,34 +60,36 @@ class OssStorage(BucketStorage):
 
     def _send(self, key: str, path: Path, digest: Digest) -> None:
         headers = {"Content-Type": media_type(key), _DIGEST: digest.sha256}
-        with self._translated("keep", key):
+        with self._translated("store", key):
             if digest.size_bytes < MULTIPART_FROM:
                 self._send_whole(key, path, {**headers, "Content-MD5": base64.b64encode(digest.md5).decode()})
             else:
                 self._send_parts(key, path, headers, part_size(digest.size_bytes))
-            head = _tried(lambda: self._bucket.head_object(key))
+            head = _with_retries(lambda: self._bucket.head_object(key))
             if head.content_length != digest.size_bytes or head.headers.get(_DIGEST) != digest.sha256:
-                raise spoilt(self._place(key))
+                raise damaged(self._place(key))
 
     def _send_whole(self, key: str, path: Path, headers: dict[str, str]) -> None:
         def send() -> None:
             with path.open("rb") as content:
                 self._bucket.put_object(key, content, headers=dict(headers))
 
-        _tried(send)
+        _with_retries(send)
 
     def _send_parts(self, key: str, path: Path, headers: dict[str, str], size: int) -> None:
         """Send a file part by part, one in memory at a time; where it fails, no part stays."""
         from oss2.exceptions import NoSuchUpload  # type: ignore[import-untyped]  # has no types
 
-        upload = _tried(lambda: self._bucket.init_multipart_upload(key, headers=dict(headers))).upload_id
+        upload = _with_retries(
+            lambda: self._bucket.init_multipart_upload(key, headers=dict(headers))
+        ).upload_id
         try:
             with path.open("rb") as content:
                 chunks = enumerate(iter(lambda: content.read(size), b""), 1)
                 parts = [self._send_part(key, upload, number, chunk) for number, chunk in chunks]
-            # A repeated request finds no upload where the first one did complete it; the head will tell.
+            # A repeated request finds no upload where the first one completed it; the head shows that.
             with suppress(NoSuchUpload):
-                _tried(lambda: self._bucket.complete_multipart_upload(key, upload, parts))
+                _with_retries(lambda: self._bucket.complete_multipart_upload(key, upload, parts))
         except BaseException:
             self._abort(key, upload)
             raise
@@ -96,7 +98,7 @@ class OssStorage(BucketStorage):
         from oss2.models import PartInfo  # type: ignore[import-untyped]  # has no types
 
         digest = base64.b64encode(hashlib.md5(chunk, usedforsecurity=False).digest()).decode()
-        sent = _tried(
+        sent = _with_retries(
             lambda: self._bucket.upload_part(key, upload, number, chunk, headers={"Content-MD5": digest})
         )
         return PartInfo(number, sent.etag, size=len(chunk), part_crc=sent.crc)
@@ -104,25 +106,25 @@ class OssStorage(BucketStorage):
     def _abort(self, key: str, upload: str) -> None:
         from oss2.exceptions import OssError
 
-        with suppress(OssError):  # what failed before says more
-            _tried(lambda: self._bucket.abort_multipart_upload(key, upload))
+        with suppress(OssError):  # the error before it is the one to report
+            _with_retries(lambda: self._bucket.abort_multipart_upload(key, upload))
 
     def _fetch(self, key: str) -> tuple[bytes, str]:
         def fetch() -> tuple[bytes, str]:
             answer = self._bucket.get_object(key)
             content = answer.read()
             if answer.server_crc not in (None, answer.client_crc):
-                raise spoilt(self._place(key))
+                raise damaged(self._place(key))
             return content, answer.headers.get(_DIGEST, "")
 
         with self._translated("read", key):
-            return _tried(fetch)
+            return _with_retries(fetch)
 
     def _list(self, start: str) -> Iterator[StoredFile]:
         token = ""
         with self._translated("list", start):
             while True:
-                page = _tried(
+                page = _with_retries(
                     lambda: self._bucket.list_objects_v2(start, continuation_token=token, max_keys=1000)  # noqa: B023
                 )
                 for each in page.object_list:
@@ -133,7 +135,7 @@ class OssStorage(BucketStorage):
 
     def _delete(self, keys: Sequence[str]) -> None:
         with self._translated("remove", keys[0]):
-            _tried(lambda: self._bucket.batch_delete_objects(list(keys)))
+            _with_retries(lambda: self._bucket.batch_delete_objects(list(keys)))
 
     def _sign(self, key: str, seconds: int) -> str:
         with self._translated("sign a link to", key):
@@ -167,21 +169,21 @@ class OssStorage(BucketStorage):
         try:
             yield
         except OssError as error:
-            raise _refused(act, self._place(key), error) from error
+            raise _storage_error(act, self._place(key), error) from error
         except OSError as error:
             if not _is_cut_short(error):
                 raise
-            raise away(act, self._place(key), str(error)) from error
+            raise unavailable(act, self._place(key), str(error)) from error
 
 
 def region_of(endpoint: str) -> str | None:
-    """Read the region off an endpoint of Alibaba Cloud; None where it is another's."""
-    found = _REGION.match(endpoint.rstrip("/"))
-    return found[1] if found else None
+    """Return the region in an endpoint of Alibaba Cloud; None where it is another's."""
+    match = _REGION.match(endpoint.rstrip("/"))
+    return match[1] if match else None
 
 
-def _tried(call: Callable[[], _Answer]) -> _Answer:
-    """Do a request again while it may help; the last error comes out as it is."""
+def _with_retries(call: Callable[[], _Answer]) -> _Answer:
+    """Return the answer to a request, repeated while that may help; the last error is raised unchanged."""
     waits = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT_S)
     again = retry_if_exception(_is_passing)
     return Retrying(stop=stop_after_attempt(ATTEMPTS), wait=waits, retry=again, reraise=True)(call)
@@ -196,18 +198,18 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _is_cut_short(error: BaseException) -> bool:
-    """Whether an answer broke off while it was read: oss2 lets the errors of requests through then."""
+    """Return whether an answer broke off while it was read: oss2 lets the errors of requests through then."""
     return isinstance(error, OSError) and type(error).__module__.startswith("requests.")
 
 
-def _refused(act: str, place: str, error: Any) -> StorageError:
-    """Say what a vendor's error means to us."""
+def _storage_error(act: str, place: str, error: Any) -> StorageError:
+    """Return our error for one of oss2."""
     from oss2.exceptions import ClientError, InconsistentError, RequestError
 
     if isinstance(error, RequestError):
-        return away(act, place, str(error.body))
+        return unavailable(act, place, str(error.body))
     if isinstance(error, InconsistentError):
-        return spoilt(place)
+        return damaged(place)
     if isinstance(error, ClientError):
         return refusal("OSS", act, place, code="InvalidBucketName", message=str(error.body))
     return refusal("OSS", act, place, code=error.code, status=error.status, message=error.message)

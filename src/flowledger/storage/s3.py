@@ -1,4 +1,4 @@
-"""Files kept as objects of an S3 bucket."""
+"""Files stored as objects of an S3 bucket."""
 
 import base64
 import hashlib
@@ -18,12 +18,12 @@ from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
     Digest,
-    away,
+    damaged,
     media_type,
     not_installed,
     part_size,
     refusal,
-    spoilt,
+    unavailable,
 )
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class S3Storage(BucketStorage):
-    """Keeps files as objects of a bucket of AWS S3 or of a server that speaks its protocol.
+    """Files as objects of a bucket of AWS S3 or of a server that speaks its protocol.
 
-    Without keys, those of the surroundings are used (environment, profile, the machine's role).  A server
+    Without keys, those that boto3 finds are used (environment, profile, the machine's role).  A server
     with an ``endpoint`` of its own is sent no checksum headers, which not all understand; what arrived is
-    proved by size and ETag instead, and where the ETag tells nothing, by reading it back.
+    compared by size and ETag instead, and where the ETag is no MD5, by reading it back.
     """
 
     bucket_name: str
@@ -59,7 +59,7 @@ class S3Storage(BucketStorage):
 
     def _send(self, key: str, path: Path, digest: Digest) -> None:
         part = part_size(digest.size_bytes)
-        with self._translated("keep", key):
+        with self._translated("store", key):
             from boto3.s3.transfer import TransferConfig
 
             self._client.upload_file(
@@ -74,7 +74,7 @@ class S3Storage(BucketStorage):
             )
             if not self._arrived(key, path, digest, part):
                 self._client.delete_object(Bucket=self.bucket_name, Key=key)
-                raise spoilt(self._place(key))
+                raise damaged(self._place(key))
 
     def _arrived(self, key: str, path: Path, digest: Digest, part: int) -> bool:
         head = self._client.head_object(Bucket=self.bucket_name, Key=key)
@@ -114,8 +114,8 @@ class S3Storage(BucketStorage):
         for problem in answer.get("Errors", ()):
             if problem.get("Code") != "NoSuchKey":
                 place = self._place(problem.get("Key", ""))
-                said = problem.get("Message", "")
-                raise refusal("S3", "remove", place, code=problem.get("Code", ""), message=said)
+                message = problem.get("Message", "")
+                raise refusal("S3", "remove", place, code=problem.get("Code", ""), message=message)
 
     def _sign(self, key: str, seconds: int) -> str:
         with self._translated("sign a link to", key):
@@ -138,8 +138,8 @@ class S3Storage(BucketStorage):
             "s3",
             endpoint_url=self.endpoint,
             region_name=self.region or ("us-east-1" if self.endpoint else None),
-            aws_access_key_id=_said(self.access_key_id),
-            aws_secret_access_key=_said(self.secret_access_key),
+            aws_access_key_id=_plain(self.access_key_id),
+            aws_secret_access_key=_plain(self.secret_access_key),
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": self.addressing_style},
@@ -166,16 +166,16 @@ class S3Storage(BucketStorage):
             yield
         except Boto3Error as error:
             # boto3's transfer hides the server's answer in a text of its own.
-            raise _refused(act, place, error.__context__ or error) from error
+            raise _storage_error(act, place, error.__context__ or error) from error
         except (ClientError, BotoCoreError) as error:
-            raise _refused(act, place, error) from error
+            raise _storage_error(act, place, error) from error
 
 
-def _refused(act: str, place: str, error: BaseException) -> StorageError:
-    """Say what a vendor's error means to us."""
-    from botocore import exceptions as known
+def _storage_error(act: str, place: str, error: BaseException) -> StorageError:
+    """Return our error for one of boto3."""
+    from botocore import exceptions as botocore_errors
 
-    if isinstance(error, known.ClientError):
+    if isinstance(error, botocore_errors.ClientError):
         answer, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
         return refusal(
             "S3",
@@ -185,22 +185,22 @@ def _refused(act: str, place: str, error: BaseException) -> StorageError:
             status=status.get("HTTPStatusCode", 0),
             message=answer.get("Message", ""),
         )
-    if isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
+    if isinstance(error, botocore_errors.NoCredentialsError | botocore_errors.PartialCredentialsError):
         return refusal("S3", act, place, code="InvalidAccessKeyId", message="no access key is set")
-    if isinstance(error, known.ParamValidationError):
+    if isinstance(error, botocore_errors.ParamValidationError):
         return refusal("S3", act, place, code="InvalidBucketName", message=str(error))
-    return away(act, place, str(error))
+    return unavailable(act, place, str(error))
 
 
 def _add_md5(request: Any, **_: Any) -> None:
-    """Give deletions the digest that older servers ask for, where boto3 sends only the newer checksum."""
+    """Add the digest to deletions that older servers require, where boto3 sends only the newer checksum."""
     if request.body and "Content-MD5" not in request.headers:
         digest = hashlib.md5(request.body, usedforsecurity=False).digest()
         request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def _tag_of_parts(path: Path, part: int) -> str:
-    """Compute the ETag of a file sent in parts: the MD5 of their MD5s, and their number."""
+    """Return the ETag of a file sent in parts: the MD5 of their MD5s, and their number."""
     whole, parts = hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as content:
         while chunk := content.read(part):
@@ -209,5 +209,5 @@ def _tag_of_parts(path: Path, part: int) -> str:
     return f"{whole.hexdigest()}-{parts}"
 
 
-def _said(secret: SecretStr | None) -> str | None:
+def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None

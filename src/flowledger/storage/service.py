@@ -1,6 +1,6 @@
 """Reports and data over any backend: versions that are never overwritten, a pointer to the newest."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -27,10 +27,10 @@ _LONGEST_DAYS = 100 * 365
 
 @dataclass(frozen=True, slots=True)
 class StorageService:
-    """Keeps reports under ``reports/<type>/`` and data under ``data/``; ``storage.layout`` has the whole map.
+    """Stores reports under ``reports/<type>/`` and data under ``data/``; ``storage.layout`` lists all names.
 
     A name that is taken is never written again: a later file gets ``-2``, ``-3`` …  Every report has an entry
-    that says what it is, written after its files, and a pointer names that of the newest window of each type
+    that describes it, written after its files, and a pointer names that of the newest window of each type
     and app.  Every method may raise ``StorageError``, naming the file.
     """
 
@@ -39,7 +39,7 @@ class StorageService:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What people must know of where the files are now: that they wait on this machine, and why."""
+        """Messages about where the files are now: that they wait on this machine, and why."""
         return self.backend.notes if isinstance(self.backend, Spooled) else ()
 
     @property
@@ -56,7 +56,7 @@ class StorageService:
         app: str = "",
         subject: ReportSubject = NO_SUBJECT,
     ) -> str:
-        """Keep one rendered report (a text in UTF-8) and give its location."""
+        """Store one rendered report (text as UTF-8) and return its location."""
         body = mend(content).encode() if isinstance(content, str) else content
         with written(filename, body) as source:
             named = source.rename(source.with_name(safe_name(filename)))
@@ -71,7 +71,7 @@ class StorageService:
         app: str = "",
         subject: ReportSubject = NO_SUBJECT,
     ) -> Sequence[str]:
-        """Keep a report's artifacts and give their locations, in the same order.
+        """Store a report's artifacts and return their locations, in the same order.
 
         One file becomes ``<stem>`` with its own extension, several a directory ``<stem>`` that appears whole.
         """
@@ -90,7 +90,7 @@ class StorageService:
         return places
 
     def save_data(self, data: Mapping[str, Any], filename: str) -> str:
-        """Keep a JSON object, readable and in UTF-8, and give its location."""
+        """Store a JSON object, indented and in UTF-8, and return its location."""
         file = Path(safe_name(filename))
         taken = {each.name for each in self.backend.names(f"{DATA}/{file.stem}")}
         names = (f"{version}{file.suffix}" for version in _versions(f"{DATA}/{file.stem}"))
@@ -98,22 +98,22 @@ class StorageService:
         return self._put_bytes(name, dumps_readable(data))
 
     def read(self, name: str) -> bytes:
-        """Give a kept file's content, proved to be what was kept where the storage can tell."""
+        """Return a stored file's content, checked against its digest where the storage has one."""
         return self.backend.read(name)
 
     def link(self, name: str, valid_for: timedelta) -> str:
-        """Give an address that opens a kept file without a log-in for a while; of a local one, its path.
+        """Return an address that opens a stored file without a log-in for a while; of a local one, its path.
 
         :raises StorageError: when there is no such file.
         """
         if not any(each.name == name for each in self.backend.names(name)):
             raise StorageError(
-                f"there is no {name} in {self.place}: see flowledger storage list, or name its --app"
+                f"there is no {name} in {self.place}: run flowledger storage list, or name its --app"
             )
         return self.backend.link(name, valid_for)
 
     def latest(self, report_type: str, app: str = "") -> Mapping[str, Any] | None:
-        """Give the pointer to the newest window: stem, until, kept_at, names, locations; None without one."""
+        """Return the pointer to the newest window (stem, until, kept_at, names, locations), if any."""
         name = layout.pointer_of(report_type, app)
         return self._read_json(name, "pointer") if self._is_there(name) else None
 
@@ -124,21 +124,21 @@ class StorageService:
     def reports(
         self, *, app: str | None = None, report_type: str | None = None, since: datetime | None = None
     ) -> Sequence[StoredReport]:
-        """List the reports that are kept whole, oldest first; an app's filtered ones are its own too."""
+        """List the completely stored reports, oldest first; those of an app include its filtered ones."""
         stored = self.backend.names(layout.folder_of_type(report_type) if report_type else f"{REPORTS}/")
         apps = None if app is None else {layout.app_folder(app), layout.app_folder(f"{app}-filtered")}
         return [
             report
             for report in reports_in(stored, self._pointed(stored, apps))
-            if (apps is None or report.app in apps) and (since is None or report.kept_at >= since)
+            if (apps is None or report.app in apps) and (since is None or report.stored_at >= since)
         ]
 
     def stats(self) -> Sequence[Usage]:
-        """Add up bytes and counts by app and type."""
+        """Return bytes and counts by app and type."""
         return usage_of([*self.backend.names(f"{REPORTS}/"), *self.backend.names(f"{DATA}/")])
 
     def list_reports(self, report_type: str, days: int) -> Sequence[str]:
-        """Give the locations of the artifacts kept in the last so many days, newest first.
+        """Return the locations of the artifacts stored in the last so many days, newest first.
 
         :raises UsageError: for a negative number of days.
         """
@@ -148,11 +148,11 @@ class StorageService:
         return [
             self.backend.location(each.name)
             for each in reversed(stored)
-            if each.kept_at >= since and each.name in listed
+            if each.stored_at >= since and each.name in listed
         ]
 
     def cleanup_old_files(self, days: int) -> int:
-        """Remove reports and data older than so many days; give the number of files, entries not counted.
+        """Remove reports and data older than so many days; return the number of files, without entries.
 
         What a pointer names and the certified report of the newest window of each type and app stay.
 
@@ -166,7 +166,7 @@ class StorageService:
         old = [
             each.name
             for each in stored
-            if each.kept_at < until and rank_of(each.name) is Rank.CONTENT and each.name not in spared
+            if each.stored_at < until and rank_of(each.name) is Rank.CONTENT and each.name not in spared
         ]
         gone = set(old)
         entries = [_entry_of(report) for report in reports if gone.issuperset(report.names)]
@@ -174,14 +174,14 @@ class StorageService:
         return len(old)
 
     def discard(self, reports: Sequence[StoredReport]) -> None:
-        """Forget reports: their entries first, so that nothing is listed that is not whole."""
+        """Remove reports: their entries first, so that nothing incomplete is listed."""
         self.backend.remove(*(_entry_of(report) for report in reports))
         self.backend.remove(*(name for report in reports for name in report.names))
 
     def check(self) -> str:
-        """Keep, read back and remove a small file, and give the place; so that trouble shows before work.
+        """Store, read back and remove a small file, and return the place; so that errors show before work.
 
-        :raises StorageUnavailableError, StorageRefusedError: when the storage is away, or refuses.
+        :raises StorageUnavailableError, StorageRefusedError: when the storage is unavailable, or refuses.
         """
         name = f"check/{uuid4().hex}.txt"
         with written(name, name.encode()) as source:
@@ -196,12 +196,11 @@ class StorageService:
     def _free(
         self, stem: str, report_type: str, app: str, subject: ReportSubject, paths: Sequence[Path]
     ) -> str:
-        """Choose a stem that is new, or the same report's in another format."""
-        kept = self.backend.names(f"{layout.folder_of_type(report_type)}{stem}")
-        taken = {each.name for each in kept}
-        known = {report[1] for name in taken if (report := layout.report_of(name))}
+        """Return a stem that is new, or of the same report in another format."""
+        taken = {each.name for each in self.backend.names(f"{layout.folder_of_type(report_type)}{stem}")}
+        stems = {report[1] for name in taken if (report := layout.report_of(name))}
         for version in _versions(stem):
-            if version not in known:
+            if version not in stems:
                 return version
             is_new = taken.isdisjoint(_names_of(report_type, version, paths))
             if is_new and self._has(report_type, app, version, subject.until):
@@ -222,7 +221,7 @@ class StorageService:
         """Write a report's entry; further formats of the same report join those already entered."""
         certified = subject.certified is True
         name = layout.entry_of(report_type, app, stem, certified=certified, until=subject.until)
-        known = self._read_json(name, "report's entry").get("files", []) if self._is_there(name) else []
+        earlier = self._read_json(name, "report's entry").get("files", []) if self._is_there(name) else []
         entry = {
             "report_type": report_type,
             "app": app,
@@ -231,7 +230,7 @@ class StorageService:
             "window": subject.window,
             "certified": subject.certified,
             "kept_at": self.clock().isoformat(),
-            "files": [*known, *({"name": each, **_facts(path)} for each, path in files.items())],
+            "files": [*earlier, *({"name": each, **_facts(path)} for each, path in files.items())],
         }
         self._put_bytes(name, dumps_readable(entry))
 
@@ -243,12 +242,12 @@ class StorageService:
         An older window, such as a backfill writes, leaves the pointer where it is.
         """
         try:
-            known = self.latest(report_type, app) or {}
+            stored = self.latest(report_type, app) or {}
         except StorageError as error:
             logger.warning("the pointer to the newest report is written anew: {}", error)
-            known = {}
-        if known.get("stem") == stem:
-            names = list(dict.fromkeys((*known["names"], *names)))
+            stored = {}
+        if stored.get("stem") == stem:
+            names = list(dict.fromkeys((*stored["names"], *names)))
         pointer = {
             "report_type": report_type,
             "app": app,
@@ -258,17 +257,19 @@ class StorageService:
             "names": names,
             "locations": [self.backend.location(name) for name in names],
         }
-        before, now = layout.pointer_order(known), layout.pointer_order(pointer)
+        before, now = layout.pointer_order(stored), layout.pointer_order(pointer)
         if before and now and before[0] > now[0]:
             return
         self._put_bytes(layout.pointer_of(report_type, app), dumps_readable(pointer))
 
-    def _pointed(self, stored: Iterable[StoredFile], apps: Iterable[str] | None = None) -> frozenset[str]:
-        """Give the names that pointers name, those of some apps only where that is wanted."""
-        wanted = None if apps is None else set(apps)
-        pointers = [each.name for each in stored if rank_of(each.name) is Rank.POINTER]
-        chosen = [name for name in pointers if wanted is None or name.split("/")[3] in wanted]
-        return frozenset(name for pointer in chosen for name in self._names_in(pointer))
+    def _pointed(self, stored: Iterable[StoredFile], apps: Collection[str] | None = None) -> frozenset[str]:
+        """Return the names that pointers name: all, or those of some apps (as they are in names)."""
+        pointers = [
+            each.name
+            for each in stored
+            if rank_of(each.name) is Rank.POINTER and (apps is None or each.name.split("/")[3] in apps)
+        ]
+        return frozenset(name for pointer in pointers for name in self._names_in(pointer))
 
     def _names_in(self, pointer: str) -> Sequence[str]:
         try:
@@ -278,12 +279,12 @@ class StorageService:
 
     def _read_json(self, name: str, kind: str) -> Mapping[str, Any]:
         try:
-            found = orjson.loads(self.backend.read(name))
+            document = orjson.loads(self.backend.read(name))
         except ValueError as error:
             raise self._unreadable(name, kind) from error
-        if not isinstance(found, dict):
+        if not isinstance(document, dict):
             raise self._unreadable(name, kind)
-        return found
+        return document
 
     def _unreadable(self, name: str, kind: str) -> StorageError:
         return StorageError(
@@ -299,7 +300,7 @@ class StorageService:
 
 
 def place_of(backend: StorageBackend) -> str:
-    """Give where a storage keeps everything: a folder, or a bucket with its prefix."""
+    """Return where a storage has everything: a folder, or a bucket with its prefix."""
     return backend.location(REPORTS).removesuffix(f"/{REPORTS}")
 
 
@@ -310,7 +311,7 @@ def _entry_of(report: StoredReport) -> str:
 
 
 def _names_of(report_type: str, stem: str, paths: Sequence[Path]) -> Sequence[str]:
-    """Name a report's files: beside each other in a directory, but one alone by its stem."""
+    """Return the names of a report's files: beside each other in a directory, but one alone by its stem."""
     base = f"{layout.folder_of_type(report_type)}{stem}"
     if len(paths) == 1 and layout.is_plain(paths[0].suffix):
         return [f"{base}{paths[0].suffix}"]

@@ -1,4 +1,4 @@
-"""A storage elsewhere with a place on this machine for what it does not take."""
+"""A storage elsewhere, with a queue on this machine for what it cannot store now."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,79 +17,79 @@ from flowledger.storage.layout import Rank, pointer_order, rank_of
 from flowledger.storage.local import LocalStorage
 
 NOT_TAKEN = (StorageUnavailableError, StorageRefusedError)
-"""What a storage says when it takes nothing; any other error is about the file, and goes on to the caller."""
+"""Raised by a storage that stores nothing now; any other error is about the file, and is the caller's."""
 
 
 @dataclass(slots=True)
 class Spooled:
-    """Keeps files in a storage elsewhere, or, while that takes nothing, on this machine below ``folder``.
+    """Stores files elsewhere or, while that is unavailable or refuses, on this machine below ``folder``.
 
-    What waits there goes up before anything new: contents first, then entries, then pointers, the oldest
-    first, so that nothing names what is not there.  Once the storage has failed, it is not asked again by
-    this object.  Several processes may share a folder: one sends at a time, and a file that was replaced
+    What waits there is uploaded before anything new: contents first, then entries, then pointers, the oldest
+    first, so that nothing names what is not there.  Once the storage has failed, this object does not try it
+    again.  Several processes may share a folder: one sends at a time, and a file that was replaced
     while it was sent stays for the next one.
     """
 
     remote: StorageBackend
     folder: Path
     sent: int = 0
-    trouble: StorageError | None = None
-    _kept: LocalStorage = field(init=False)
+    failure: StorageError | None = None
+    _local: LocalStorage = field(init=False)
     _was_tried: bool = False
 
     def __post_init__(self) -> None:
-        self._kept = LocalStorage(self.folder / "files")
+        self._local = LocalStorage(self.folder / "files")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what waits on this machine, and what was sent that had waited."""
+        """What waits on this machine, and what was uploaded that had waited, for people."""
         sent = (f"{self.sent} files that had waited on this machine were uploaded",) if self.sent else ()
-        if self.trouble is None:
+        if self.failure is None:
             return sent
-        why = "refuses" if isinstance(self.trouble, StorageRefusedError) else "away"
-        return (*sent, stored_locally_note(f"storage {why}: {self.trouble}"))
+        why = "refuses" if isinstance(self.failure, StorageRefusedError) else "away"
+        return (*sent, stored_locally_note(f"storage {why}: {self.failure}"))
 
     def put(self, name: str, source: Path) -> str:
-        """Keep a file or a whole directory, here where it cannot be kept there, and give where it is now."""
+        """Store a file or a directory, on this machine where that fails, and return where it is now."""
         if self._is_up():
             try:
                 return self.remote.put(name, source)
             except NOT_TAKEN as error:
                 self._give_up(error)
         with self._changing():
-            return self._kept.put(name, source)
+            return self._local.put(name, source)
 
     def read(self, name: str) -> bytes:
-        """Give a file's content, from here where it waits here."""
-        return self._kept.read(name) if self._waits(name) else self.remote.read(name)
+        """Return a file's content, from here where it waits here."""
+        return self._local.read(name) if self._waits(name) else self.remote.read(name)
 
     def names(self, prefix: str) -> Sequence[StoredFile]:
-        """List what is there and what waits here; while the storage is away, only this."""
-        found = {each.name: each for each in self._there(prefix)}
-        found |= {each.name: each for each in self._kept.names(prefix)}
-        return sorted(found.values(), key=lambda each: (each.kept_at, each.name))
+        """List what is there and what waits here; only the latter while the storage is unavailable."""
+        files = {each.name: each for each in self._there(prefix)}
+        files |= {each.name: each for each in self._local.names(prefix)}
+        return sorted(files.values(), key=lambda each: (each.stored_at, each.name))
 
     def location(self, name: str) -> str:
-        """Give the location a name has or will have when it is sent."""
+        """Return the location that a name has, or will have when it is uploaded."""
         return self.remote.location(name)
 
     def link(self, name: str, valid_for: timedelta) -> str:
-        """Give an address that opens a file; of one that waits here, its path."""
-        source = self._kept if self._waits(name) else self.remote
+        """Return an address that opens a file; of one that waits here, its path."""
+        source = self._local if self._waits(name) else self.remote
         return source.link(name, valid_for)
 
     def remove(self, *names: str) -> None:
-        """Forget files, here and there."""
+        """Remove files, here and there."""
         with self._changing():
-            self._kept.remove(*names)
+            self._local.remove(*names)
         self.remote.remove(*names)
 
     def waiting(self) -> Sequence[StoredFile]:
         """List what waits here, in the order in which it is to be sent."""
-        return sorted(self._kept.names(""), key=lambda each: (rank_of(each.name), each.kept_at, each.name))
+        return sorted(self._local.names(""), key=lambda each: (rank_of(each.name), each.stored_at, each.name))
 
     def send(self) -> int:
-        """Send what waits here, and give how many files; another process that is at it is left alone.
+        """Upload what waits here, and return how many files; nothing while another process does so.
 
         :raises StorageError: where it stopped; what was not sent waits on.
         """
@@ -108,27 +108,28 @@ class Spooled:
                 self.send()
             except StorageError as error:
                 self._give_up(error)
-        return self.trouble is None
+        return self.failure is None
 
     def _send(self, name: str) -> None:
-        path = Path(self._kept.location(name))
+        path = Path(self._local.location(name))
         try:
             before = path.stat()
         except FileNotFoundError:
             return  # sent or removed by another process
         if rank_of(name) is not Rank.POINTER or not self._is_overtaken(name):
             self.remote.put(name, path)
+        # Another process may have replaced the file while it was sent: that content must be sent, too.
         with self._changing():
             now = path.stat() if path.exists() else None
             if now and (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns):
-                self._kept.remove(name)
+                self._local.remove(name)
         self.sent += 1
 
     def _is_overtaken(self, pointer: str) -> bool:
-        """Whether the pointer there is of a newer window, or newer, than the one that waited here."""
+        """Return whether the pointer there is of a newer window, or newer, than the one that waited here."""
         if not any(each.name == pointer for each in self.remote.names(pointer)):
             return False
-        there, here = _order(self.remote.read(pointer)), _order(self._kept.read(pointer))
+        there, here = _order(self.remote.read(pointer)), _order(self._local.read(pointer))
         return there is not None and here is not None and there > here
 
     def _there(self, prefix: str) -> Sequence[StoredFile]:
@@ -141,11 +142,11 @@ class Spooled:
             return ()
 
     def _give_up(self, error: StorageError) -> None:
-        self.trouble = error
-        logger.warning("reports are kept in {} for now: {}", self._kept.root, error)
+        self.failure = error
+        logger.warning("reports are stored in {} for now: {}", self._local.root, error)
 
     def _waits(self, name: str) -> bool:
-        return Path(self._kept.location(name)).is_file()
+        return Path(self._local.location(name)).is_file()
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -155,7 +156,7 @@ class Spooled:
 
 def _order(pointer: bytes) -> tuple[datetime, datetime] | None:
     try:
-        found = json.loads(pointer)
+        document = json.loads(pointer)
     except ValueError:
         return None
-    return pointer_order(found) if isinstance(found, dict) else None
+    return pointer_order(document) if isinstance(document, dict) else None

@@ -1,4 +1,4 @@
-"""Temporary places for files on their way into a storage, told apart from those a dead process has left."""
+"""Temporary directories for files on their way into a storage, and removing those of dead processes."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ _LOCK_SUFFIX = ".lock"
 
 @contextmanager
 def workspace(root: Path) -> Iterator[Path]:
-    """Give an empty directory on the root's file system, removed in the end.
+    """Yield an empty directory on the root's file system, removed in the end.
 
     A lock file beside it is held open and locked meanwhile, which the system ends with the process.
     """
@@ -39,15 +39,15 @@ def workspace(root: Path) -> Iterator[Path]:
 
 def remove_leftovers(root: Path) -> None:
     """Remove the workspaces of dead processes; those in use, or being removed by another process, stay."""
-    for known in (root / FOLDER).glob(f"*{_LOCK_SUFFIX}"):
+    for path in (root / FOLDER).glob(f"*{_LOCK_SUFFIX}"):
         try:
-            lock = known.open("rb")
+            lock = path.open("rb")
         except FileNotFoundError:
             continue  # its process has just ended
         with lock:
             if _locked(lock, wait=False):
-                remove_any(_place_of(known))
-                known.unlink(missing_ok=True)
+                remove_any(_place_of(path))
+                path.unlink(missing_ok=True)
 
 
 def _place_of(lock: Path) -> Path:
@@ -55,7 +55,7 @@ def _place_of(lock: Path) -> Path:
 
 
 def _claimed(folder: Path) -> BinaryIO:
-    """Make and lock a lock file; once more where another process took it for a left-over meanwhile."""
+    """Return a new, locked lock file; made again where another process removed it as a left-over."""
     while True:
         lock = (folder / f"{uuid4().hex}{_LOCK_SUFFIX}").open("xb")
         if _locked(lock, wait=True):
@@ -64,13 +64,13 @@ def _claimed(folder: Path) -> BinaryIO:
 
 
 def _locked(lock: BinaryIO, *, wait: bool) -> bool:
-    """Lock a file and tell whether it is still there; on Windows an open file cannot go, which will do."""
+    """Lock a file and return whether it still exists (on Windows it does: an open file cannot be removed)."""
     return lock_file(lock, wait=wait) and os.fstat(lock.fileno()).st_nlink > 0
 
 
 @contextmanager
 def written(name: str, content: bytes) -> Iterator[Path]:
-    """Give a file with this content.
+    """Yield a temporary file with this content.
 
     :raises StorageError: with the name it is meant for, when it cannot be written.
     """
@@ -83,7 +83,7 @@ def written(name: str, content: bytes) -> Iterator[Path]:
 
 @contextmanager
 def together(paths: Sequence[Path], names: Sequence[str]) -> Iterator[Path]:
-    """Give a directory that holds exactly these files under these names."""
+    """Yield a directory that holds exactly these files under these names."""
     parent = paths[0].parent
     if {path.name for path in parent.iterdir()} == set(names) and all(
         path.parent == parent for path in paths

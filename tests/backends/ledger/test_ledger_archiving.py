@@ -40,7 +40,7 @@ class FaultyStorage:
     def put(self, name: str, source: Path) -> str:
         """Keep a file or a folder, unless its name is refused."""
         if self.refused in name:
-            raise StorageUnavailableError(f"cannot keep {name}: away for now")
+            raise StorageUnavailableError(f"cannot store {name}: away for now")
         self.puts.append(name)
         return self.folder.put(name, source)
 

@@ -88,10 +88,12 @@ def test_passing_trouble_is_outlasted(bucket: BucketStorage, kind: str, source: 
 
 @pytest.mark.fault(30)
 @pytest.mark.parametrize("fault", ["reset", "SlowDown"])
-def test_lasting_trouble_is_away(bucket: BucketStorage, kind: str, source: Path, fault: str) -> None:
-    """What does not pass is an error that says the storage is away, after a bounded number of tries."""
+def test_lasting_trouble_is_unavailability(
+    bucket: BucketStorage, kind: str, source: Path, fault: str
+) -> None:
+    """The error says that the storage is unavailable, after a bounded number of tries."""
     gate_of(kind).fail(fault, 0 if fault == "reset" else 503)
-    with pytest.raises(StorageUnavailableError, match=r"p/x: .*away for now"):
+    with pytest.raises(StorageUnavailableError, match=r"p/x: .*unavailable for now"):
         bucket.put("x", source)
     assert len(gate_of(kind).requests) == 3
     for act in (lambda: bucket.read("x"), lambda: bucket.names(""), lambda: bucket.remove("x")):
@@ -99,8 +101,8 @@ def test_lasting_trouble_is_away(bucket: BucketStorage, kind: str, source: Path,
             act()
 
 
-def test_nobody_there_is_away(kind: str, source: Path) -> None:
-    """A closed port is a storage that is away; the address is named."""
+def test_nobody_there_is_unavailability(kind: str, source: Path) -> None:
+    """A closed port is a storage that is unavailable; the address is named."""
     secret = SecretStr(SECRET)
     nowhere = "http://127.0.0.1:1"
     bucket = (

@@ -186,13 +186,13 @@ def test_a_file_replaced_while_it_is_sent_stays(
     source = tmp_path / "source"
     source.write_text("old")
     spool = Spooled(bucket, folder)
-    spool._kept.put("reports/x.txt", source)
+    spool._local.put("reports/x.txt", source)
     send = type(bucket).put
 
     def replaced_meanwhile(self: BucketStorage, name: str, path: Path) -> str:
         place = send(self, name, path)
         source.write_text("new")
-        spool._kept.put("reports/x.txt", source)
+        spool._local.put("reports/x.txt", source)
         return place
 
     with monkeypatch.context() as patch:

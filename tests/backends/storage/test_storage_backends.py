@@ -92,7 +92,7 @@ def test_missing_things_are_named(backend: StorageBackend, tmp_path: Path) -> No
     """A name that is not there, and a source that is not there, are in the error."""
     with pytest.raises(StorageError, match=r"read .*r/none"):
         backend.read("r/none")
-    with pytest.raises(StorageError, match=r"keep r/new"):
+    with pytest.raises(StorageError, match=r"store r/new"):
         backend.put("r/new", tmp_path / "none")
     assert seen(backend) == []
 

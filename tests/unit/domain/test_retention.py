@@ -46,7 +46,7 @@ def report(
         report_type=report_type,
         app="shop",
         stem=stem,
-        kept_at=NOW - timedelta(days=days),
+        stored_at=NOW - timedelta(days=days),
         certified=certified,
         size_bytes=megabytes * 1_000_000,
         names=(f"reports/{report_type}/{stem}.{report_type}",),
@@ -86,7 +86,7 @@ def test_limits_are_kept(reports: list[StoredReport], retention: Retention) -> N
     held = set(reports) - {each.report for each in expired(reports, retention, NOW)}
     free = held - protected(reports)
     if retention.days is not None:
-        assert all(each.kept_at >= NOW - timedelta(days=retention.days) for each in free)
+        assert all(each.stored_at >= NOW - timedelta(days=retention.days) for each in free)
     if retention.megabytes is not None and free:
         assert sum(each.size_bytes for each in held) <= retention.megabytes * 1_000_000
     if retention.count is not None:
@@ -106,7 +106,7 @@ def test_an_older_period_never_outlives_a_newer_one(
     free = set(reports) - chosen - protected(reports)
     for one in chosen:
         rivals = [each for each in free if each.series == one.series]
-        assert all((each.until or each.kept_at) >= (one.until or one.kept_at) for each in rivals)
+        assert all((each.until or each.stored_at) >= (one.until or one.stored_at) for each in rivals)
 
 
 @given(shelves(), retentions)
@@ -118,7 +118,11 @@ def test_the_certified_report_of_the_newest_window_stays(
     for kind in ("csv", "json"):
         ends = {
             held: max(
-                (each.until or each.kept_at for each in held if each.certified and each.report_type == kind),
+                (
+                    each.until or each.stored_at
+                    for each in held
+                    if each.certified and each.report_type == kind
+                ),
                 default=None,
             )
             for held in (frozenset(reports), frozenset(left))

@@ -80,7 +80,7 @@ def test_messages_use_the_words_of_the_reports() -> None:
 
 
 KEPT = {
-    "zh": "报告暂存本机，存储恢复后由下一次运行上传：storage away: cannot keep",
+    "zh": "报告暂存本机，存储恢复后由下一次运行上传：storage away: cannot store",
     "en": "Kept on this machine until the storage takes it; the next run uploads it: storage away: cannot",
 }
 
@@ -88,7 +88,7 @@ KEPT = {
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_what_waits_on_this_machine_is_said_first(language: str) -> None:
     """In the language of the message, the consequence before the reason, and not once more as a note."""
-    reason = "storage away: cannot keep s3://b/" + "x" * 400
+    reason = "storage away: cannot store s3://b/" + "x" * 400
     notes = ["only runs with status failed", stored_locally_note(reason)]
     result = {**SUCCESS.result, "kept_locally": True, "notes": notes}
     notice = replace(SUCCESS, language=language, result=result)
@@ -99,7 +99,7 @@ def test_what_waits_on_this_machine_is_said_first(language: str) -> None:
         assert plain.index(KEPT[language]) < plain.index("128（" if language == "zh" else "128 (")
         assert "only runs with status failed" in plain
         assert "x" * 250 not in body
-        assert body.count("cannot keep") == 1
+        assert body.count("cannot store") == 1
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class FakeArchive:
                 report_type="csv",
                 app=app or "",
                 stem=f"day{day}",
-                kept_at=NOW - timedelta(days=day),
+                stored_at=NOW - timedelta(days=day),
                 certified=day == 2,
                 size_bytes=10,
                 names=(),
