@@ -7,12 +7,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from flowledger.dify.answers import Answer
-from flowledger.dify.login import ConsoleLogin
-from flowledger.dify.session import DifySession
+from flowledger.dify.login import ROOT, ConsoleLogin
+from flowledger.dify.session import NOTHING, DifySession
 from flowledger.domain.windows import Window, iso
 from flowledger.errors import AuthenticationError
-
-NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,6 @@ class ServiceApi:
             ) from error
 
 
-ROOT = "/console/api"
 PAGE_ROWS = 100
 
 

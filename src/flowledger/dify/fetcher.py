@@ -117,8 +117,7 @@ class WorkflowLogFetcher:
         :raises UsageError: when none or several apps have that name.
         """
         title = self.title()
-        rows = parsing.page_rows(self._required_console().apps(title), "app list")
-        ids = [str(row["id"]) for row in rows if row.get("name") == title]
+        ids = self._ids_of(title)
         if len(ids) != 1:
             raise UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
         self.app = AppKey(self.app.source, ids[0])
@@ -130,13 +129,16 @@ class WorkflowLogFetcher:
         :raises UsageError: with the id of the app that the key opens.
         """
         title = self.title()
-        rows = parsing.page_rows(self._required_console().apps(title), "app list")
-        ids = [str(row["id"]) for row in rows if row.get("name") == title]
+        ids = self._ids_of(title)
         if self.app.app_id not in ids:
             raise UsageError(
                 f"the key opens {title!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
                 f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify"
             )
+
+    def _ids_of(self, title: str) -> list[str]:
+        rows = parsing.page_rows(self._required_console().apps(title), "app list")
+        return [str(row["id"]) for row in rows if row.get("name") == title]  # the list matches parts of names
 
     def release(self) -> Release | None:
         """Return the server's release, by a request where none is known yet; None where a fork names none."""

@@ -1,4 +1,4 @@
-"""What may go wrong below HTTP, sorted by what it means; and when a server wants to be asked again.
+"""What may go wrong below HTTP, sorted by what it means; and when a server says to try again.
 
 The libraries raise some sixty classes, several for one thing, often wrapped in each other.  ``classify``
 finds the one that says most; each client then words it, because which setting to look at differs.

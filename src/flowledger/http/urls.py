@@ -59,7 +59,7 @@ def path_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine, where no proxy can reach."""
+    """Return whether a URL names this machine, where no proxy can reach."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -59,7 +59,7 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Remove what was written; without effect once it has replaced the target."""
-        with suppress(OSError):  # what is buffered may fail to be written once more: it is not wanted anyway
+        with suppress(OSError):  # closing may fail to write the buffer once more, which no longer matters
             self.stream.close()
         self._path.unlink(missing_ok=True)
 

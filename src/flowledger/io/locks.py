@@ -29,7 +29,7 @@ def lock_file(file: IO[Any], *, wait: bool) -> bool:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a file, and yield whether it is held; without waiting, another may have it.
+    """Lock a file, and yield whether it is ours; without waiting, another process may have it.
 
     :raises StorageError: when the file cannot be made.
     """

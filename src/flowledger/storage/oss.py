@@ -156,7 +156,7 @@ class OssStorage(BucketStorage):
             self.bucket_name,
             connect_timeout=_TIMEOUTS_S,
             region=region,
-            # requests, below oss2, adds the environment's proxies unless told for which host not.
+            # requests, below oss2, adds the environment's proxies unless no_proxy names the host.
             proxies={"no_proxy": urlsplit(endpoint).hostname} if is_loopback(endpoint) else None,
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
+from hashlib import file_digest
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -324,9 +324,7 @@ def _versions(stem: str) -> Iterator[str]:
 
 def _facts(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as content:
-        digest = sha256()
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
+        digest = file_digest(content, "sha256")
     return {"size_bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 

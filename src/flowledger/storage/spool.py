@@ -1,8 +1,8 @@
 """A storage elsewhere, with a queue on this machine for what it cannot store now."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -148,10 +148,8 @@ class Spooled:
     def _waits(self, name: str) -> bool:
         return Path(self._local.location(name)).is_file()
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        with locked(self.folder / "changing.lock", wait=True):
-            yield
+    def _changing(self) -> AbstractContextManager[bool]:
+        return locked(self.folder / "changing.lock", wait=True)
 
 
 def _order(pointer: bytes) -> tuple[datetime, datetime] | None:
