@@ -38,19 +38,30 @@ from flowledger.domain.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """One answer of the source's list: rows newest first, the source's total, whether older ones follow."""
+    """One answer of the source's list: rows newest first, the source's total, whether older ones follow.
+
+    ``page`` and ``limit`` are what the answer says of itself, None where it does not.  ``problem`` says why
+    the answer cannot be right, such as rows that do not fit the filter (those are left out of ``rows``).
+    """
 
     rows: Sequence[Run]
     total: int
     has_more: bool
+    page: int | None = None
+    limit: int | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CursorPage:
-    """One answer of a list without total; ``cursor`` asks for the next (older) one, None at the end."""
+    """One answer of a list without total; ``cursor`` asks for the next (older) one, None at the end.
+
+    ``problem`` says why the answer cannot be right.
+    """
 
     rows: Sequence[Run]
     cursor: str | None
+    problem: str = ""
 
 
 class RunSource(Protocol):

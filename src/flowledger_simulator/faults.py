@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from flowledger.errors import UsageError
 from flowledger_simulator.console_login import locked_out, token_expired, used_up_token
 from flowledger_simulator.http_messages import Request, Response, error_response, json_response
+from flowledger_simulator.world import Json
 
 TRANSPORT = "transport"
 SLOW_PAUSE_S = 0.05
@@ -124,6 +125,15 @@ FAULTS = {
     "endless": "has_more is always true",
     "repeat": "bounds, page and cursor are ignored: the first page again",
     "duplicate": "the last row of a list comes twice",
+    "no-more": "has_more is always false",
+    "wrong-page": "a list says it is another page",
+    "wrong-limit": "a list says it has another limit",
+    "total-above": "a list counts one row more than there are",
+    "total-below": "a list counts one row less than there are",
+    "hidden": "the first row of a list is left out",
+    "emptied": "a list without rows whose total and has_more stay",
+    "error-beside": "a list with an error beside its rows",
+    "unfiltered": "status, keyword and user of the query are ignored",
     "locked": "login refused for 24 h",
     "expired": "the access token's time is over",
     "refresh-refused": "the refresh token is used up",
@@ -242,30 +252,47 @@ def replacement_of(kind: str, now: float) -> Response | None:
     return make() if make else None
 
 
+_FILTERS = ("status", "keyword", "created_by_end_user_session_id", "created_by_account")
+_IGNORED = {"repeat": _CURSORS, "unfiltered": _FILTERS}
+
+
 def alter_request(kind: str, request: Request) -> Request:
-    """Drop bounds, page and cursor from the query, for "repeat"."""
-    if kind != "repeat":
-        return request
-    return replace(
-        request, query={name: text for name, text in request.query.items() if name not in _CURSORS}
-    )
+    """Drop bounds, page and cursor from the query, for "repeat", or its filters, for "unfiltered"."""
+    ignored = _IGNORED.get(kind, ())
+    return replace(request, query={name: text for name, text in request.query.items() if name not in ignored})
 
 
 def alter_response(kind: str, response: Response) -> Response:
-    """Cut the JSON, double a row, or set ``has_more``, which only lists have."""
+    """Cut the JSON, or let a list say or show something that is not so."""
     if kind == "cut-json":
         return replace(response, body=response.body[: len(response.body) // 2])
-    if kind not in ("endless", "repeat", "duplicate") or response.status != 200:
+    alter = _LIES.get(kind)
+    if alter is None or response.status != 200:
         return response
     value = json.loads(response.body)
-    # Run details and counts are objects without rows: nothing to double.
+    # Run details and counts are objects without rows: only lists lie.
     if not isinstance(value.get("data"), list):
         return response
-    if kind == "duplicate":
-        value["data"] += value["data"][-1:]
-    elif "has_more" in value:
-        value["has_more"] = True
-    return json_response(value)
+    return json_response(alter(value))
+
+
+def _more(value: Json) -> Json:
+    return {**value, "has_more": True} if "has_more" in value else value
+
+
+_LIES: dict[str, Callable[[Json], Json]] = {
+    "endless": _more,
+    "repeat": _more,
+    "duplicate": lambda value: {**value, "data": value["data"] + value["data"][-1:]},
+    "no-more": lambda value: {**value, "has_more": False},
+    "wrong-page": lambda value: {**value, "page": value.get("page", 1) + 1},
+    "wrong-limit": lambda value: {**value, "limit": value.get("limit", 20) + 1},
+    "total-above": lambda value: {**value, "total": value.get("total", 0) + 1},
+    "total-below": lambda value: {**value, "total": max(0, value.get("total", 0) - 1)},
+    "hidden": lambda value: {**value, "data": value["data"][1:]},
+    "emptied": lambda value: {**value, "data": []},
+    "error-beside": lambda value: {**value, "code": "internal_server_error", "message": "went wrong"},
+}
 
 
 def _too_many(kind: str, now: float) -> Response:

@@ -22,6 +22,7 @@ from simulated_dify import (
 )
 
 import flowledger_simulator as simulator
+from flowledger.domain.run_filters import RunFilter
 from flowledger.domain.runs import Detailed, Missing
 from flowledger.errors import (
     AuthenticationError,
@@ -33,6 +34,11 @@ from flowledger.errors import (
 from flowledger_simulator.datasets import StoredContent
 
 CONSOLE_APPS = "/console/api/apps/"
+LIES = (
+    *("endless", "duplicate", "no-more", "wrong-page", "wrong-limit"),
+    *("total-above", "total-below", "error-beside"),
+)
+"""What a list may say of itself that is not so, while it shows every row."""
 
 
 def nodes_of(world: simulator.World, place: int) -> str:
@@ -244,18 +250,42 @@ def test_a_server_that_dies_while_details_are_read_is_not_asked_for_each_run(tmp
 
 
 @pytest.mark.fault(9, 12)
-@pytest.mark.parametrize("kind", ["endless", "duplicate"])
-def test_promises_of_more_and_doubled_rows_do_not_mislead(kind: str, tmp_path: Path) -> None:
-    """The total decides, and an id counts once."""
+@pytest.mark.parametrize("kind", LIES)
+@pytest.mark.parametrize("share", ["1.0", "#1-2"])
+def test_an_answer_whose_fields_disagree_is_no_proof(kind: str, share: str, tmp_path: Path) -> None:
+    """It is asked for again; what never agrees leaves the window uncertified, with rows and reason."""
     world = make_day(350, mix=FINAL_MIX)
-    faults = simulator.parse_faults(f"{kind}:1.0@{LOGS}")
+    faults = simulator.parse_faults(f"{kind}:{share}@{LOGS}")
     with (
         simulator.serve(world, faults=faults, options=at()) as server,
         opened(server.base_url, tmp_path) as pipeline,
     ):
         result = run_all(pipeline, order(with_details=False))
-    assert (result["certificate"]["certified"], result["logs_count"]) == (True, 350)
-    assert server.requests.count(LOGS) < 20
+    assert result["certificate"]["certified"] == (share == "#1-2")
+    assert ("the source" in result["certificate"]["reason"]) == (share == "1.0")
+    assert result["logs_count"] == 350
+    assert server.requests.count(LOGS) < 60
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("share", ["1.0", "#1-2"])
+def test_a_source_that_ignores_the_filter_is_not_certified_as_if_it_filtered(
+    share: str, tmp_path: Path
+) -> None:
+    """Rows that do not fit are no members of the filtered window."""
+    world = make_day(350, mix={"succeeded": 1.0, "failed": 0.2})
+    faults = simulator.parse_faults(f"unfiltered:{share}@{LOGS}")
+    failed = sum(run.status == "failed" for run in world.runs())
+    with (
+        simulator.serve(world, faults=faults, options=at()) as server,
+        opened(server.base_url, tmp_path) as pipeline,
+    ):
+        only_failed = replace(order(with_details=False), run_filter=RunFilter(status="failed"))
+        result = run_all(pipeline, only_failed)
+    assert result["certificate"]["certified"] == (share == "#1-2")
+    assert ("ignored the filter" in result["certificate"]["reason"]) == (share == "1.0")
+    assert set(result["by_status"]) <= {"failed"}
+    assert result["logs_count"] <= failed
 
 
 @pytest.mark.fault(9)

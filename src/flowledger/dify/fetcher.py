@@ -7,10 +7,9 @@ from typing import Any
 
 from loguru import logger
 
-from flowledger.dify import parsing
+from flowledger.dify import list_answers, parsing
 from flowledger.dify.credentials import Release
-from flowledger.dify.endpoints import Console, ServiceApi
-from flowledger.dify.parsing import integer
+from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run
 from flowledger.domain.windows import Window
@@ -173,7 +172,18 @@ class WorkflowLogFetcher:
         runs = [parsing.log_run(self.app, row) for row in rows]
         if runs:
             self._mode = self._mode or "workflow"  # no other kind of app has log rows
-        return LogPage(runs, total, bool(body.get("has_more")))
+        fitting = [run for run in runs if list_answers.fits(run, remote)]
+        problem = list_answers.error_in(body)
+        if len(fitting) < len(runs):
+            problem = problem or list_answers.filter_problem(remote)
+        return LogPage(
+            fitting,
+            total,
+            body.get("has_more") is True,
+            list_answers.echo(body, "page"),
+            list_answers.echo(body, "limit"),
+            problem,
+        )
 
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the console's run list.
@@ -185,8 +195,9 @@ class WorkflowLogFetcher:
         self._require_release()
         body = console.workflow_runs(self.app.app_id, cursor)
         runs = [parsing.cursor_run(self.app, row) for row in parsing.page_rows(body, f"app {self.app}")]
-        more = bool(body.get("has_more")) and bool(runs)
-        return CursorPage(runs, runs[-1].run_id if more else None)
+        more = body.get("has_more") is True and bool(runs)
+        problem = list_answers.cursor_problem(body, runs, PAGE_ROWS)
+        return CursorPage(runs, runs[-1].run_id if more else None, problem)
 
     def count_since(self, second: int) -> int | None:
         """Count the app's runs since a unix time by the console; None from releases that cannot."""
@@ -194,7 +205,7 @@ class WorkflowLogFetcher:
         if age_s <= 0:
             return 0
         console = self._required_console()
-        return integer(console.count(self.app.app_id, age_s).get("total"))
+        return list_answers.trusted_count(console.count(self.app.app_id, age_s))
 
     def _require_release(self) -> None:
         release = self.service.session.release
@@ -225,12 +236,17 @@ class WorkflowLogFetcher:
         return frozenset(run.run_id for run in runs if run.run_id in complete[run.source_status])
 
     def _listed_with(self, console: Console, window: Window, status: str) -> set[str] | None:
-        """Return the ids of a window's runs with a status; None where they are too many to list."""
+        """Return the ids of a window's runs with a status; None where they are too many, or not as asked."""
         ids: set[str] = set()
         for page in range(1, MOST_STATUS_PAGES + 1):
             body = console.app_logs(self.app.app_id, window, status, page)
             rows = parsing.page_rows(body, f"app {self.app}, status {status}")
-            ids |= {parsing.log_run(self.app, row).run_id for row in rows}
+            runs = [parsing.log_run(self.app, row) for row in rows]
+            if list_answers.error_in(body) or not all(
+                list_answers.fits(run, {"status": status}) for run in runs
+            ):
+                return None
+            ids |= {run.run_id for run in runs}
             if not body.get("has_more"):
                 return ids
         return None

@@ -17,6 +17,12 @@ QUIET = 5
 """Seconds without a run on either side of an instant, so that neither clock can tip a run over it."""
 PAGES_BEYOND = 10
 """How many pages older than the window are read in search of a quiet stretch."""
+MAX_REPEATS = 2
+"""How often a page is asked for again because it contradicts itself, which may pass."""
+MAX_PAGES = 50_000
+"""How many pages are read at most: five million runs since the window began."""
+MAX_PAGES_OF_A_SECOND = 500
+"""How many pages in a row may hold runs of one second only, for a source that invents runs without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,9 @@ class CursorWalk:
     """What was seen so far: ``newer`` and ``older`` are the quiet instants (unix times) around the window.
 
     ``between`` counts the rows seen since ``newer``, ``inside`` those within the window, ``last`` is the
-    second of the row seen last, ``beyond`` the pages read past the window.  ``stalled`` says that the list
-    did not go on to older rows.
+    second of the row seen last, ``beyond`` the pages read past the window, ``idle`` the pages in a row that
+    held runs of one second only.  ``given_up`` says why reading ended before the list did; ``doubt`` is the
+    first contradiction that asking again (``repeats`` times in a row) did not mend.
     """
 
     window: Window
@@ -35,12 +42,16 @@ class CursorWalk:
     inside: int = 0
     last: int | None = None
     beyond: int = 0
-    stalled: bool = False
+    pages: int = 0
+    idle: int = 0
+    repeats: int = 0
+    given_up: str = ""
+    doubt: str = ""
 
     @property
     def finished(self) -> bool:
         """Return whether no older page is needed."""
-        return self.stalled or self.older is not None or self.beyond >= PAGES_BEYOND
+        return bool(self.given_up) or self.older is not None or self.beyond >= PAGES_BEYOND
 
 
 def begin(window: Window) -> CursorWalk:
@@ -48,8 +59,31 @@ def begin(window: Window) -> CursorWalk:
     return CursorWalk(window, newer=window.before + 1)
 
 
-def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> CursorWalk:
-    """Take in a page of rows (their seconds, newest first); ``is_last`` says that no older page follows."""
+def is_repeated(walk: CursorWalk, problem: str) -> bool:
+    """Return whether a page that contradicts itself is to be asked for once more."""
+    return bool(problem) and walk.repeats < MAX_REPEATS
+
+
+def repeat(walk: CursorWalk) -> CursorWalk:
+    """Return the walk before the same page is asked for once more."""
+    return replace(walk, repeats=walk.repeats + 1)
+
+
+def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool, problem: str = "") -> CursorWalk:
+    """Take in a page of rows (their seconds, newest first); ``is_last`` says that no older page follows.
+
+    ``problem`` is why the page cannot be right: its rows count, but nothing is proved any more.
+    """
+    is_idle = bool(seconds) and seconds[0] == seconds[-1] == walk.last
+    walk = replace(
+        walk,
+        pages=walk.pages + 1,
+        idle=walk.idle + 1 if is_idle else 0,
+        repeats=0,
+        doubt=walk.doubt or (f"the source {problem}" if problem else ""),
+    )
+    if walk.idle >= MAX_PAGES_OF_A_SECOND or walk.pages >= MAX_PAGES:
+        return replace(walk, given_up=f"the list does not end: {walk.pages} pages were read")
     if seconds and walk.last is not None and seconds[0] > walk.last:
         return stall(walk)
     for second in seconds:
@@ -63,8 +97,8 @@ def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool) -> Curso
 
 
 def stall(walk: CursorWalk) -> CursorWalk:
-    """Return the walk up: the source gave a page again instead of the one after it."""
-    return replace(walk, stalled=True)
+    """Return the walk given up: the source gave a page again instead of the one after it."""
+    return replace(walk, given_up="the list repeats a page instead of going on")
 
 
 def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
@@ -82,15 +116,18 @@ def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
 
 def verdict(walk: CursorWalk, count_since: Callable[[int], int | None]) -> Verdict:
     """Compare the rows seen with the source's counts at both quiet instants."""
-    if walk.stalled:
-        return Verdict(False, "the list repeats a page instead of going on", None, walk.inside)
+    if walk.given_up or walk.doubt:
+        return Verdict(False, walk.given_up or walk.doubt, None, walk.inside)
     if walk.older is None:
         reason = f"no quiet stretch of {2 * QUIET} s before the window to count from"
         return Verdict(False, reason, None, walk.inside)
     since_older, since_newer = count_since(walk.older), count_since(walk.newer)
     if since_older is None or since_newer is None:
         return Verdict(
-            False, "this release's console counts no runs, so nothing can be compared", None, walk.inside
+            False,
+            "the console counts no runs, or counts that contradict themselves, so nothing can be compared",
+            None,
+            walk.inside,
         )
     expected = since_older - since_newer - walk.between + walk.inside
     if expected == walk.inside:

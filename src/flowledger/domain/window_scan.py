@@ -12,6 +12,10 @@ Strips do not depend on each other, so a long window can be cut into parts that 
 ``plan(walk)`` gives all that may be asked now, in any order or at once, or the ``Verdict``;
 ``observe(walk, ask, reply)`` takes in one answer.  Both are pure.  The state grows by one strip a page, never
 by rows.
+
+An answer says several things twice: how many rows there are, whether more follow, which page it is.  Where
+they do not agree (``contradiction``) it is asked for again, and if that does not help, its rows are used but
+the window is never certified.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +35,18 @@ MAX_PASSES_IN_ALL = 100
 """How often a crowded second is paged through at most, for a source that never stops inventing rows."""
 MAX_UNSOUND = 3
 """How many crowded seconds may be given up before the whole walk is: such totals are wrong."""
+MAX_REPEATS = 2
+"""How often one question is asked again because its answer contradicts itself, which may pass."""
+MAX_REPEATS_IN_ALL = 20
+"""How many questions of a walk are asked again at most: who contradicts himself always will go on so."""
+FREE_ANSWERS = 300
+"""How many answers a walk may use up besides those that the source's first totals allow."""
+ANSWERS_A_PAGE = 30
+"""How many answers a page of the source's first totals allows: crowded seconds are paged through often."""
 MAX_ROUNDS = 5
 """How often the whole window is compared and repaired before it is given up as uncertified."""
+DOUBTFUL_ROUNDS = 2
+"""The same of a window that cannot be certified any more, for the sake of its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +68,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer: rows newest second first, and the source's total for the asked window."""
+    """One answer: rows newest second first, and the source's total for the asked window.
+
+    ``has_more``, ``page`` and ``limit`` are what it says of itself, None where it does not; ``problem`` is
+    what the source's own reader found wrong with it.
+    """
 
     rows: Sequence[Row]
     total: int
+    has_more: bool | None = None
+    page: int | None = None
+    limit: int | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +130,9 @@ class CrowdedSecond:
 class Walk:
     """The state of a walk: what is left to read (newest last), what was read, what is being compared.
 
-    ``parts`` is how many stretches it may have open at once.
+    ``parts`` is how many stretches it may have open at once.  ``doubt`` is the first contradiction that
+    asking again did not mend, ``repeated`` the questions that were asked again.  ``answers_left`` bounds the
+    walk; ``unmeasured`` are the stretches whose first total is still to extend it.
     """
 
     window: Window
@@ -120,6 +144,10 @@ class Walk:
     verdict: Verdict | None = None
     limit: int = PAGE_ROWS
     parts: int = 1
+    doubt: str = ""
+    repeated: tuple[Ask, ...] = ()
+    answers_left: int = FREE_ANSWERS
+    unmeasured: tuple[Window, ...] = ()
 
 
 def begin(window: Window, proved: Iterable[Strip] = (), *, limit: int = PAGE_ROWS, parts: int = 1) -> Walk:
@@ -139,7 +167,9 @@ def begin(window: Window, proved: Iterable[Strip] = (), *, limit: int = PAGE_ROW
         start = strip.window.before + 1
     if start <= window.before:
         left.append(Window(start, window.before))
-    return _compare_when_read(Walk(window, tuple(left), tuple(strips), limit=limit, parts=parts))
+    unmeasured = (*left, window) if strips else tuple(left)
+    walk = Walk(window, tuple(left), tuple(strips), limit=limit, parts=parts, unmeasured=unmeasured)
+    return _compare_when_read(walk)
 
 
 def plan(walk: Walk) -> Sequence[Ask] | Verdict:
@@ -159,16 +189,60 @@ def plan(walk: Walk) -> Sequence[Ask] | Verdict:
 
 def observe(walk: Walk, ask: Ask, reply: Reply) -> Walk:
     """Take in the answer to one question of the plan."""
-    if any(not ask.window.after <= row.second <= ask.window.before for row in reply.rows):
-        return _uncertified(
-            walk, f"the source answered with rows outside {ask.window}, as if it ignored the bounds"
-        )
+    walk = _measured(walk, ask, reply)
+    if walk.answers_left < 0:
+        return _uncertified(walk, _endless(walk))
+    if problem := contradiction(ask, reply):
+        repeats = walk.repeated.count(ask)
+        if repeats < MAX_REPEATS and len(walk.repeated) < MAX_REPEATS_IN_ALL:
+            return replace(walk, repeated=(*walk.repeated, ask))
+        walk = replace(walk, doubt=walk.doubt or problem)
+    if _is_outside(ask, reply):
+        return _uncertified(walk, walk.doubt)
     for crowded in walk.crowded:
         if crowded.window == ask.window:
             return _compare_when_read(_observe_crowded(walk, crowded, reply))
     if ask.window in walk.left:
         return _compare_when_read(_observe_page(walk, ask.window, reply))
     return _compare_when_read(_observe_comparison(walk, walk.compare[-1], reply))
+
+
+def contradiction(ask: Ask, reply: Reply) -> str:
+    """Return what in an answer does not agree with the question or with itself; empty where all does."""
+    seconds = [row.second for row in reply.rows]
+    rest = max(0, reply.total - (ask.page - 1) * ask.limit)
+    shown, promise = len(seconds), "more" if reply.has_more else "none"
+    place = f"page {ask.page} of {ask.limit} rows each"
+    problems = {
+        "answered with rows outside what was asked, as if it ignored the bounds": _is_outside(ask, reply),
+        reply.problem: bool(reply.problem),
+        f"answered with page {reply.page}, not {ask.page}": reply.page not in (None, ask.page),
+        f"answered with a limit of {reply.limit}, not {ask.limit}": reply.limit not in (None, ask.limit),
+        "answered with rows out of the order of their times": any(a < b for a, b in pairwise(seconds)),
+        "listed one row twice on a page": _distinct(reply.rows) != shown,
+        f"counted {reply.total} rows and showed {shown} on {place}": shown != min(ask.limit, rest),
+        f"counted {reply.total} rows and said that {promise} follow {place}": (
+            reply.has_more not in (None, rest > ask.limit)
+        ),
+    }
+    return next((f"the source {text}, for {ask.window}" for text, is_so in problems.items() if is_so), "")
+
+
+def _is_outside(ask: Ask, reply: Reply) -> bool:
+    return any(not ask.window.after <= row.second <= ask.window.before for row in reply.rows)
+
+
+def _measured(walk: Walk, ask: Ask, reply: Reply) -> Walk:
+    """Return the walk with one answer less, or with more where it is the first of a stretch."""
+    allowed = walk.answers_left - 1
+    if ask.window not in walk.unmeasured:
+        return replace(walk, answers_left=allowed)
+    rest = tuple(window for window in walk.unmeasured if window != ask.window)
+    return replace(walk, answers_left=allowed + reply.total * ANSWERS_A_PAGE // walk.limit, unmeasured=rest)
+
+
+def _endless(walk: Walk) -> str:
+    return f"the source answered with far more pages than it counted rows for at first, for {walk.window}"
 
 
 def rows_read(walk: Walk) -> int:
@@ -215,9 +289,7 @@ def _cut(window: Window, pieces: int) -> Iterator[Window]:
 def _read_whole(walk: Walk, window_read: Window, count: int) -> Walk:
     """One page held the whole of what was asked: an atomic proof by itself."""
     walk = replace(walk, strips=(*walk.strips, Strip(window_read, count)))
-    if window_read == walk.window:
-        return replace(walk, verdict=Verdict(True, "complete", count, count))
-    return walk
+    return _proved(walk, window_read, count)
 
 
 def _observe_crowded(walk: Walk, crowded: CrowdedSecond, reply: Reply) -> Walk:
@@ -263,7 +335,7 @@ def _observe_comparison(walk: Walk, target: Window, reply: Reply) -> Walk:
         return _proved(walk, target, count)
     if _distinct(reply.rows) == reply.total:
         return _read_whole(_without(walk, target), target, reply.total)
-    if target == walk.window and walk.rounds >= MAX_ROUNDS:
+    if target == walk.window and walk.rounds >= (DOUBTFUL_ROUNDS if walk.doubt else MAX_ROUNDS):
         return replace(walk, verdict=_counts_differ(walk, reply.total, count, unsound))
     if reply.total == count:
         return _read_again(walk, unsound)
@@ -273,8 +345,9 @@ def _observe_comparison(walk: Walk, target: Window, reply: Reply) -> Walk:
 
 
 def _proved(walk: Walk, target: Window, count: int) -> Walk:
+    """Return the walk with its verdict where the whole window was proved, if nothing gives cause to doubt."""
     if target == walk.window:
-        return replace(walk, verdict=Verdict(True, "complete", count, count))
+        return replace(walk, verdict=Verdict(not walk.doubt, walk.doubt or "complete", count, count))
     return walk
 
 
@@ -283,12 +356,13 @@ def _counts_differ(walk: Walk, total: int, count: int, unsound: Sequence[Window]
     reason = (
         f"the source counts {total} rows and {count} different ones were seen,"
         f" after {walk.rounds} rounds of reading what differed{where}"
+        f"{'; ' if walk.doubt else ''}{walk.doubt}"
     )
     return Verdict(False, reason, total, count)
 
 
 def _uncertified(walk: Walk, reason: str) -> Walk:
-    return replace(walk, verdict=Verdict(False, reason, None, rows_read(walk)))
+    return replace(walk, verdict=Verdict(False, walk.doubt or reason, None, rows_read(walk)))
 
 
 def _read_again(walk: Walk, windows: Iterable[Window]) -> Walk:

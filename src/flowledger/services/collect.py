@@ -93,11 +93,14 @@ class Collector:
         while not walk.finished:
             page = self.source.cursor_page(position)
             writer.add(page.rows)
+            if cursors.is_repeated(walk, page.problem):
+                walk = cursors.repeat(walk)
+                continue
             seconds = [int(run.listed_at.timestamp()) for run in page.rows]
             if position is not None and page.cursor == position:
                 walk = cursors.stall(walk)
             else:
-                walk = cursors.observe(walk, seconds, is_last=page.cursor is None)
+                walk = cursors.observe(walk, seconds, is_last=page.cursor is None, problem=page.problem)
             position = page.cursor
             self.progress.advance(len(page.rows))
         return cursors.verdict(walk, self.source.count_since)
@@ -125,9 +128,8 @@ class _RunWriter:
 
 
 def _reply(page: LogPage) -> Reply:
-    return Reply(
-        [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id) for run in page.rows], page.total
-    )
+    rows = [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id) for run in page.rows]
+    return Reply(rows, page.total, page.has_more, page.page, page.limit, page.problem)
 
 
 def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], most: int) -> Iterator[Run]:
@@ -141,5 +143,4 @@ def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], mo
             if log_id not in ids and len(ids) < most:
                 ids.add(log_id)
                 yield run
-        rows = [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id) for run in page.rows]
-        walk = walks.observe(walk, step, Reply(rows, page.total))
+        walk = walks.observe(walk, step, _reply(page))

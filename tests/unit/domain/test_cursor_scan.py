@@ -2,10 +2,11 @@
 
 from bisect import bisect_left
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.cursor_scan import begin, observe, verdict
+from flowledger.domain.cursor_scan import MAX_PAGES, MAX_REPEATS, begin, is_repeated, observe, repeat, verdict
 from flowledger.domain.window_scan import Verdict
 from flowledger.domain.windows import Window
 
@@ -64,3 +65,29 @@ def test_a_source_that_counts_nothing_leaves_the_window_uncertified() -> None:
     result = verdict(walk, lambda _second: None)
     assert not result.certified
     assert "counts no runs" in result.reason
+
+
+@pytest.mark.fault(9)
+def test_a_page_that_contradicts_itself_is_read_again_and_then_proves_nothing() -> None:
+    """Its rows count, the window is not certified."""
+    walk = begin(WINDOW)
+    for _ in range(MAX_REPEATS):
+        assert is_repeated(walk, "listed one run twice")
+        walk = repeat(walk)
+    assert not is_repeated(walk, "listed one run twice")
+    walk = observe(walk, [1050], is_last=True, problem="listed one run twice")
+    result = verdict(walk, lambda second: int(second <= 1050))
+    assert result == Verdict(False, "the source listed one run twice", None, 1)
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_list_without_end_is_given_up(step: int) -> None:
+    """Runs that are invented for ever, in one second or newer than the window, end the walk."""
+    walk, newest = begin(WINDOW), 10_000_000
+    for page in range(MAX_PAGES + 1):
+        walk = observe(walk, [newest - page * step] * PAGE, is_last=False)
+        if walk.finished:
+            break
+    assert walk.finished
+    assert "does not end" in verdict(walk, lambda _second: 0).reason

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from flowledger.domain.window_scan import (
     MAX_PASSES,
+    MAX_REPEATS,
     MAX_ROUNDS,
     Ask,
     Reply,
@@ -245,10 +246,73 @@ def test_a_source_that_ignores_the_bounds_is_given_up() -> None:
 def test_a_source_that_counts_rows_it_does_not_give_is_given_up() -> None:
     """An empty page under a total above zero is no empty list."""
     walk = begin(WINDOW, limit=LIMIT)
-    verdict = plan(observe(walk, Ask(WINDOW, 1, LIMIT), Reply([], 3)))
+    for _ in range(MAX_REPEATS + 1):
+        assert not isinstance(plan(walk), Verdict)
+        walk = observe(walk, Ask(WINDOW, 1, LIMIT), Reply([], 3))
+    verdict = plan(walk)
     assert isinstance(verdict, Verdict)
     assert not verdict.certified
-    assert "gives none" in verdict.reason
+    assert "counted 3 rows and showed 0" in verdict.reason
+
+
+WHOLE = [Row(1040, "a"), Row(1030, "b")]
+CONTRADICTIONS = {
+    "has_more where none are": Reply(WHOLE, 2, has_more=True),
+    "has_more denied where some are": Reply(
+        [Row(1050 - n, f"r{n}") for n in range(LIMIT)], 9, has_more=False
+    ),
+    "another page": Reply(WHOLE, 2, page=2),
+    "another limit": Reply(WHOLE, 2, limit=20),
+    "a total above the rows": Reply(WHOLE, 3),
+    "a total below the rows": Reply(WHOLE, 1),
+    "more rows than were asked": Reply([Row(1050 - n, f"r{n}") for n in range(LIMIT + 1)], LIMIT + 1),
+    "no rows, but more": Reply([], 0, has_more=True),
+    "a row twice": Reply([WHOLE[0], WHOLE[0]], 2),
+    "rows newer than asked": Reply([Row(1060, "a"), Row(1030, "b")], 2),
+    "rows older than asked": Reply([Row(1030, "b"), Row(999, "a")], 2),
+    "rows out of order": Reply(WHOLE[::-1], 2),
+    "an error beside the rows": Reply(WHOLE, 2, problem="answered with an error"),
+}
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("reply", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_an_answer_that_contradicts_itself_proves_nothing(reply: Reply) -> None:
+    """Each redundant field has to agree; what does not agree at all tries leaves the window uncertified."""
+    walk = begin(WINDOW, limit=LIMIT)
+    for _ in range(300):
+        if isinstance(steps := plan(walk), Verdict):
+            break
+        walk = observe(walk, steps[0], reply)
+    assert isinstance(steps, Verdict)
+    assert not steps.certified
+    assert "the source " in steps.reason
+
+
+@pytest.mark.parametrize("reply", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_contradiction_that_passes_does_no_harm(reply: Reply) -> None:
+    """The question is asked again, and the answer that agrees with itself is the proof."""
+    walk = observe(begin(WINDOW, limit=LIMIT), Ask(WINDOW, 1, LIMIT), reply)
+    assert plan(walk) == [Ask(WINDOW, 1, LIMIT)]
+    fine = Reply(WHOLE, 2, has_more=False, page=1, limit=LIMIT)
+    assert plan(observe(walk, Ask(WINDOW, 1, LIMIT), fine)) == Verdict(True, "complete", 2, 2)
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("crowded", [True, False])
+def test_a_source_that_invents_rows_without_end_is_given_up(crowded: bool) -> None:
+    """Totals that grow with every answer do not keep the walk going."""
+    source = Random(5)
+
+    class Inventing(Source):
+        def answer(self, ask: Ask) -> Reply:
+            self.asked.append(ask)
+            second = ask.window.before if crowded else source.randint(ask.window.after, ask.window.before)
+            rows = [Row(second, f"{len(self.asked)}-{n}") for n in range(ask.limit)]
+            return Reply(rows, ask.limit * (ask.page + 3) + len(self.asked))
+
+    verdict, _ = walk_through(Inventing({}), at_most=3000)
+    assert not verdict.certified
 
 
 @pytest.mark.parametrize("phantom", [1, 50])

@@ -150,6 +150,37 @@ def test_a_row_twice(servers: dict[str, SimulatedServer]) -> None:
     assert (len(rows), rows[2]) == (4, rows[3])
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        ("no-more", "has_more", False),
+        ("wrong-page", "page", 2),
+        ("wrong-limit", "limit", 4),
+        ("error-beside", "code", "internal_server_error"),
+        ("emptied", "data", []),
+    ],
+)
+def test_a_list_lies(servers: dict[str, SimulatedServer], kind: str, name: str, value: object) -> None:
+    """One field of the answer is not so; the others stay."""
+    honest, lying = (get(server, limit="3").json() for server in (servers[""], strike(servers, kind)))
+    assert lying[name] == value
+    assert {field for field in honest if honest[field] != lying[field]} <= {name}
+
+
+def test_totals_lie_and_a_row_is_left_out(servers: dict[str, SimulatedServer]) -> None:
+    """The total is one too many or too few; the first row is not shown."""
+    honest = get(servers[""], limit="3").json()
+    assert get(strike(servers, "total-above"), limit="3").json()["total"] == honest["total"] + 1
+    assert get(strike(servers, "total-below"), limit="3").json()["total"] == honest["total"] - 1
+    assert len(get(strike(servers, "hidden"), limit="3").json()["data"]) == 2
+
+
+def test_a_filter_is_ignored(servers: dict[str, SimulatedServer]) -> None:
+    """Whatever is asked for, everything is listed."""
+    everything = get(servers[""]).json()["total"]
+    assert get(strike(servers, "unfiltered"), status="stopped").json()["total"] == everything
+
+
 def test_login_faults(servers: dict[str, SimulatedServer]) -> None:
     """Lock, expiry and refused refresh strike where they belong, and nowhere else."""
     form = {"email": credentials.EMAIL, "password": "x"}

@@ -1,0 +1,69 @@
+"""What a list's answer says besides its rows, and whether it fits what was asked; pure."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from flowledger.dify.parsing import integer
+from flowledger.domain.runs import Run
+
+COUNTED_STATUSES = ("running", "succeeded", "failed", "stopped", "partial_succeeded")
+"""The parts of a count; paused runs are in its total only (docs/dify-api.md "Console")."""
+FIRST_ERROR = 400
+
+
+def error_in(body: Mapping[str, Any]) -> str:
+    """Return what an answer with status 200 says of an error, as a proxy may put it; empty for none."""
+    status = integer(body.get("status"))
+    is_error = (status or 0) >= FIRST_ERROR or any(body.get(name) for name in ("error", "errors", "code"))
+    if not is_error:
+        return ""
+    text = next((body[name] for name in ("message", "code", "error", "errors") if body.get(name)), status)
+    return f"answered with an error beside the rows ({str(text)[:80]})"
+
+
+def echo(body: Mapping[str, Any], name: str) -> int | None:
+    """Return what an answer says of its own page or limit; None where it says nothing."""
+    return None if body.get(name) is None else (integer(body[name]) or 0)
+
+
+def fits(run: Run, remote: Mapping[str, str]) -> bool:
+    """Return whether a row is one that the filter asks for, as far as a row tells (not of a keyword)."""
+    status, session = remote.get("status"), remote.get("created_by_end_user_session_id")
+    if status is not None and (run.gone or run.source_status != status):
+        return False
+    return session is None or (run.creator is not None and run.creator.session_id == session)
+
+
+def filter_problem(remote: Mapping[str, str]) -> str:
+    """Return what is wrong with an answer that holds rows which do not fit."""
+    names = " and ".join(f"{name}={value}" for name, value in remote.items())
+    return f"listed rows that do not fit {names}, as if it ignored the filter"
+
+
+def cursor_problem(body: Mapping[str, Any], runs: Sequence[Run], limit: int) -> str:
+    """Return what contradicts itself in a page of the list without total; empty where nothing does."""
+    ids = {run.run_id for run in runs}
+    more, shown = body.get("has_more") is True, len(runs)
+    problems = {
+        error_in(body): bool(error_in(body)),
+        f"answered with a limit of {body.get('limit')} where {limit} was asked": (
+            echo(body, "limit") not in (None, limit)
+        ),
+        "listed one run twice on a page": len(ids) != shown,
+        f"showed {shown} rows on a page of {limit}": shown > limit,
+        f"said that more follow a page of {shown} rows where {limit} were asked": more and shown < limit,
+        "answered with rows that are not in the order of their times": any(
+            newer.listed_at < older.listed_at for newer, older in pairwise(runs)
+        ),
+    }
+    return next((text for text, is_so in problems.items() if is_so), "")
+
+
+def trusted_count(body: Mapping[str, Any]) -> int | None:
+    """Return the total of a count; None where it does not agree with its own parts."""
+    total = integer(body.get("total"))
+    parts = sum(integer(body.get(name)) or 0 for name in COUNTED_STATUSES)
+    if total is None or total < parts or error_in(body):
+        return None
+    return total
