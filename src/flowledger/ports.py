@@ -146,6 +146,9 @@ class RunHistory(Protocol):
     def amend(self, key: RunKey, change: Change) -> Entry | None:
         """Read one run and store what the change makes of it, atomically; return it as it is then.
 
+        :raises RecordConflictError: when it is new, of a recording program (``domain.record_kinds``), and
+            another workflow of the same source has an execution of that id, whichever process recorded it.
+
         Returns when it is safe on the disk.  What ``change`` raises ends it, and nothing is written.
         Unlike a collection, an amendment may open a run again and take a detail's place with a lesser one.
         """

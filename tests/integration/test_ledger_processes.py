@@ -92,6 +92,29 @@ for number in range(writes):
     print(run_id, flush=True)
 ledger.close()
 """
+RIVAL = """
+import sys
+from datetime import UTC, datetime, timedelta
+from flowledger.domain.history import RunKey
+from flowledger.domain.record_kinds import KINDS, coze_detail, logged_detail
+from flowledger.errors import RecordConflictError
+from flowledger.ledger import open_ledger
+
+url, source, workflow = sys.argv[1:]
+ledger = open_ledger(url, {"log": logged_detail, "coze": coze_detail})
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(100):
+    words = {"execution_id": f"e-{number}", "execute_id": f"e-{number}", "create_time": 1}
+    record = words | {"workflow_id": workflow, "status": "running", "start_time": "2026-11-01T00:00:00Z"}
+    run, detail = KINDS[source].run_and_detail(record)
+    try:
+        ledger.amend(RunKey(run.app, run.run_id), lambda _: (run, detail))
+        print(run.run_id, flush=True)
+    except RecordConflictError as error:
+        assert workflow in str(error), error
+ledger.close()
+"""
 WRITES = int(os.environ.get("LEDGER_WRITES", "40"))
 """By each of eight processes; LEDGER_WRITES=500 is the whole of it."""
 
@@ -230,6 +253,24 @@ def test_what_eight_processes_were_told_is_kept_is_there(url: str, source: str, 
     assert sum(kill is None for kill in kills) * WRITES <= len(acknowledged)
     if url.startswith("file"):
         check_files(tmp_path / "new/ledger", source, ids)
+
+
+@pytest.mark.parametrize("source", ["log", "coze"])
+def test_an_execution_id_belongs_to_one_workflow_whoever_records_it(url: str, source: str) -> None:
+    """Of processes that record one id for different workflows at once, one succeeds; the others are told."""
+    open_ledger(url, {}).close()
+    workers = [start(RIVAL, url, source, f"workflow-{number}") for number in range(3)]
+    let_go(*workers)
+    accepted: list[str] = []
+    for worker in workers:
+        output, problems = worker.communicate(timeout=100)
+        assert (worker.returncode, problems) == (0, "")
+        accepted += output.split()
+    assert sorted(accepted) == sorted(f"e-{number}" for number in range(100))
+    ledger = open_ledger(url, {"log": logged_detail, "coze": coze_detail})
+    held = [entry.run.run_id for entry in ledger.history(RunQuery(), limit=1000).entries]
+    ledger.close()
+    assert sorted(held) == sorted(accepted)
 
 
 LAST = {"execution_id": "last", "execute_id": "last", "status": "success", "create_time": 0}

@@ -148,10 +148,15 @@ def refuse_other_workflow(execution_id: str, owner_id: object, workflow_id: obje
     :raises RecordConflictError: with the names of both.
     """
     if owner_id != workflow_id:
-        raise RecordConflictError(
-            f"the execution {execution_id} belongs to the workflow {owner_id}, not to {workflow_id}:"
-            " record it with an id of its own"
-        )
+        raise other_workflow(execution_id, owner_id, workflow_id)
+
+
+def other_workflow(execution_id: str, owner_id: object, workflow_id: object) -> RecordConflictError:
+    """Return the error for an execution whose id another workflow has."""
+    return RecordConflictError(
+        f"the execution {execution_id} belongs to the workflow {owner_id}, not to {workflow_id}:"
+        " record it with an id of its own"
+    )
 
 
 def same_json(one: Json, other: Json) -> bool:

@@ -60,7 +60,7 @@ class ExecutionHistoryService:
 
         ``more`` may be ``run_mode`` (0 sync, 1 streaming, 2 async), ``connector_id``, ``connector_uid``.
 
-        :raises RecordConflictError: when another execution of the workflow has that id.
+        :raises RecordConflictError: when another execution, of this workflow or another one, has that id.
         """
         _refuse_unknown(more, ("run_mode", "connector_id", "connector_uid"))
         fresh = created(

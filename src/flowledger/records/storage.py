@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any, Self
 from uuid import uuid4
 
@@ -90,7 +89,6 @@ class LedgerLogStorage(BaseLogStorage):
             options.legacy_dir, options.workflow_execution_dir, options.workflow_operation_dir
         )
         self._limits = limits_of_records(options)
-        self._inserting = Lock()
 
     def save_log(self, log_type: str, data: Mapping[str, Any]) -> Record:
         """Store a log and return it as stored; one without an id gets one.
@@ -154,10 +152,7 @@ class LedgerLogStorage(BaseLogStorage):
             return self._amend(RunKey(app, execution_id), change)
         if workflow_id is None:
             raise missing_execution(execution_id)
-        with self._inserting:  # of two threads that insert one id for two workflows, the second is refused
-            app = self.ledger.locate(LOG, execution_id) or AppKey(LOG, workflow_id)
-            refuse_other_workflow(execution_id, app.app_id, workflow_id)
-            return self._amend(RunKey(app, execution_id), change)
+        return self._amend(RunKey(AppKey(LOG, workflow_id), execution_id), change)
 
     def delete_executions(self, before: datetime) -> int:
         """Delete the logged executions that began before an instant and have ended; return how many."""

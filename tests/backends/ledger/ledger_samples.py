@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.record_kinds import COZE, LOG, coze_detail, logged_detail
 from flowledger.domain.runs import AppKey, Creator, Detailed, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 
@@ -29,7 +30,7 @@ def decode(run: Run, raws: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
     return Detailed(body["inputs"], body["outputs"], nodes, raws)
 
 
-DECODERS = {"sample": decode}
+DECODERS = {"sample": decode, LOG: logged_detail, COZE: coze_detail}
 
 
 def run(number: int = 0, *, at_s: int | None = None, **changes: Any) -> Run:

@@ -11,7 +11,9 @@ from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, START, detailed, g
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import RunKey, RunQuery
+from flowledger.domain.record_kinds import COZE, KINDS, LOG
 from flowledger.domain.runs import AppKey, Creator, Detail, Entry, Level, Missing, Run
+from flowledger.errors import RecordConflictError
 from flowledger.ports import Change, Ledger
 
 KEY = RunKey(APP, "run-000001")
@@ -261,3 +263,39 @@ def test_a_ledger_is_compacted_while_it_is_used(ledger: Ledger) -> None:
     assert sum(1 for _ in reader) in (49, 59)
     ledger.save_details([(run(99), detailed())])
     assert ledger.count(SCOPE) == 51
+
+
+def execution(source: str, workflow: str, minute: int = 0) -> tuple[Run, Detail]:
+    """An execution ``e`` that a program recorded."""
+    words = {"execution_id": "e", "execute_id": "e", "workflow_id": workflow, "status": "running"}
+    at = START + timedelta(minutes=minute)
+    times = {"start_time": at.isoformat(), "create_time": int(at.timestamp() * 1000)}
+    return KINDS[source].run_and_detail(words | times)
+
+
+@pytest.mark.parametrize("source", [LOG, COZE])
+def test_an_id_of_an_execution_belongs_to_one_workflow(ledger: Ledger, source: str) -> None:
+    """Another workflow is refused it, naming both, until it is free again; a source has ids of its own."""
+    mine, other = execution(source, "mine"), execution(source, "other")
+    keys = [RunKey(each.app, "e") for each, _ in (mine, other)]
+    ledger.amend(keys[0], putting(*mine))
+    with pytest.raises(RecordConflictError, match="the workflow mine, not to other"):
+        ledger.amend(keys[1], putting(*other))
+    assert ledger.entry(keys[1]) is None
+    elsewhere = execution(COZE if source == LOG else LOG, "other")
+    ledger.amend(RunKey(elsewhere[0].app, "e"), putting(*elsewhere))
+    ledger.delete_runs(keys[:1])
+    assert shown(ledger.amend(keys[1], putting(*other))) == other
+
+
+@pytest.mark.parametrize("source", [LOG, COZE])
+def test_a_copy_loses_no_execution_of_a_shared_id(ledger: Ledger, source: str) -> None:
+    """What an older ledger holds comes over whole, from whichever workflow; new ones are refused still."""
+    pair = [execution(source, workflow, minute) for minute, workflow in enumerate(("one", "two"))]
+    for _ in range(2):
+        ledger.save_details(pair)
+        assert [shown(ledger.entry(RunKey(each.app, "e"))) for each, _ in pair] == pair
+    ledger.amend(RunKey(pair[1][0].app, "e"), putting(*pair[1]))
+    third = execution(source, "three")
+    with pytest.raises(RecordConflictError, match="not to three"):
+        ledger.amend(RunKey(third[0].app, "e"), putting(*third))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +21,12 @@ from alembic.script import ScriptDirectory
 from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, node, run
 from sqlalchemy import create_engine
 
-from flowledger.domain.history import RunQuery
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
-from flowledger.errors import LedgerError, LedgerVersionError
+from flowledger.domain.record_kinds import KINDS, logged_detail
+from flowledger.domain.runs import Detailed, Run
+from flowledger.errors import LedgerError, LedgerVersionError, RecordConflictError
 from flowledger.ledger.rules import NOT_READ
 from flowledger.ledger.sql import migration
 from flowledger.ledger.sql.bulk import execute_columns
@@ -165,6 +168,28 @@ def test_answers_and_ends_that_were_operations_are_values(url: str) -> None:
     move(ledger, command.downgrade, "0003")
     move(ledger, command.upgrade, "head")
     assert ledger.value("another") is None
+    ledger.close()
+
+
+def test_executions_that_share_an_id_stay(url: str) -> None:
+    """Both are there after the upgrade and can be changed; a third workflow is refused the id."""
+
+    def execution(workflow: str, minute: int) -> tuple[Run, Detailed]:
+        at = (AT + timedelta(minutes=minute)).isoformat()
+        words = {"execution_id": "e", "workflow_id": workflow, "status": "running", "start_time": at}
+        return KINDS["log"].run_and_detail(words)
+
+    pair = [execution("one", 0), execution("two", 1)]
+    ledger = SqlLedger.open(url, {"log": logged_detail})
+    ledger.save_details(pair)
+    move(ledger, command.downgrade, "0004")
+    move(ledger, command.upgrade, "head")
+    for run_, detail in pair:
+        key = RunKey(run_.app, "e")
+        assert ledger.amend(key, lambda _, run_=run_, detail=detail: (run_, detail)) == ledger.entry(key)
+    third, detail = execution("three", 2)
+    with pytest.raises(RecordConflictError, match="belongs to the workflow two, not to three"):
+        ledger.amend(RunKey(third.app, "e"), lambda _: (third, detail))
     ledger.close()
 
 

@@ -141,8 +141,9 @@ def test_an_id_is_given_once(histories: ExecutionHistoryService) -> None:
     assert create(histories, "e") == ended
     with pytest.raises(RecordConflictError, match="an execution e already, with other metadata: "):
         create(histories, "e", metadata={"other": 1})
-    assert create(histories, "e", workflow_id="other")["workflow_id"] == "other"
-    assert done(histories.get_all_workflows()) == ["other", "w"]
+    with pytest.raises(RecordConflictError, match="e belongs to the workflow w, not to other"):
+        create(histories, "e", workflow_id="other")
+    assert done(histories.get_all_workflows()) == ["w"]
 
 
 @pytest.mark.usefixtures("ticking")

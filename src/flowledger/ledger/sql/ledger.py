@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Row, Select
+from sqlalchemy.exc import IntegrityError
 
 from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.executions import refuse_other_workflow
 from flowledger.domain.history import (
     EVERY_OPERATION,
     AppSummary,
@@ -22,8 +24,10 @@ from flowledger.domain.history import (
 )
 from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.operations import Operation
+from flowledger.domain.record_kinds import KINDS
 from flowledger.domain.runs import AppKey, Detail, Entry, Json, Level, Run
 from flowledger.domain.windows import Window
+from flowledger.errors import LedgerError
 from flowledger.ledger.rules import LEFT_OUT
 from flowledger.ledger.sql import access_keys, amendments, audit_log, history, key_values, outbox, scopes
 from flowledger.ledger.sql.amendments import amend_run, read_entry
@@ -194,12 +198,19 @@ class SqlLedger:
 
     def amend(self, key: RunKey, change: Change) -> Entry | None:
         """Read one run and keep what becomes of it, with nobody between; it is on the disk then."""
-        return self.transactions.write(
-            [clean(f"run {key}")],
-            lambda connection: amend_run(connection, self.place, key, change, self.decoders),
-            among=_names([key.app]),
-            durable=True,
-        )
+        try:
+            return self.transactions.write(
+                [clean(f"run {key}")],
+                lambda connection: amend_run(connection, self.place, key, change, self.decoders),
+                among=_names([key.app]),
+                durable=True,
+            )
+        except LedgerError as error:
+            # The database's own key, so that it counts between processes as well.
+            if isinstance(error.__cause__, IntegrityError) and key.app.source in KINDS:
+                owner = self.locate(key.app.source, key.run_id)
+                refuse_other_workflow(key.run_id, (owner or key.app).app_id, key.app.app_id)
+            raise
 
     def delete_runs(self, keys: Sequence[RunKey]) -> int:
         """Forget runs with all that is kept of them, in one transaction; give how many there were."""

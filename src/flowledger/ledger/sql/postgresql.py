@@ -18,6 +18,8 @@ from flowledger.errors import LedgerError, UsageError
 
 CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: the server took the whole transaction back."""
+UNIQUE_VIOLATION = "23505"
+EXECUTION_IDS = "uq_runs_execution"
 
 AWAY = "check that the server runs and can be reached from here, and the host and port of LEDGER_URL"
 CREDENTIALS = "check the user and the password of LEDGER_URL, and the server's pg_hba.conf"
@@ -162,8 +164,14 @@ class PostgresqlDatabase:
             ) from error
 
     def took_back(self, error: DBAPIError) -> bool:
-        """Whether the server broke a transaction off for the sake of another one."""
-        return getattr(error.orig, "sqlstate", None) in CONFLICTS
+        """Whether the server broke a transaction off for the sake of another one.
+
+        So it is where another transaction has recorded an execution of that id first: the next try sees it.
+        """
+        state = getattr(error.orig, "sqlstate", None)
+        diagnosis = getattr(error.orig, "diag", None)
+        is_taken = state == UNIQUE_VIOLATION and getattr(diagnosis, "constraint_name", "") == EXECUTION_IDS
+        return is_taken or state in CONFLICTS
 
     def new_keys(self, connection: Connection, count: int) -> Sequence[int]:
         """Take keys from the sequence, with one question; at times the table is counted anew before."""

@@ -66,10 +66,13 @@ runs = sa.Table(
     sa.Column("detail_settled", sa.Boolean, nullable=False),
     # What its nodes cost (domain.costs.cost_of), as JSON; NULL where no price is known.
     sa.Column("cost", MoneyByCurrency),
+    # True where an execution came, from a copy or an older version, with an id that another workflow has.
+    sa.Column("id_is_shared", sa.Boolean),
     sa.UniqueConstraint("source", "app_id", "run_id"),
 )
 UNSETTLED = runs.c.detail_settled == sa.false()
 GONE = runs.c.gone == sa.true()
+OWN_ID = sa.text("source IN ('coze', 'log') AND id_is_shared IS NULL")
 
 # Order of reports and pages; the last column lets a count by collection stay inside the index.
 sa.Index(
@@ -93,6 +96,14 @@ sa.Index(
     *(runs.c.source, runs.c.app_id, runs.c.log_id),
     sqlite_where=GONE,
     postgresql_where=GONE,
+)
+# An execution that programs record has an id of its own, whichever process records it for which workflow.
+sa.Index(
+    "uq_runs_execution",
+    *(runs.c.source, runs.c.run_id),
+    unique=True,
+    sqlite_where=OWN_ID,
+    postgresql_where=OWN_ID,
 )
 
 node_executions = sa.Table(

@@ -1,6 +1,6 @@
 """Writes runs and their details; every function belongs into a transaction that holds the write lock."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row, Select
 
 from flowledger.domain.merging import merge
+from flowledger.domain.record_kinds import KINDS
 from flowledger.domain.runs import (
     AppKey,
     Detail,
@@ -32,7 +33,7 @@ from flowledger.ledger.sql.row_mapping import (
     run_from,
     run_row,
 )
-from flowledger.ledger.sql.schema import GONE, large_raws, node_executions, payloads, runs
+from flowledger.ledger.sql.schema import GONE, OWN_ID, large_raws, node_executions, payloads, runs
 from flowledger.ledger.texts import clean
 
 Rows = list[dict[str, Any]]
@@ -71,12 +72,17 @@ class Changes:
         self.touched: Rows = []
         self.raws: Rows = []
         self.raws_forgotten: Rows = []
+        self.shared_ids: Collection[str] = ()
+        """Ids of new executions that another workflow has already: a copy takes nothing away, nor leaves it."""
         self.levels: dict[int, int | None] = {}
         """How deep the held details of the batch are, None where none was read."""
 
     def insert(self, key: int, run: Run) -> None:
         """Take in a run that is not held."""
-        self.inserted[key] = {"id": key, **run_row(run), "collected_at": self.at, **NEVER_READ}
+        self.inserted[key] = {
+            **{"id": key, **run_row(run), "collected_at": self.at, **NEVER_READ},
+            "id_is_shared": True if run.run_id in self.shared_ids else None,
+        }
         self._store_raw(key, run)
 
     def meet(self, run: Run, stored: Row[Any], before: Run | None) -> None:
@@ -160,6 +166,12 @@ _gone_by_log_id = _stored.where(*_app, runs.c.log_id.in_(sa.bindparam("log_ids",
 _has_gone = sa.select(sa.literal(1)).where(*_app, GONE).limit(1)
 _by_place = _stored.where(
     *_app, runs.c.listed_at == sa.bindparam("listed_at_"), runs.c.log_id == sa.bindparam("log_id_")
+)
+_elsewhere = sa.select(runs.c.run_id).where(
+    runs.c.source == sa.bindparam("source_"),
+    runs.c.run_id.in_(sa.bindparam("run_ids", expanding=True)),
+    runs.c.app_id != sa.bindparam("app_id_"),
+    OWN_ID,
 )
 _set_detail = sa.update(runs).where(runs.c.id == sa.bindparam("id_"))
 _insert_nodes = sa.insert(node_executions)
@@ -278,6 +290,7 @@ def _plan(
     for run_id, row in stored.items():
         changes.meet(once[run_id], row, before.get(row.id))
     fresh = [run for run_id, run in once.items() if run_id not in stored]
+    changes.shared_ids = _shared_ids(connection, app, [run.run_id for run in fresh])
     for key, run in zip(database.new_keys(connection, len(fresh)) if fresh else (), fresh, strict=True):
         changes.insert(key, run)
         keys[run.run_id] = key
@@ -293,6 +306,13 @@ def _whole_runs(
         return {}
     rows = connection.execute(_whole, {"ids": ids})
     return {row.id: run_from(row, app, STORED_RAW if row.has_raw else b"") for row in rows}
+
+
+def _shared_ids(connection: Connection, app: AppKey, run_ids: Sequence[str]) -> Collection[str]:
+    """Return which ids of new executions another workflow has; ids of other sources are their app's own."""
+    if app.source not in KINDS or not run_ids:
+        return ()
+    return set(connection.scalars(_elsewhere, _where(app, run_ids=list(run_ids))))
 
 
 def _find(connection: Connection, app: AppKey, by_run_id: Mapping[str, Run]) -> dict[str, Row[Any]]:

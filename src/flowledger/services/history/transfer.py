@@ -14,7 +14,10 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from flowledger.domain.executions import other_workflow
+from flowledger.domain.history import RunKey
 from flowledger.domain.operations import Operation
+from flowledger.domain.record_kinds import KINDS
 from flowledger.domain.run_mapping import (
     COLUMNS,
     DETAIL_COLUMNS,
@@ -202,11 +205,14 @@ def import_lines(
     """
     imported = Imported()
     batch: list[Entry] = []
-    for item in _items(lines, imported, decoders, zone):
+    for number, item in _items(lines, imported, decoders, zone):
         if isinstance(item, Operation):
             imported.operations += 1
             if ledger is not None:
                 ledger.record(item)
+            continue
+        if owner := _other_owner(item, ledger, batch):
+            imported.refuse(number, str(other_workflow(item.run.run_id, owner, item.run.app.app_id)))
             continue
         imported.runs += 1
         batch.append(item)
@@ -219,14 +225,27 @@ def import_lines(
 
 def _items(
     lines: Iterable[bytes], imported: Imported, decoders: Mapping[str, Decoder], zone: tzinfo
-) -> Iterator[Entry | Operation]:
+) -> Iterator[tuple[int, Entry | Operation]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            yield _item(json.loads(line), decoders, zone)
+            yield number, _item(json.loads(line), decoders, zone)
         except (UsageError, ValueError, RecursionError, ArithmeticError) as error:
             imported.refuse(number, str(error))
+
+
+def _other_owner(entry: Entry, ledger: Ledger | None, batch: Iterable[Entry]) -> str | None:
+    """Return the workflow that has the id of a recorded execution already; None where none other has."""
+    app, run_id = entry.run.app, entry.run.run_id
+    if app.source not in KINDS:
+        return None
+    owners = [
+        each.run.app for each in batch if (each.run.app.source, each.run.run_id) == (app.source, run_id)
+    ]
+    owner = owners[0] if owners else ledger.locate(app.source, run_id) if ledger is not None else None
+    is_here = owner != app and ledger is not None and ledger.entry(RunKey(app, run_id)) is not None
+    return None if owner is None or owner == app or is_here else owner.app_id
 
 
 def _item(document: Any, decoders: Mapping[str, Decoder], zone: tzinfo) -> Entry | Operation:
