@@ -73,7 +73,7 @@ class Changes:
         self.raws: Rows = []
         self.raws_forgotten: Rows = []
         self.shared_ids: Collection[str] = ()
-        """Ids of new executions that another workflow has already: a copy takes nothing away, nor leaves it."""
+        """Ids of new executions that another workflow has already: a copy leaves none of the two out."""
         self.levels: dict[int, int | None] = {}
         """How deep the held details of the batch are, None where none was read."""
 
