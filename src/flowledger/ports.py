@@ -153,8 +153,12 @@ class RunHistory(Protocol):
         Unlike a collection, an amendment may open a run again and take a detail's place with a lesser one.
         """
 
-    def delete_runs(self, keys: Sequence[RunKey]) -> int:
-        """Forget runs with all that is kept of them, in one transaction; return how many there were."""
+    def delete_runs(self, keys: Sequence[RunKey], *, only_if: Callable[[Entry], bool] | None = None) -> int:
+        """Delete runs with all that is stored of them, in one transaction; return how many were deleted.
+
+        ``only_if`` decides by what is stored at that very moment: in the same transaction, with nobody
+        between reading and deleting.  It may be called again where a database takes a transaction back.
+        """
 
 
 class AuditTrail(Protocol):

@@ -77,8 +77,11 @@ def archives(app: str | None, name: str | None, as_json: bool) -> None:
 @click.option("--to", metavar="URL", help="Into this ledger instead, such as sqlite:////tmp/old.db.")
 @click.option("--dry-run", is_flag=True, help="Only check the archive and say what would come back.")
 @_as_json
-def restore_archive(name: str, to: str | None, dry_run: bool, as_json: bool) -> None:
+def restore_archive(name: str, to: str | None, dry_run: bool, as_json: bool) -> int:
     """Bring the runs of an archive back that the ledger does not hold; twice is once.
+
+    Of a run in several archives the newest wins.  The exit status is 1 where a run of the ledger is not
+    what this archive holds afterwards.
 
     They are under the same retention as before: raise it first where they shall stay, or name another
     ledger with --to.
@@ -88,15 +91,17 @@ def restore_archive(name: str, to: str | None, dry_run: bool, as_json: bool) -> 
     result = retention.restore_archive(name, to=to, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False))
-        return
-    click.echo(_described(result))
+    else:
+        click.echo(_described(result))
+    return 1 if result["differing"] else 0
 
 
 def _described(result: dict[str, Any]) -> str:
     verb = "would be restored" if result["dry_run"] else "restored"
     counts = f"{result['restored']} of {result['runs']} runs {verb}, {result['held']} held already"
+    newer = f", {result['replaced']} replaced by what a newer archive has" if result["replaced"] else ""
     differing = f", {result['differing']} of them changed since" if result["differing"] else ""
-    return f"{result['app']}: {counts}{differing}"
+    return f"{result['app']}: {counts}{newer}{differing}"
 
 
 def _line(each: Manifest) -> str:

@@ -106,9 +106,9 @@ class FolderLedger(SqlLedger):
         self._project()
         return amended
 
-    def delete_runs(self, keys: Sequence[RunKey]) -> int:
-        """Delete runs with all that is stored of them, in one transaction; return how many there were."""
-        deleted = super().delete_runs(keys)
+    def delete_runs(self, keys: Sequence[RunKey], *, only_if: Callable[[Entry], bool] | None = None) -> int:
+        """Delete runs, where ``only_if`` is true of what is stored, in one transaction; return how many."""
+        deleted = super().delete_runs(keys, only_if=only_if)
         self._project()
         return deleted
 

@@ -160,7 +160,8 @@ class LedgerLogStorage(BaseLogStorage):
         query = RunQuery(sources=(LOG,), listed_before=before)
         for page in pages_of(self.ledger, query, with_details=False):
             keys = [RunKey(each.run.app, each.run.run_id) for each in page if not each.run.status.is_open]
-            deleted += self.ledger.delete_runs(keys) if keys else 0
+            if keys:
+                deleted += self.ledger.delete_runs(keys, only_if=lambda each: _has_ended(each, before))
             for key in keys:
                 self.legacy.write_execution(self.ledger, key)
         return deleted
@@ -239,6 +240,11 @@ def create_storage(
     if word in ("database", "db", "sqlite", "postgresql"):
         return DatabaseLogStorage(config, word)
     return LedgerLogStorage(open_record_ledger(word, options), options)
+
+
+def _has_ended(entry: Entry, before: datetime) -> bool:
+    """Return whether an execution may go still: it may have been begun anew since it was listed."""
+    return not entry.run.status.is_open and entry.run.listed_at < before
 
 
 def missing_execution(execution_id: str) -> RecordNotFoundError:

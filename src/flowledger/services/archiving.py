@@ -1,7 +1,8 @@
 """Let runs leave the ledger for archives, and come back: nothing goes that was not read back from one.
 
 An archive is written and its manifest last; it is read back from the storage and checked; it is put on
-record; then its runs are deleted in small batches, each only while it is still what the archive holds.
+record; then its runs are deleted in small batches, each only if it is, in the transaction that deletes it,
+still what the archive holds.
 A process that is killed loses nothing: an archive without manifest is none, and one whose deletion was not
 finished is gone on with the next time.
 """
@@ -10,7 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from loguru import logger
@@ -29,7 +31,9 @@ from flowledger.services.history.paging import DETAILED_PAGE, runs_of
 ARCHIVE, CLEANUP, RESTORE = "ARCHIVE", "CLEANUP", "RESTORE"
 ARCHIVE_RUNS = 50_000
 """Runs in one archive: so many ids are in memory, and so much is done again after a kill."""
-BATCH = 500
+BATCH = 100
+"""Runs deleted in one transaction, each read and compared in it: others wait for its end."""
+Item = TypeVar("Item")
 _NEXT = timedelta(microseconds=1)
 
 
@@ -185,62 +189,78 @@ class Archiver:
         made = (manifest.created_by, manifest.created_at)
         self._record(_act_id(ARCHIVE, manifest.archive), ARCHIVE, manifest, {**data, **parts}, *made)
         deleted, changed = 0, 0
-        batch: list[RunKey] = []
-        for entry, is_same in self._compared(manifest, digests):
-            if not is_same:
-                changed += 1
-            elif cut.covers(entry.run):
-                batch.append(RunKey(manifest.app, entry.run.run_id))
-            if len(batch) >= BATCH:
-                deleted += self.ledger.delete_runs(batch)
-                batch = []
-        deleted += self.ledger.delete_runs(batch) if batch else 0
+        listed = runs_of(self.ledger, _within(manifest), with_details=False)
+        going = (each.run for each in listed if each.run.run_id in digests and cut.covers(each.run))
+        for batch in _batches(going, BATCH):
+            counts = self._delete_unchanged([RunKey(manifest.app, run.run_id) for run in batch], digests)
+            deleted, changed = deleted + counts[0], changed + counts[1]
         totals.deleted += deleted
         totals.changed += changed
         ended = {"archive": manifest.archive, "deleted": deleted, "changed": changed}
         self._record(_act_id(CLEANUP, manifest.archive), CLEANUP, manifest, ended, self.user, self.clock())
 
-    def _compared(self, manifest: Manifest, digests: Mapping[str, bytes]) -> Iterator[tuple[Entry, bool]]:
-        """Stream what the ledger holds of an archive's runs, and whether it is the same, to the last byte."""
-        for entry in runs_of(self.ledger, _within(manifest), with_details=True):
-            if entry.run.run_id in digests:
-                yield entry, digest_of(row_of(entry)) == digests[entry.run.run_id]
+    def _delete_unchanged(self, keys: Sequence[RunKey], digests: Mapping[str, bytes]) -> tuple[int, int]:
+        """Delete the runs that have these digests still; return how many, and how many changed and stay."""
+        changed: set[str] = set()
+
+        def is_same(entry: Entry) -> bool:
+            if _digest(entry) == digests[entry.run.run_id]:
+                changed.discard(entry.run.run_id)
+                return True
+            changed.add(entry.run.run_id)
+            return False
+
+        return self.ledger.delete_runs(keys, only_if=is_same), len(changed)
 
     def restore(self, store: ArchiveStore, archive: str, *, dry_run: bool = False) -> dict[str, Any]:
         """Bring the runs of an archive back that the ledger does not hold, and return what was done.
 
-        A run that is held stays as it is.  The archive is read and checked whole before anything is written.
+        Of a run that is in several archives the newest one's version comes back, and takes the place of an
+        older one's; otherwise a run that is held stays as it is.  ``differing`` counts the runs that are not
+        what this archive holds afterwards.  All is read and checked before anything is written.
 
-        :raises UsageError: when there is no such archive; StorageError: when it is not what was kept.
+        :raises UsageError: when there is no such archive; StorageError: when one is not what was kept.
         """
         manifest = store.manifest(archive)
         digests = store.checked(manifest)
-        listed = runs_of(self.ledger, _within(manifest), with_details=False)
-        existing = {entry.run.run_id for entry in listed if entry.run.run_id in digests}
+        versions = ArchivedVersions.read(store, manifest, digests)
+        stored = self._stored(manifest, digests)
+        stale = {run_id for run_id, digest in stored.items() if versions.is_older(run_id, digest)}
         data = {
             "archive": manifest.archive,
             "runs": manifest.runs,
-            "restored": manifest.runs - len(existing),
-            "held": len(existing),
+            "restored": manifest.runs - len(stored),
+            "held": len(stored),
+            "replaced": len(stale),
         }
         differing = 0
         if not dry_run:
             # On record first: a killed restoring has then brought nothing back that is not on record.
             operation_id = f"restore-{uuid4().hex}"
             self._record(operation_id, RESTORE, manifest, data, self.user, self.clock())
-            self._bring_back(store.entries(manifest), existing)
-            differing = sum(not is_same for _, is_same in self._compared(manifest, digests))
+            for run_id in stale:
+                self._delete_unchanged([RunKey(manifest.app, run_id)], stored)
+            missing = (digests.keys() - stored.keys()) | stale
+            for source, run_ids in versions.sources(missing):
+                self._bring_back(store.entries(source), run_ids)
+            now = self._stored(manifest, digests)
+            differing = sum(now.get(run_id) != digest for run_id, digest in digests.items())
         return {**data, "app": manifest.app_name, "differing": differing, "dry_run": dry_run}
 
-    def _bring_back(self, entries: Iterable[Entry], existing: Collection[str]) -> None:
-        batch: list[Entry] = []
-        for entry in entries:
-            if entry.run.run_id not in existing:
-                batch.append(entry)
-            if len(batch) >= DETAILED_PAGE:
-                save_entries(self.ledger, batch)
-                batch = []
-        save_entries(self.ledger, batch)
+    def _stored(self, manifest: Manifest, digests: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        """Return the digests of an archive's runs as the ledger holds them, whenever they are listed now."""
+        inside = runs_of(self.ledger, _within(manifest), with_details=True)
+        stored = {each.run.run_id: _digest(each) for each in inside if each.run.run_id in digests}
+        for run_id in digests.keys() - stored.keys():
+            entry = self.ledger.entry(RunKey(manifest.app, run_id))
+            if entry is not None:
+                stored[run_id] = _digest(entry)
+        return stored
+
+    def _bring_back(self, entries: Iterable[Entry], run_ids: Collection[str]) -> None:
+        wanted = (entry for entry in entries if entry.run.run_id in run_ids)
+        for batch in _batches(wanted, DETAILED_PAGE):
+            save_entries(self.ledger, batch)
 
     def _record(
         self,
@@ -255,6 +275,46 @@ class Archiver:
         self.ledger.record(
             Operation(operation_id, operation_type, at, user, manifest.app, subject, dict(data))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedVersions:
+    """The runs of an archive as they are in it and in all others of the app, oldest archive first."""
+
+    by_run: Mapping[str, Sequence[tuple[bytes, Manifest]]]
+
+    @classmethod
+    def read(cls, store: ArchiveStore, manifest: Manifest, digests: Mapping[str, bytes]) -> Self:
+        """Read the other archives of the app as well: a run may be listed at another time in each."""
+        by_run: dict[str, list[tuple[bytes, Manifest]]] = {run_id: [] for run_id in digests}
+        for each in store.manifests(manifest.app):
+            inside = digests if each.archive == manifest.archive else store.checked(each)
+            for run_id in digests.keys() & inside.keys():
+                by_run[run_id].append((inside[run_id], each))
+        return cls(by_run)
+
+    def is_older(self, run_id: str, digest: bytes) -> bool:
+        """Return whether a stored run is a version that a newer archive has replaced."""
+        *older, (newest, _) = self.by_run[run_id]
+        return digest != newest and any(digest == each for each, _ in older)
+
+    def sources(self, run_ids: Collection[str]) -> Iterable[tuple[Manifest, Collection[str]]]:
+        """Return which runs come back from which archive: each from the newest that has it."""
+        sources: dict[str, tuple[Manifest, set[str]]] = {}
+        for run_id in run_ids:
+            _, newest = self.by_run[run_id][-1]
+            sources.setdefault(newest.archive, (newest, set()))[1].add(run_id)
+        return sources.values()
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _digest(entry: Entry) -> bytes:
+    return digest_of(row_of(entry))
 
 
 def _within(manifest: Manifest) -> RunQuery:

@@ -1,6 +1,6 @@
 """Runs leave every kind of ledger for archives, and come back equal; nothing goes that was not read back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -238,12 +238,12 @@ class Dying:
     def __getattr__(self, name: str) -> object:
         return getattr(self.ledger, name)
 
-    def delete_runs(self, keys: Sequence[RunKey]) -> int:
+    def delete_runs(self, keys: Sequence[RunKey], *, only_if: Callable[[Entry], bool] | None = None) -> int:
         """Delete a batch, or die."""
         if not self.batches:
             raise Killed
         self.batches -= 1
-        return self.ledger.delete_runs(keys)
+        return self.ledger.delete_runs(keys, only_if=only_if)
 
 
 def dying_after(batches: int, ledger: SqlLedger) -> Ledger:
@@ -266,6 +266,60 @@ def test_what_changed_meanwhile_stays(sqlite_ledger: SqlLedger, store: ArchiveSt
     told = archiver(sqlite_ledger).restore(store, first.archive)
     assert (told["restored"], told["held"], told["differing"]) == (1, 1, 1)
     assert [each.run.error for each in held(sqlite_ledger)] == ["late news", None]
+
+
+class Busy(Dying):
+    """A ledger in which a run changes at the last moment before its deletion."""
+
+    def delete_runs(self, keys: Sequence[RunKey], *, only_if: Callable[[Entry], bool] | None = None) -> int:
+        """Let somebody change a run, then delete a batch."""
+        news = (run(1, error="late news"), detailed(late="news"))
+        self.ledger.amend(RunKey(APP, "run-000001"), lambda _: news)
+        return self.ledger.delete_runs(keys, only_if=only_if)
+
+
+def test_what_changes_after_the_comparison_stays(ledger: Ledger, store: ArchiveStore) -> None:
+    """The comparison is part of the deletion: nobody can come between the two."""
+    fill(ledger, [(run(0), detailed()), (run(1), detailed()), (run(2), None)])
+    busy = cast("Ledger", Busy(cast("SqlLedger", ledger), 0))
+    (result,) = archiver(busy).archive([holding(store, days=5)])
+    assert (result["runs"], result["deleted"], result["changed"]) == (3, 2, 1)
+    assert [(each.run.error, each.detail) for each in held(ledger)] == [("late news", detailed(late="news"))]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_of_several_archives_the_newest_wins(
+    ledger: Ledger, store: ArchiveStore, order: tuple[int, ...]
+) -> None:
+    """Whatever the order of restoring, and wherever a version is listed; each difference is counted."""
+    versions = [run(1, error=None), run(1, error="second", at_s=7), run(1, error="third", at_s=3)]
+    names: list[str] = []
+    for day, version in enumerate(versions):
+        fill(ledger, [(version, detailed(day=day)), (run(10 + day), None)])
+        made = archiver(ledger, NOW + timedelta(days=day)).archive([holding(store, days=5)])
+        names += made[0]["archives"]
+    results = [archiver(ledger).restore(store, names[place]) for place in order]
+    assert [each["differing"] for each in results] == [0 if place == 2 else 1 for place in order]
+    newest = ledger.entry(RunKey(APP, "run-000001"))
+    assert newest is not None
+    assert (newest.run, newest.detail) == (versions[2], detailed(day=2))
+    assert len(held(ledger)) == 4
+
+
+def test_an_older_version_that_came_back_gives_way(ledger: Ledger, store: ArchiveStore) -> None:
+    """As by a version of this program that knew of one archive only; a run that is news of its own stays."""
+    names: list[str] = []
+    for day, error in enumerate(("first", "second")):
+        fill(ledger, [(run(number, error=error), detailed(day=day)) for number in (1, 2)])
+        made = archiver(ledger, NOW + timedelta(days=day)).archive([holding(store, days=5)])
+        names += made[0]["archives"]
+    fill(ledger, [(run(1, error="first"), detailed(day=0)), (run(2, error="news"), detailed(day=5))])
+    result = archiver(ledger).restore(store, names[1])
+    assert (result["held"], result["replaced"], result["differing"]) == (2, 1, 1)
+    assert {each.run.run_id: each.run.error for each in held(ledger)} == {
+        "run-000001": "second",
+        "run-000002": "news",
+    }
 
 
 def test_many_archives_of_many_parts(

@@ -1,6 +1,7 @@
 """``flowledger history archive`` and its sisters, and ``flowledger audit``, over a folder of their own."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from flowledger.bootstrap.archives import archive_nightly, retention_of
 from flowledger.bootstrap.configuration import app_key
 from flowledger.cli.audit import audit
 from flowledger.cli.history_removal import archive, archives, restore_archive
+from flowledger.cli.main import main
 from flowledger.domain.certificates import Scope
-from flowledger.domain.history import RunQuery
+from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey, Run, RunStatus
+from flowledger.domain.runs import UNREAD, AppKey, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.errors import StorageError, UsageError
 
@@ -52,6 +54,13 @@ def ran(command: click.Command, *words: str) -> Result:
     return CliRunner().invoke(command, words, catch_exceptions=False)
 
 
+def end_of(*words: str) -> object:
+    """Run the whole command line, and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
 def held(app: AppKey) -> list[str]:
     """Give the ids that the ledger holds."""
     with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
@@ -83,6 +92,19 @@ def test_archives_lists_and_restores() -> None:
     assert "3 of 3 runs restored, 0 held" in ran(restore_archive, name).output
     assert "0 of 3 runs restored, 3 held" in ran(restore_archive, name).output
     assert len(held(APP)) == 10
+
+
+def test_a_difference_is_an_exit_status() -> None:
+    """A run of the ledger that is not what the archive holds: the command fails, and counts it."""
+    (result,) = json.loads(ran(archive, "--app", "shop", "--json").output)
+    (name,) = result["archives"]
+    assert end_of("history", "restore-archive", name) == 0
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
+        changed = replace(made(APP, 9), error="late news")
+        ledger.amend(RunKey(APP, "run-9"), lambda _: (changed, UNREAD))
+    assert end_of("history", "restore-archive", name) == 1
+    assert end_of("history", "restore-archive", name, "--json") == 1
+    assert end_of("history", "restore-archive", name, "--dry-run") == 0
 
 
 def test_restores_into_another_ledger(filled: Path) -> None:

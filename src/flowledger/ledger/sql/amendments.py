@@ -1,6 +1,6 @@
 """Changes and deletes single runs, with nobody between reading and writing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,6 +72,21 @@ def delete_runs(connection: Connection, keys: Sequence[RunKey]) -> int:
     for key in keys:
         by_app.setdefault(key.app, {})[clean(key.run_id)] = None
     return sum(_delete(connection, app, list(run_ids)) for app, run_ids in by_app.items())
+
+
+def delete_runs_if(
+    connection: Connection,
+    keys: Sequence[RunKey],
+    only_if: Callable[[Entry], bool],
+    decoders: Mapping[str, Decoder],
+) -> int:
+    """Delete the runs of which the condition holds, one in memory at a time, and return how many."""
+    deleted = 0
+    for key in dict.fromkeys(keys):
+        stored = read_entry(connection, key, decoders)
+        if stored is not None and only_if(stored):
+            deleted += delete_runs(connection, [key])
+    return deleted
 
 
 def _delete(connection: Connection, app: AppKey, run_ids: Sequence[str]) -> int:

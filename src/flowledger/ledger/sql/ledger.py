@@ -1,6 +1,6 @@
 """The ``Ledger`` port over a relational database."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -212,12 +212,16 @@ class SqlLedger:
                 refuse_other_workflow(key.run_id, (owner or key.app).app_id, key.app.app_id)
             raise
 
-    def delete_runs(self, keys: Sequence[RunKey]) -> int:
-        """Forget runs with all that is kept of them, in one transaction; give how many there were."""
-        apps = {key.app for key in keys}
-        return self.transactions.write(
-            _names(apps), lambda connection: amendments.delete_runs(connection, keys), durable=True
-        )
+    def delete_runs(self, keys: Sequence[RunKey], *, only_if: Callable[[Entry], bool] | None = None) -> int:
+        """Delete runs, where ``only_if`` is true of what is stored, in one transaction; return how many."""
+
+        def delete(connection: Connection) -> int:
+            if only_if is None:
+                return amendments.delete_runs(connection, keys)
+            return amendments.delete_runs_if(connection, keys, only_if, self.decoders)
+
+        # Alone in writing of these apps: what the condition has read is what is deleted.
+        return self.transactions.write(_names({key.app for key in keys}), delete, durable=True)
 
     def record(self, operation: Operation) -> bool:
         """Append to the audit trail; the same operation id twice is once, and False the second time."""

@@ -240,12 +240,11 @@ def _other_owner(entry: Entry, ledger: Ledger | None, batch: Iterable[Entry]) ->
     app, run_id = entry.run.app, entry.run.run_id
     if app.source not in KINDS:
         return None
-    owners = [
-        each.run.app for each in batch if (each.run.app.source, each.run.run_id) == (app.source, run_id)
-    ]
-    owner = owners[0] if owners else ledger.locate(app.source, run_id) if ledger is not None else None
-    is_here = owner != app and ledger is not None and ledger.entry(RunKey(app, run_id)) is not None
-    return None if owner is None or owner == app or is_here else owner.app_id
+    runs = (each.run for each in batch if each.run.run_id == run_id)
+    owner = next((run.app for run in runs if run.app.source == app.source), None)
+    if owner is None and ledger is not None and ledger.entry(RunKey(app, run_id)) is None:
+        owner = ledger.locate(app.source, run_id)
+    return None if owner is None or owner == app else owner.app_id
 
 
 def _item(document: Any, decoders: Mapping[str, Decoder], zone: tzinfo) -> Entry | Operation:
