@@ -34,7 +34,7 @@ from flowledger.ledger.sql.database import database_at
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.row_mapping import node_columns
 from flowledger.ledger.sql.schema import metadata, node_executions
-from flowledger.ports import StoredValue
+from flowledger.ports import Change, StoredValue
 
 DONE = Operation("op-1", "EXECUTE", AT, "运维", APP, "run-1", {"a": [1, None]})
 ANSWERED = Operation("request-1-answer", "ANSWER", AT, "ann", data={"status": 200, "body": "好"})
@@ -171,6 +171,11 @@ def test_answers_and_ends_that_were_operations_are_values(url: str) -> None:
     ledger.close()
 
 
+def putting(values: tuple[Run, Detailed]) -> Change:
+    """Put a run in the place of whatever is stored."""
+    return lambda _: values
+
+
 def test_executions_that_share_an_id_stay(url: str) -> None:
     """Both are there after the upgrade and can be changed; a third workflow is refused the id."""
 
@@ -184,12 +189,12 @@ def test_executions_that_share_an_id_stay(url: str) -> None:
     ledger.save_details(pair)
     move(ledger, command.downgrade, "0004")
     move(ledger, command.upgrade, "head")
-    for run_, detail in pair:
-        key = RunKey(run_.app, "e")
-        assert ledger.amend(key, lambda _, run_=run_, detail=detail: (run_, detail)) == ledger.entry(key)
-    third, detail = execution("three", 2)
+    for each in pair:
+        key = RunKey(each[0].app, "e")
+        assert ledger.amend(key, putting(each)) == ledger.entry(key)
+    third = execution("three", 2)
     with pytest.raises(RecordConflictError, match="belongs to the workflow two, not to three"):
-        ledger.amend(RunKey(third.app, "e"), lambda _: (third, detail))
+        ledger.amend(RunKey(third[0].app, "e"), putting(third))
     ledger.close()
 
 
