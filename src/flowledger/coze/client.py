@@ -23,7 +23,7 @@ from flowledger.errors import (
     SourceUnreachableError,
 )
 from flowledger.http.errors import CONNECTION_ERRORS, FailureKind, classify, retry_after_s
-from flowledger.http.session import HttpOptions, HttpSession, HttpStream, check_headers
+from flowledger.http.session import HttpOptions, HttpSession, HttpStream, check_headers, proxy_variable
 from flowledger.http.urls import host_of
 
 EVENTS = "text/event-stream"
@@ -246,12 +246,19 @@ class CozeRun:
                 " trusted (REQUESTS_CA_BUNDLE names the file of another authority)"
             )
         if kind in (FailureKind.PROXY, FailureKind.PROXY_ADDRESS, FailureKind.SOCKS):
-            return SourceUnreachableError(f"{host}: the proxy refuses the connection; check HTTPS_PROXY")
+            return _proxy_error(host, kind, proxy_variable(self._client.base_url))
         if self._response is None:
             return SourceUnreachableError(
                 f"{host}: no connection, or none that lasted; check COZE_BASE_URL and the network"
             )
         return SourceUnreachableError(f"{host}: the connection to Coze broke ({type(error).__name__})")
+
+
+def _proxy_error(host: str, kind: FailureKind, variable: str) -> FlowledgerError:
+    if kind is FailureKind.PROXY:
+        return SourceUnreachableError(f"{host}: the proxy refuses the connection; check {variable}")
+    why = "a SOCKS proxy is not supported" if kind is FailureKind.SOCKS else "not the address of a proxy"
+    return SettingsError([f"{variable}: {why}; name one that speaks HTTP, or {host} in NO_PROXY"])
 
 
 def _body(order: WorkflowOrder) -> dict[str, Any]:

@@ -169,10 +169,14 @@ def _is_error_object(document: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a request was sent to: the host, its proxy's host ("" for none), the limits in seconds."""
+    """What a request was sent to: the host, its proxy's host ("" for none), the limits in seconds.
+
+    ``proxy_variable`` is the name of what sets the proxy.
+    """
 
     host: str
     proxy: str = ""
+    proxy_variable: str = "HTTPS_PROXY or HTTP_PROXY"
     connect_s: float = 10.0
     deadline_s: float = 60.0
 
@@ -184,8 +188,8 @@ PASSING = {
     FailureKind.NOT_CONNECTED: "no connection ({reason}); check that Dify runs and that DIFY_BASE_URL names "
     "its address and port",
     FailureKind.TLS: "no secure connection ({error}); check whether the port speaks https",
-    FailureKind.PROXY: "the proxy {proxy} refuses the connection{password}; check HTTPS_PROXY and "
-    "HTTP_PROXY, or name the host in NO_PROXY",
+    FailureKind.PROXY: "the proxy {proxy} refuses the connection{password}; check "
+    "{proxy_variable}, or name the host in NO_PROXY",
     FailureKind.UNREACHABLE: "the connection failed ({error})",
 }
 """Failures that another try may overcome, as ``SourceUnreachableError``."""
@@ -194,9 +198,9 @@ MISTAKEN_SETTINGS = {
     FailureKind.ADDRESS: "DIFY_BASE_URL: {host!r} is not an address that requests can be sent to",
     FailureKind.CERTIFICATE: "DIFY_CA_BUNDLE: the certificate of {host} is not trusted ({verdict}); "
     "name the file of the authority that signed it",
-    FailureKind.PROXY_ADDRESS: "HTTPS_PROXY or HTTP_PROXY: not the address of a proxy that can be used",
-    FailureKind.SOCKS: "HTTPS_PROXY or HTTP_PROXY: a SOCKS proxy needs the package PySocks; name one that "
-    "speaks HTTP, or the host in NO_PROXY",
+    FailureKind.PROXY_ADDRESS: "{proxy_variable}: not the address of a proxy that can be used",
+    FailureKind.SOCKS: "{proxy_variable}: a SOCKS proxy is not supported (the package PySocks is not "
+    "installed); name one that speaks HTTP, or the host in NO_PROXY",
 }
 """Failures that stay until somebody changes a setting."""
 
@@ -218,6 +222,7 @@ def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
         "host": host,
         "password": " and requires a password" if _requires_password(failure) else "",
         "proxy": attempt.proxy or "(unnamed)",
+        "proxy_variable": attempt.proxy_variable,
         "reason": _refusal_of_connection(failure),
         "verdict": getattr(failure.cause, "verify_message", ""),
     }

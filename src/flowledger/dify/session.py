@@ -19,7 +19,7 @@ from flowledger.dify.concurrency import AdaptiveLimiter
 from flowledger.dify.credentials import Release
 from flowledger.errors import RetriableError, SettingsError, SourceGarbledError, SourceRefusedError
 from flowledger.http.errors import CONNECTION_ERRORS, http_date, retry_after_s
-from flowledger.http.session import HttpOptions, HttpReply, HttpSession, check_headers
+from flowledger.http.session import HttpOptions, HttpReply, HttpSession, check_headers, proxy_variable
 from flowledger.http.urls import base_url as base_url_of
 from flowledger.http.urls import host_of, join, origin, path_of
 from flowledger.ports import Clock
@@ -149,7 +149,9 @@ class DifySession:
         self._options = options or SessionOptions()
         limits = self._options.http
         self._http = HttpSession(self.base_url, limits)
-        self._attempt = Attempt(self.host, self._http.proxy, limits.connect_s, limits.deadline_s)
+        self._attempt = Attempt(
+            self.host, self._http.proxy, proxy_variable(self.base_url), limits.connect_s, limits.deadline_s
+        )
         self._lock = Lock()
         self._requests = 0
         self._release_text = ""

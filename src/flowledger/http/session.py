@@ -230,6 +230,31 @@ def environment_proxies(url: str) -> dict[str, str]:
     return {} if is_loopback(url) else requests.utils.get_environ_proxies(url)
 
 
+def proxy_variable(url: str) -> str:
+    """Return the name of the variable that sets the proxy for a URL, for messages; in upper case.
+
+    Both names of its scheme where the proxy is the system's own.
+    """
+    for scheme in (urlsplit(url).scheme, "all"):
+        for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
+            if os.environ.get(name):
+                return name.upper()
+    return "HTTPS_PROXY or HTTP_PROXY"
+
+
+def socks_variable(url: str) -> str | None:
+    """Return the name of the variable that sets a SOCKS proxy for a URL; None where none does.
+
+    Clients of other packages word that in their own way, or wait for it to pass.
+    """
+    proxy = requests.utils.select_proxy(url, environment_proxies(url)) or ""
+    return proxy_variable(url) if proxy.lower().startswith("socks") else None
+
+
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name a file of authorities for programs like this one, the stronger first."""
+
+
 def trusted_authorities(url: str, bundle: str | None) -> ssl.SSLContext | None:
     """Return what verifies a server's certificate; None for plain HTTP.
 
@@ -239,15 +264,34 @@ def trusted_authorities(url: str, bundle: str | None) -> ssl.SSLContext | None:
     """
     if not url.startswith("https:"):
         return None  # reading all authorities takes longer than many requests
-    path = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    path = bundle or authorities_file()
     try:
         if path and Path(path).is_dir():
             return ssl.create_default_context(capath=path)
         return ssl.create_default_context(cafile=path or certifi.where())
     except OSError as error:
         # Only Dify has a setting of its own.
-        setting = "DIFY_CA_BUNDLE" if bundle else "REQUESTS_CA_BUNDLE"
+        setting = "DIFY_CA_BUNDLE" if bundle else next(filter(os.environ.get, BUNDLE_VARIABLES), "certifi")
         raise SettingsError([f"{setting}: {path} cannot be read as PEM ({error})"]) from error
+
+
+def authorities_file() -> str | None:
+    """Return the file of authorities that the environment names, or None."""
+    return next(filter(None, map(os.environ.get, BUNDLE_VARIABLES)), None)
+
+
+def unreadable_bundle(*names: str) -> str | None:
+    """Return what is wrong with the file that the first set variable names; None where nothing is."""
+    name = next((name for name in names if os.environ.get(name)), None)
+    if name is None:
+        return None
+    path = os.environ[name]
+    try:
+        if not Path(path).is_dir():
+            ssl.create_default_context(cafile=path)
+    except OSError as error:
+        return f"{name}: {path} cannot be read as PEM ({error.strerror or error})"
+    return None
 
 
 def with_standing_headers(headers: Mapping[str, str]) -> dict[str, str]:

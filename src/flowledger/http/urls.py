@@ -60,8 +60,12 @@ def path_of(url: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Return whether a URL names this machine, where no proxy can reach."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)  # 0.0.0.0 is answered by this machine, too

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flowledger.errors import ChannelBusyError, FlowledgerError, MessageRefusedError, SettingsError
 from flowledger.http import errors as http_errors
 from flowledger.http.errors import CONNECTION_ERRORS, FailureKind, classify
-from flowledger.http.session import HttpOptions, HttpSession, encoded
+from flowledger.http.session import HttpOptions, HttpSession, encoded, proxy_variable
 
 DEADLINE_S = 20.0
 CONNECT_S = 10.0
@@ -80,7 +80,9 @@ def _failure_of(error: BaseException, url: str, limit_s: float) -> FlowledgerErr
             f"{place}: requests cannot be sent to this address; check the channel's webhook or url"
         )
     reason = REASONS.get(failure.kind, f"the connection failed ({type(error).__name__})")
-    return ChannelBusyError(f"{place}: {reason.format(host=_host(url), limit=limit_s)}")
+    return ChannelBusyError(
+        f"{place}: {reason.format(host=_host(url), limit=limit_s, proxy=proxy_variable(url))}"
+    )
 
 
 def _host(url: str) -> str:
@@ -90,11 +92,11 @@ def _host(url: str) -> str:
         return ""
 
 
-_PROXY = "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY"
+_PROXY = "check {proxy}, or name the host in NO_PROXY"
 REASONS = {
     FailureKind.PROXY: f"the proxy refuses the connection; {_PROXY}",
     FailureKind.PROXY_ADDRESS: f"the proxy's address cannot be used; {_PROXY}",
-    FailureKind.SOCKS: f"a SOCKS proxy needs the package PySocks; {_PROXY}",
+    FailureKind.SOCKS: f"a SOCKS proxy is not supported (PySocks is not installed); {_PROXY}",
     FailureKind.CERTIFICATE: "the certificate is not trusted; name its authority in REQUESTS_CA_BUNDLE",
     FailureKind.UNKNOWN_NAME: "the name {host!r} cannot be resolved; check the address and the name server",
     FailureKind.NOT_CONNECTED: "no connection; check the address, the network and the firewall",

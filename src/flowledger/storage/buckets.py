@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from flowledger.domain.texts import clip, one_line, safe_name, safe_path
 from flowledger.errors import StorageError, StorageRefusedError, StorageUnavailableError
+from flowledger.http.session import socks_variable, unreadable_bundle
 from flowledger.ports import StoredFile
 
 MULTIPART_FROM = 16 << 20
@@ -150,17 +151,47 @@ def refusal(
     return StorageError(f"{problem}; look the error up in the storage's documentation")
 
 
-def unavailable(act: str, place: str, reason: str) -> StorageUnavailableError:
+def unavailable(act: str, place: str, reason: str) -> StorageError:
     """Return the error for a storage that cannot be reached or stores nothing for now."""
-    if match := _UNTRUSTED.search(reason):
-        return StorageUnavailableError(
-            f"cannot {act} {place}: its certificate is not trusted ({match[1].strip(' .')}); check the"
-            " endpoint, or name the file of its authority in AWS_CA_BUNDLE (S3) or REQUESTS_CA_BUNDLE (OSS)"
-        )
+    if error := untrusted(act, place, reason):
+        return error
     return StorageUnavailableError(
         f"cannot {act} {place}: {clip(one_line(reason), _LONGEST)}; the storage is unavailable for now: "
         "try again later; if it stays so, check its address, the network and its status page"
     )
+
+
+def untrusted(act: str, place: str, reason: str) -> StorageRefusedError | None:
+    """Return the error for a certificate that is not trusted; None where the reason is another."""
+    match = _UNTRUSTED.search(reason)
+    if match is None:
+        return None
+    return StorageRefusedError(
+        f"cannot {act} {place}: its certificate is not trusted ({match[1].strip(' .')}); check the"
+        " endpoint, or name the file of its authority in AWS_CA_BUNDLE (S3) or REQUESTS_CA_BUNDLE (OSS)"
+    )
+
+
+def unusable(act: str, place: str, reason: str) -> StorageRefusedError:
+    """Return the error for what waiting does not mend: something on this machine or in the settings."""
+    return StorageRefusedError(f"cannot {act} {place}: {clip(one_line(reason), 2 * _LONGEST)}")
+
+
+def check_surroundings(url: str, *bundles: str) -> None:
+    """Check what a vendor's library would take from the environment: the proxy, the file of authorities.
+
+    ``bundles`` are the variables that it reads the file from.
+
+    :raises StorageRefusedError: naming the variable; the library would wait for it to pass.
+    """
+    if variable := socks_variable(url):
+        raise StorageRefusedError(
+            f"{variable}: a SOCKS proxy is not supported; name one that speaks HTTP, or the storage's host in"
+            " NO_PROXY"
+        )
+    broken = unreadable_bundle(*bundles) if url.startswith("https:") else None
+    if broken:
+        raise StorageRefusedError(f"{broken}; mend it, or unset the variable")
 
 
 def damaged(place: str) -> StorageUnavailableError:

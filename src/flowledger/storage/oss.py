@@ -10,18 +10,22 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from flowledger.errors import StorageError
-from flowledger.http.urls import is_loopback
+from flowledger.http.session import (
+    BUNDLE_VARIABLES,
+    authorities_file,
+    environment_proxies,
+)
 from flowledger.ports import StoredFile
 from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
     Digest,
+    check_surroundings,
     damaged,
     media_type,
     not_installed,
@@ -149,6 +153,11 @@ class OssStorage(BucketStorage):
         region = region_of(endpoint)
         sign = oss2.AuthV4 if region else oss2.Auth
         auth = sign(self.access_key_id.get_secret_value(), self.access_key_secret.get_secret_value())
+        check_surroundings(endpoint, *BUNDLE_VARIABLES)
+        session = oss2.Session()
+        # requests, below oss2, would put a password of .netrc in the place of the signature.
+        session.session.trust_env = False
+        session.session.verify = authorities_file() or True
         # The library calls it the connect timeout and hands it to requests, which takes two.
         return oss2.Bucket(
             auth,
@@ -156,8 +165,8 @@ class OssStorage(BucketStorage):
             self.bucket_name,
             connect_timeout=_TIMEOUTS_S,
             region=region,
-            # requests, below oss2, adds the environment's proxies unless no_proxy names the host.
-            proxies={"no_proxy": urlsplit(endpoint).hostname} if is_loopback(endpoint) else None,
+            session=session,
+            proxies=environment_proxies(endpoint),
         )
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from flowledger.storage.buckets import (
     MULTIPART_FROM,
     BucketStorage,
     Digest,
+    check_surroundings,
     damaged,
     media_type,
     not_installed,
     part_size,
     refusal,
     unavailable,
+    unusable,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ _CONNECT_S = 10
 _READ_S = 60
 _AT_ONCE = 4
 _CHUNK = 1 << 20
+_AWS = "https://s3.amazonaws.com"
+_OWN_KEYS = "mend it, unset the variable, or set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,11 @@ class S3Storage(BucketStorage):
         checksums: Literal["when_required", "when_supported"] = (
             "when_required" if self.endpoint else "when_supported"
         )
+        check_surroundings(self.endpoint or _AWS, "AWS_CA_BUNDLE")
         # Where botocore is given none it reads the environment itself, and would send loopback's there too.
         proxies = environment_proxies(self.endpoint) if self.endpoint else None
-        client = boto3.session.Session().client(
+        session = boto3.session.Session(botocore_session=self._own_session())
+        client = session.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=self.region or ("us-east-1" if self.endpoint else None),
@@ -153,6 +160,30 @@ class S3Storage(BucketStorage):
         )
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
         return client
+
+    @property
+    def _has_keys(self) -> bool:
+        return self.access_key_id is not None and self.secret_access_key is not None
+
+    def _own_session(self) -> Any:
+        """Return a session that reads no profile and no configuration of the machine where keys are set.
+
+        Both could be another program's, be broken, or name a profile that is not on this machine.
+        """
+        from botocore.session import Session
+
+        if not self._has_keys:
+            return Session()
+        nowhere = (None, None, os.devnull, None)
+        unset = (None, None, None, None)
+        variables = {
+            "profile": unset,
+            "config_file": nowhere,
+            "credentials_file": nowhere,
+            # AWS_ENDPOINT_URL may be another program's server.
+            "ignore_configured_endpoint_urls": (None, None, True, None),
+        }
+        return Session(variables)
 
     @contextmanager
     def _translated(self, act: str, key: str) -> Iterator[None]:
@@ -189,7 +220,24 @@ def _storage_error(act: str, place: str, error: BaseException) -> StorageError:
         return refusal("S3", act, place, code="InvalidAccessKeyId", message="no access key is set")
     if isinstance(error, botocore_errors.ParamValidationError):
         return refusal("S3", act, place, code="InvalidBucketName", message=str(error))
-    return unavailable(act, place, str(error))
+    passing = (
+        botocore_errors.ConnectionError,
+        botocore_errors.SSLError,
+        botocore_errors.HTTPClientError,
+        botocore_errors.CredentialRetrievalError,
+        botocore_errors.MetadataRetrievalError,
+        botocore_errors.ChecksumError,
+        botocore_errors.FlexibleChecksumError,
+    )
+    if isinstance(error, passing) or not isinstance(error, botocore_errors.BotoCoreError):
+        return unavailable(act, place, str(error))
+    if isinstance(error, botocore_errors.ProfileNotFound):
+        remedy = f"AWS_PROFILE names it: {_OWN_KEYS}"
+    elif isinstance(error, botocore_errors.ConfigParseError | botocore_errors.ConfigNotFound):
+        remedy = f"AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE names it: {_OWN_KEYS}"
+    else:
+        remedy = "check the settings S3_… and the variables AWS_… of this machine"
+    return unusable(act, place, f"{error}; {remedy}")
 
 
 def _add_md5(request: Any, **_: Any) -> None:

@@ -1,15 +1,19 @@
 """Every registered storage keeps the same promises."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from bucket_servers import BUCKETS, new_bucket
+from pydantic import SecretStr
 
-from flowledger.errors import StorageError
+from flowledger.errors import StorageError, StorageRefusedError
 from flowledger.plugins import STORAGES, load
 from flowledger.ports import StorageBackend
+from flowledger.storage.oss import OssStorage
+from flowledger.storage.s3 import S3Storage
 
 
 @pytest.fixture(params=sorted(STORAGES))
@@ -135,3 +139,71 @@ def test_no_proxy_stands_before_loopback(
         monkeypatch.delenv(variable, raising=False)
     backend.put("x.txt", source)
     assert backend.read("x.txt") == b"content"
+
+
+def test_keys_of_ones_own_need_no_profile(
+    backend: StorageBackend, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Settings beat what lies in the environment: profile, configuration, address, token, .netrc."""
+    (tmp_path / "config").write_text("this [is no configuration", "utf-8")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password else\n", "utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_PROFILE", "company-sso")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-somebody-else")
+    backend.put("x.txt", source)
+    assert backend.read("x.txt") == b"content"
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"AWS_PROFILE": "company-sso"}, "AWS_PROFILE"),
+        ({"AWS_CONFIG_FILE": "{broken}"}, "AWS_CONFIG_FILE"),
+    ],
+)
+def test_a_broken_profile_is_named_where_no_keys_are_set(
+    variables: Mapping[str, str], named: str, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Waiting does not mend it, so the storage is not said to be unavailable."""
+    (tmp_path / "broken").write_text("this [is no configuration", "utf-8")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(broken=tmp_path / "broken"))
+    with pytest.raises(StorageRefusedError, match=named) as caught:
+        S3Storage("reports", "http://127.0.0.1:9").put("x.txt", source)
+    assert "unavailable" not in str(caught.value)
+
+
+def bucket_at(storage: str, address: str) -> StorageBackend:
+    """Return a bucket with keys at an address."""
+    key = SecretStr("k")
+    if storage == "s3":
+        return S3Storage("bucket", address, None, key, key)
+    return OssStorage(address, "bucket", key, key)
+
+
+@pytest.mark.parametrize("storage", ["s3", "oss"])
+def test_a_socks_proxy_of_a_bucket_is_named(
+    storage: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its variable, and not as a storage that is unavailable."""
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:7890")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    bucket = bucket_at(storage, "https://storage.example.com")
+    with pytest.raises(StorageRefusedError, match="ALL_PROXY: a SOCKS proxy is not supported"):
+        bucket.put("x.txt", source)
+
+
+@pytest.mark.parametrize(("storage", "variable"), [("s3", "AWS_CA_BUNDLE"), ("oss", "REQUESTS_CA_BUNDLE")])
+def test_a_broken_file_of_authorities_is_named(
+    storage: str, variable: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its variable, and not as a storage that is unavailable."""
+    monkeypatch.setenv(variable, "/nonexistent/ca.pem")
+    bucket = bucket_at(storage, "https://127.0.0.1:9")
+    with pytest.raises(StorageRefusedError, match=f"{variable}: /nonexistent/ca.pem cannot be read"):
+        bucket.put("x.txt", source)
