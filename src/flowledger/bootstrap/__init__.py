@@ -20,6 +20,7 @@ from flowledger.bootstrap.configuration import (
 from flowledger.bootstrap.ledgers import open_ledger_at, opened_ledger
 from flowledger.bootstrap.pipelines import (
     check,
+    check_run,
     open_dify,
     open_pipeline,
     open_source,
@@ -27,6 +28,7 @@ from flowledger.bootstrap.pipelines import (
     shared_servers,
 )
 from flowledger.bootstrap.stores import (
+    check_machine,
     check_storage,
     clean_storage,
     open_store,
@@ -39,6 +41,8 @@ __all__ = [
     "DEFAULT_ZONE",
     "app_key",
     "check",
+    "check_machine",
+    "check_run",
     "check_storage",
     "clean_storage",
     "clock",

@@ -9,9 +9,9 @@ from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.notifications import addressees
 from flowledger.bootstrap.pipelines import http_options, open_source, shared_servers
 from flowledger.bootstrap.schedules import schedule_problems
-from flowledger.bootstrap.stores import check_storage
+from flowledger.bootstrap.stores import check_machine, check_storage
 from flowledger.dify.session import RetryPolicy, SessionOptions
-from flowledger.errors import FlowledgerError, RetriableError
+from flowledger.errors import FlowledgerError, RetriableError, SettingsError
 from flowledger.notify.templates import check_templates
 from flowledger.ports import Probed
 from flowledger.services.secret_masking import redacted, register_secrets
@@ -28,10 +28,19 @@ def _doubts(inspection: Inspection) -> Iterator[str]:
     yield from doubts_about(inspection.settings, inspection.reading)
 
 
+def _machine_problems(inspection: Inspection) -> Iterator[str]:
+    """Yield what a run needs of this machine and does not have; folders that can be made are right."""
+    try:
+        check_machine(inspection.settings)
+    except FlowledgerError as error:
+        yield from str(error).splitlines() if not isinstance(error, SettingsError) else error.problems
+
+
 CONFIG_CHECKS: tuple[Callable[[Inspection], Iterator[str]], ...] = (
     schedule_problems,
     _template_problems,
     _doubts,
+    _machine_problems,
 )
 """Checks of the other files of config/; each yields a line for everything wrong, with its place."""
 

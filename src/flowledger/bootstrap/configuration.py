@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
-from flowledger.errors import UsageError
+from flowledger.errors import StorageError, UsageError
+from flowledger.io.scratch import provide_scratch
 from flowledger.services.log_files import LogPlan, log_context, logging_to, restrict_umask, rotation_of
 from flowledger.services.secret_masking import redacted_errors, register_secrets
 from flowledger.settings import AppSettings, ConfigManager, Inspection, Settings
@@ -60,6 +61,8 @@ def load_settings(*, need_app: bool = True) -> Settings:
     :raises SettingsError: with a line for everything that is wrong.
     """
     settings = manager().load(need_app=need_app)
+    with suppress(StorageError):  # ``check_machine`` raises it where scratch files are needed
+        provide_scratch(settings.output_base_dir)
     register_secrets(secret.get_secret_value() for secret in settings.secrets())
     return settings
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from flowledger.bootstrap.configuration import clock, kept_logs, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.bootstrap.stores import check_writable, open_store, report_folder, report_formats
+from flowledger.bootstrap.stores import check_machine, open_store, report_formats
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -104,6 +104,15 @@ def check(order: RunOrder, instant: datetime) -> ReportRequest:
     return _request(order, load_settings(), instant)
 
 
+def check_run(order: RunOrder, instant: datetime) -> None:
+    """Read an order as ``check`` does, and check that this machine has what a run needs.
+
+    :raises FatalError: as opening its pipeline would.
+    """
+    check(order, instant)
+    check_machine(load_settings(), order.output_dir)
+
+
 def _request(order: RunOrder, settings: Settings, instant: datetime) -> ReportRequest:
     app = settings.app(order.app)
     return request_of(order, instant=instant, tz=app.tz, formats=app.formats)
@@ -120,8 +129,7 @@ def open_pipeline(
     settings = load_settings()
     request = _request(order, settings, instant)
     app = settings.app(order.app)
-    if order.output_dir:
-        check_writable(report_folder(order.output_dir))
+    check_machine(settings, order.output_dir)
     with ExitStack() as stack:
         stack.enter_context(kept_logs(settings, app))
         source = stack.enter_context(open_source(app))

@@ -12,6 +12,8 @@ from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.domain.retention import Retention
 from flowledger.domain.texts import safe_name
 from flowledger.errors import StorageError, StorageUnavailableError, UsageError
+from flowledger.io.encoding import check_encoding
+from flowledger.io.scratch import provide_scratch
 from flowledger.ports import ReportFormat, StorageBackend
 from flowledger.services.cleanup import AppReports, Cleaner
 from flowledger.settings import Settings
@@ -57,8 +59,8 @@ def report_folder(text: str) -> Path:
         raise UsageError(f"the folder for reports (--output-dir, output_dir) {error}") from None
 
 
-def check_writable(directory: Path) -> None:
-    """Check that a folder can be written or made, without changing anything.
+def check_writable(directory: Path, name: str = "--output-dir, output_dir") -> None:
+    """Check that a folder can be written or made, without changing anything; ``name`` is where it is set.
 
     :raises StorageError: naming it, when it cannot.
     """
@@ -67,8 +69,23 @@ def check_writable(directory: Path) -> None:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise StorageError(
             f"reports cannot be kept in {whole}: {place} is no folder that this user may write;"
-            " name another one (--output-dir, output_dir), or change its rights"
+            f" name another one ({name}), or change its rights"
         )
+
+
+def check_machine(settings: Settings, directory: str | None = None) -> None:
+    """Check all that a run needs of this machine: names in UTF-8, scratch files, its folders.
+
+    ``directory`` is the order's own folder for reports.
+
+    :raises SettingsError, StorageError: with what to set, before anything is collected.
+    """
+    check_encoding()
+    provide_scratch(settings.output_base_dir)
+    if directory:
+        check_writable(report_folder(directory))
+    else:
+        check_writable(settings.output_base_dir, "OUTPUT_BASE_DIR")
 
 
 def storage_backend(settings: Settings, prefix: str) -> StorageBackend:

@@ -14,6 +14,8 @@ import click
 from flowledger import bootstrap
 from flowledger.dify.fetcher import WorkflowLogFetcher
 from flowledger.errors import FlowledgerError
+from flowledger.io.encoding import check_encoding
+from flowledger.io.scratch import provide_scratch
 from flowledger.ports import Probed
 from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Settings
@@ -122,6 +124,7 @@ def _console(source: WorkflowLogFetcher) -> str:
 def place_checks(settings: Settings) -> Iterator[Check]:
     """Yield the checks of this machine."""
     yield Check("ledger", lambda: _ledger(settings))
+    yield Check("scratch", lambda: _scratch(settings))
     yield Check("reports", lambda: _writable(settings.output_base_dir))
     if settings.storage_type != "local":
         yield Check("storage", lambda: bootstrap.check_storage(settings))
@@ -159,6 +162,11 @@ def _ledger(settings: Settings) -> str:
     with bootstrap.opened_ledger(settings) as ledger:
         operations = ledger.operations(limit=1)
     return "opens, its schema is current" + (", in use" if operations else "")
+
+
+def _scratch(settings: Settings) -> str:
+    check_encoding()
+    return f"{provide_scratch(settings.output_base_dir)} takes scratch files, of any name"
 
 
 def _writable(directory: Path) -> str:

@@ -23,6 +23,7 @@ from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import LIST_DELAY, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
+from flowledger.io.encoding import restart_in_utf8
 from flowledger.io.json_text import loads
 from flowledger.ports import Ledger, SilentProgress
 from flowledger.reports import old_script
@@ -46,6 +47,8 @@ OPTIONS: Mapping[str, str] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the old command line; exits 0 fine, 1 with ``错误:`` on standard output, 2 from argparse."""
+    if arguments is None:
+        restart_in_utf8()
     options = parser().parse_args(arguments)
     register_secrets(
         text for text in (options.api_token, options.console_token, options.console_password) if text

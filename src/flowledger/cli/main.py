@@ -15,6 +15,7 @@ from loguru import logger
 
 from flowledger import __version__
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.io.encoding import restart_in_utf8
 from flowledger.services.log_files import logging_as_before, on_stderr, restrict_umask
 from flowledger.services.secret_masking import redacted
 
@@ -161,6 +162,8 @@ def _is_ours(record: "Record") -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
+    if arguments is None:
+        restart_in_utf8()
     tune_garbage_collector()
     restrict_umask()
     # Python's own traceback would show keys that stand in texts of errors.

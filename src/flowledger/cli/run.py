@@ -63,7 +63,7 @@ def run(
 def execute(order: RunOrder, *, direct: bool) -> RunResult:
     """Run an order and return its result."""
     # Wrong words are refused here, at once: Prefect alone takes seconds to import.
-    bootstrap.check(order, datetime.now(UTC))
+    bootstrap.check_run(order, datetime.now(UTC))
     return run_directly(order) if direct else run_on_prefect(order)
 
 

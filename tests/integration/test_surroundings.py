@@ -1,0 +1,111 @@
+"""The command line on machines whose locale, file system or user is not what one expects."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import flowledger_simulator as simulator
+
+PROJECT = Path(__file__).parents[2]
+DAY = "2026-11-21"
+
+
+@pytest.fixture(scope="module")
+def variables() -> Iterator[Mapping[str, str]]:
+    """The settings of a simulated app with a Chinese name."""
+    recipe = simulator.Recipe(runs=4, end=datetime(2026, 11, 21, 4, tzinfo=UTC))
+    with simulator.serve(simulator.make_world(recipe)) as server:
+        app = server.world.app
+        yield {
+            "DIFY_BASE_URL": server.base_url,
+            "DIFY_API_TOKEN": app.api_token,
+            "DIFY_APP_ID": app.id,
+            "DIFY_APP_NAME": "客服问答",
+        }
+
+
+def run_command(
+    folder: Path, environ: Mapping[str, str], *command: str, before: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """Run ``flowledger`` in a folder with nothing else in its environment."""
+    bare = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(PROJECT / "src")}
+    code = "from flowledger.cli.main import main; main()"
+    return subprocess.run(
+        [*before, sys.executable, "-c", code, *command],
+        cwd=folder,
+        env={**bare, **environ},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "latin", "LOCPATH": "{folder}"},
+    ],
+    ids=["C", "latin-1"],
+)
+def test_a_locale_that_is_not_utf_8_changes_nothing(
+    locale: Mapping[str, str], variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Reports have their Chinese names, and the result its characters."""
+    if "LOCPATH" in locale:
+        localedef = shutil.which("localedef")
+        if localedef is None:
+            pytest.skip("no localedef on this machine")
+        made = subprocess.run(
+            [localedef, "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / "latin")], check=False
+        )
+        if made.returncode:
+            pytest.skip("this machine has no sources of locales")
+    environ = {**variables, **{name: text.format(folder=tmp_path) for name, text in locale.items()}}
+    order = ("run", "--direct", "--json", "--after", DAY, "--before", DAY, "--format", "csv")
+    answer = run_command(tmp_path, environ, *order)
+    assert answer.returncode == 0, answer.stderr.decode()
+    assert "客服问答" in answer.stdout.decode("utf-8")
+    assert list((tmp_path / "outputs/reports/csv").glob("*客服问答*/问答类应用数-总览.csv"))
+
+
+def test_scratch_files_go_below_the_outputs_where_nothing_else_can_be_written(
+    variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """As in a container with a read-only file system and one volume."""
+    unshare = shutil.which("unshare")
+    if unshare is None or os.geteuid() != 0:
+        pytest.skip("only root can make a read-only file system")
+    outputs = tmp_path / "volume"
+    outputs.mkdir()
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind / && exec "$@"'
+    before = (unshare, "-m", "sh", "-c", script, str(outputs))
+    environ = {**variables, "OUTPUT_BASE_DIR": str(outputs), "PYTHONDONTWRITEBYTECODE": "1"}
+    tried = run_command(tmp_path, environ, "config", "check", before=before)
+    if b"unshare failed" in tried.stderr or b"mount:" in tried.stderr:
+        pytest.skip("no mount namespaces here")
+    order = ("run", "--direct", "--after", DAY, "--before", DAY, "--format", "csv")
+    answer = run_command(tmp_path, environ, *order, before=before)
+    assert (tried.returncode, answer.returncode) == (0, 0), answer.stderr.decode()
+    assert list((outputs / "reports/csv").iterdir())
+    assert not list((outputs / ".scratch").iterdir())
+
+
+def test_a_machine_without_any_folder_says_so_before_work_begins(
+    variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """One sentence of run, and of config check."""
+    (tmp_path / "file").touch()
+    environ = {**variables, "OUTPUT_BASE_DIR": str(tmp_path / "file/outputs"), "LOG_TARGET": "stderr"}
+    for command in (("config", "check"), ("run", "--direct"), ("run",)):
+        answer = run_command(tmp_path, environ, *command)
+        text = (answer.stdout + answer.stderr).decode()
+        assert answer.returncode == 1
+        assert "is no folder that this user may write; name another one (OUTPUT_BASE_DIR)" in text
+        assert "Traceback" not in text
