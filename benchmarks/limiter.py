@@ -34,19 +34,21 @@ TICK_S = 0.001
 GOOD, BEARABLE, REFUSED_AT_MOST = 0.9, 0.8, 0.02
 HEAD = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 SERVED, REFUSED = HEAD % b"200 OK", HEAD % b"429 Too Many Requests"
+BROKEN = HEAD % b"500 Internal Server Error"
 
 
 @dataclass(frozen=True)
 class Strength:
     """How many requests a second a server answers with so many in service, and what else it does.
 
-    ``latency_s`` passes before service; more than ``most`` at once are refused with 429.
+    ``latency_s`` passes before service; more than ``most`` at once are answered with ``beyond``.
     """
 
     name: str
     capacity: Callable[[int], float]
     latency_s: float = 0.0
     most: int = 1000
+    beyond: bytes = REFUSED
 
 
 def peaking(peak: int, top: float) -> Callable[[int], float]:
@@ -58,6 +60,7 @@ STRENGTHS = (
     Strength("peaks at 4", peaking(4, 250.0)),
     Strength("peaks at 16", peaking(16, 350.0)),
     Strength("429 above 10", lambda n: 35.0 * n, most=10),
+    *(Strength(f"500 above {most}", lambda n: 35.0 * n, most=most, beyond=BROKEN) for most in (2, 4, 8, 16)),
     Strength("latency 200 ms", lambda n: 100.0 * n, latency_s=0.2),
 )
 
@@ -81,7 +84,7 @@ class Server:
             self.in_flight += 1
             try:
                 if self.in_flight > self.strength.most:
-                    writer.write(REFUSED)
+                    writer.write(self.strength.beyond)
                 else:
                     await self.serve()
                     writer.write(SERVED)
@@ -177,7 +180,8 @@ def real_load(address: str, limiter: AdaptiveLimiter, seconds: float) -> tuple[f
 
 def model_load(strength: Strength, limiting: "Limiting", seconds: float) -> tuple[float, float]:
     """Do the same in simulated time."""
-    server = simulated_load.Server(strength.capacity, strength.latency_s, strength.most)
+    word = "refuses_above" if strength.beyond == REFUSED else "breaks_above"
+    server = simulated_load.Server(strength.capacity, strength.latency_s, **{word: strength.most})
     load = simulated_load.Load(server, callers=MOST)
     load.limiter = limiting(lambda: load.now)
     while load.now < seconds:

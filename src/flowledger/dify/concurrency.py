@@ -5,7 +5,7 @@ scales, 0 once more requests only queue.  Everything above ``AdaptiveLimiter`` i
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -39,6 +39,12 @@ LONGEST_REST_SCALING = 8
 """Samples to rest at the cap while the server still scales."""
 LONGEST_CAUTION = 64
 """Samples at most before a limit that was answered by 429 is tried again."""
+STRAINED_SHARE = 0.05
+"""From this share of failures on, so many requests at once are taken to be more than the server bears."""
+FEWEST_FAILURES = 2
+"""One failure may be chance."""
+MEMORY = 200
+"""Requests after which what was counted by place loses half of its weight: a server's strength changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def steer(state: SearchState, sample: Sample) -> SearchState:
 
 
 def after_refusal(state: SearchState, *, in_flight: int) -> SearchState:
-    """Return the state after a 429 to a request that was the ``in_flight``-th at once, one too many."""
+    """Return the state after a request that was the ``in_flight``-th at once proved one too many."""
     ceiling = max(FLOOR, in_flight - 1)
     return replace(
         state,
@@ -129,6 +135,27 @@ def after_refusal(state: SearchState, *, in_flight: int) -> SearchState:
         caution=state.wariness,
         wariness=min(LONGEST_CAUTION, 2 * state.wariness),
     )
+
+
+def overload(answered: Sequence[float], failed: Sequence[float]) -> int | None:
+    """Return the number in flight from which on requests fail for the load; None where load is not the cause.
+
+    Both are counts by how many were in flight, from 1 (index 0).  Failures at every level are chance, or a
+    server that is down; those of a server that bears only so many begin at a level and are rare below it.
+    """
+    best, place = STRAINED_SHARE, None
+    failures, requests = sum(failed), sum(failed) + sum(answered)
+    below_failed = below = 0.0
+    for index in range(1, len(failed)):
+        below_failed += failed[index - 1]
+        below += failed[index - 1] + answered[index - 1]
+        above_failed, above = failures - below_failed, requests - below
+        if above_failed < FEWEST_FAILURES:
+            break
+        excess = above_failed / above - (below_failed / below if below else 0.0)
+        if excess > best:
+            best, place = excess, index + 1
+    return place
 
 
 def halved(limit: int, times: int) -> int:
@@ -233,6 +260,8 @@ class AdaptiveLimiter:
         self._answers_to_recover = 0
         self._is_recovering = False
         self._era = 0
+        self._answered_at = [0.0] * self._state.cap
+        self._failed_at = [0.0] * self._state.cap
         self._sampler = Sampler(clock(), skip=1)
 
     @classmethod
@@ -290,11 +319,30 @@ class AdaptiveLimiter:
         return Admission(now, self._in_flight, self._era)
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float) -> None:
+        self._count(admission, outcome)
         if outcome is Outcome.ANSWERED:
             self._credit(admission, now)
-        elif admission.era == self._era:
+            return
+        if outcome is Outcome.FAILED and (place := overload(self._answered_at, self._failed_at)):
+            self._set_ceiling(place, now)
+        if admission.era == self._era:
             # A request from before the last slowdown failed for the load of that time.
             self._slow_down(admission, outcome, now)
+
+    def _count(self, admission: Admission, outcome: Outcome) -> None:
+        counts = self._answered_at if outcome is Outcome.ANSWERED else self._failed_at
+        counts[min(admission.place, len(counts)) - 1] += 1
+        if sum(self._answered_at) + sum(self._failed_at) > MEMORY:
+            self._answered_at = [count / 2 for count in self._answered_at]
+            self._failed_at = [count / 2 for count in self._failed_at]
+
+    def _set_ceiling(self, place: int, now: float) -> None:
+        """Stay below a level at which the server fails, as below one that it refuses."""
+        if self._state.ceiling is None or place <= self._state.ceiling or self._state.limit >= place:
+            self._move_to(after_refusal(self._state, in_flight=place), now)
+            self._is_recovering = True
+        # They have had their effect; counted again they would hide that the next level holds.
+        self._failed_at[place - 1 :] = [0.0] * (len(self._failed_at) - place + 1)
 
     def _credit(self, admission: Admission, now: float) -> None:
         self._answers_to_recover = max(0, self._answers_to_recover - 1)

@@ -28,7 +28,33 @@ MOST_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 NOTHING: Mapping[str, str] = {}
 LONGEST_WAIT_S = 60.0
+LOG_EVERY_S = 60.0
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class FailureLog:
+    """One log line for each kind of failure and minute; what comes in between is counted in the next one.
+
+    A busy server fails hundreds of requests of hundreds of runs: a line for each try would bury what matters.
+    """
+
+    lock: Lock = field(default_factory=Lock)
+    lines: dict[tuple[type[BaseException], int], tuple[float, int]] = field(default_factory=dict)
+
+    def add(self, failure: BaseException, attempt: int, wait_s: float, now: float) -> None:
+        """Log a failed attempt, or count it; ``now`` is in clock seconds."""
+        kind = (type(failure), getattr(failure, "status", 0))
+        with self.lock:
+            logged_at, unlogged = self.lines.get(kind, (now - LOG_EVERY_S, 0))
+            if now - logged_at < LOG_EVERY_S:
+                self.lines[kind] = (logged_at, unlogged + 1)
+                return
+            self.lines[kind] = (now, 0)
+        # One failure is everyday life on a busy server; the second in a row may need an operator.
+        log = logger.info if attempt == 1 and not unlogged else logger.warning
+        more = f" ({unlogged} more like it since the last line)" if unlogged else ""
+        log("attempt {} failed, next one in {:.1f} s: {}{}", attempt, wait_s, failure, more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +71,7 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = random.random
+    log: FailureLog = field(default_factory=FailureLog, compare=False, repr=False)
 
     def call(self, request: Callable[[], T]) -> T:
         """Send until it succeeds, fails for good, or tries or time run out.
@@ -67,7 +94,7 @@ class RetryPolicy:
             wait=self._wait,
             stop=lambda state: self._is_over(state, ends),
             sleep=self.sleep,
-            before_sleep=_log_failure,
+            before_sleep=self._log,
             reraise=True,
         )
         return attempts(again)
@@ -79,6 +106,11 @@ class RetryPolicy:
 
     def _is_over(self, state: RetryCallState, ends: float) -> bool:
         return state.attempt_number >= self.tries or self.clock() + state.upcoming_sleep > ends
+
+    def _log(self, state: RetryCallState) -> None:
+        failure = _failure(state)
+        if failure is not None:
+            self.log.add(failure, state.attempt_number, state.upcoming_sleep, self.clock())
 
 
 def wait_s(attempt: int, server_s: float | None, *, first_s: float, jitter: float) -> float:
@@ -92,17 +124,6 @@ def wait_s(attempt: int, server_s: float | None, *, first_s: float, jitter: floa
 
 def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
-
-
-def _log_failure(state: RetryCallState) -> None:
-    # One failure is everyday life on a busy server; the second in a row may need an operator.
-    log = logger.info if state.attempt_number == 1 else logger.warning
-    log(
-        "attempt {} failed, next one in {:.1f} s: {}",
-        state.attempt_number,
-        state.upcoming_sleep,
-        _failure(state),
-    )
 
 
 def utc_now() -> datetime:

@@ -15,16 +15,22 @@ Capacity = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Server:
-    """What a server can do; ``refuses_above`` answers 429, ``fails`` is a share of 503s."""
+    """What a server can do.
+
+    ``refuses_above`` so many at once it answers 429, ``breaks_above`` 500; ``fails`` is a share of 503s.
+    """
 
     capacity: Capacity
     latency_s: float = 0.0
     refuses_above: int = 1000
     fails: float = 0.0
+    breaks_above: int = 1000
 
     def best(self, cap: int = 32) -> float:
         """Give the throughput of the best fixed number of requests in flight."""
-        return max(self.throughput(limit) for limit in range(1, min(cap, self.refuses_above) + 1))
+        return max(
+            self.throughput(limit) for limit in range(1, min(cap, self.refuses_above, self.breaks_above) + 1)
+        )
 
     def throughput(self, in_flight: int) -> float:
         """Give the steady throughput: those not on the way are in service."""
@@ -68,7 +74,7 @@ class Load:
             kind, delay = "serve", self.server.latency_s
             if in_flight > self.server.refuses_above:
                 kind, delay = "refuse", delay + QUICKLY_S
-            elif self.chance.random() < self.server.fails:
+            elif in_flight > self.server.breaks_above or self.chance.random() < self.server.fails:
                 kind, delay = "fail", delay + QUICKLY_S
             heappush(self.waiting, (self.now + delay, next(self.numbers), kind, admission))
 

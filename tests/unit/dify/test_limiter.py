@@ -62,6 +62,30 @@ def test_chance_failures_do_not_bring_it_to_its_knees() -> None:
     assert load.run(1500) >= 0.8 * load.server.best()
 
 
+@pytest.mark.parametrize("bears", [2, 4, 8, 16])
+@pytest.mark.parametrize("requests", [1000, 1400])
+def test_a_level_that_breaks_the_server_is_a_ceiling(bears: int, requests: int) -> None:
+    """A server that answers 500 beyond so many at once is kept at that level, as one that answers 429 is."""
+    load = Load(Server(lambda n: 20.0 * n, breaks_above=bears))
+    assert load.run(requests) >= load.server.best() / 1.3
+    assert load.refused <= 0.03 * load.done
+
+
+@pytest.mark.parametrize("bears", [2, 4, 8, 16])
+def test_chance_failures_do_not_hide_the_level(bears: int) -> None:
+    """Where a few requests fail by chance as well, the level is still found."""
+    load = Load(Server(lambda n: 20.0 * n, breaks_above=bears, fails=0.01))
+    assert load.run(1400) >= load.server.best() / 1.6
+    assert load.refused <= 0.06 * load.done
+
+
+def test_failures_at_every_level_are_no_ceiling() -> None:
+    """A server that fails a tenth of all requests, however few, is not strained by their number."""
+    load = Load(Server(peaking(16, 400, 0.1), fails=0.1))
+    load.run(1500)
+    assert load.limiter.limit >= 2
+
+
 def test_few_callers_do_not_raise_the_limit() -> None:
     """Two callers never fill four places, so nothing is concluded."""
     load = Load(Server(peaking(16, 400, 0.1)), callers=2)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loguru import logger
 
 from flowledger.dify.session import RetryPolicy, wait_s
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceBusyError, SourceUnreachableError
@@ -92,3 +93,20 @@ def test_waits_stay_within_a_minute(attempt: int, asked: float | None, jitter: f
     """Every wait is bounded, and never shorter than what the server asked for."""
     wait = wait_s(attempt, asked, first_s=0.5, jitter=jitter)
     assert (asked or 0) <= wait <= 60
+
+
+def test_one_line_for_each_kind_of_failure_and_minute() -> None:
+    """Hundreds of failed attempts are one line a minute; the next line counts what came in between."""
+    time, lines = FakeTime(), list[str]()
+    policy = time.policy(tries=2)
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    try:
+        for _ in range(100):
+            call(policy, [SourceBusyError("500", status=500)])
+        call(policy, [SourceUnreachableError("gone")])
+        assert [line.partition(": ")[2] for line in lines] == ["500", "gone"]
+        time.now += 60
+        call(policy, [SourceBusyError("500", status=500)])
+    finally:
+        logger.remove(sink)
+    assert lines[-1].endswith("500 (99 more like it since the last line)")
