@@ -29,6 +29,7 @@ from flowledger.domain.history import OperationQuery, Place, RunKey
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import LOG, record_of
 from flowledger.domain.runs import AppKey
+from flowledger.errors import RecordConflictError
 from flowledger.records.log_service import LogService
 
 router = APIRouter(prefix="/logs", tags=["logs"])
@@ -131,7 +132,14 @@ def log_execution(
     execution = body.model_dump(exclude_unset=True)
 
     def work() -> Answer:
-        return _recorded(backend, caller, _logs(backend).log_workflow_execution(execution))
+        try:
+            return _recorded(backend, caller, _logs(backend).log_workflow_execution(execution))
+        except RecordConflictError as error:
+            owner = backend.ledger.locate(LOG, body.execution_id) if body.execution_id else None
+            if owner is None or caller.reaches(owner):
+                raise
+            # Its conflict would name a workflow that this key must not know of.
+            raise _not_found(str(body.execution_id)) from error
 
     return once(request, key, caller, work)
 

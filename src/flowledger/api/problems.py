@@ -11,6 +11,7 @@ from loguru import logger
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from flowledger.domain.texts import clip, mend
 from flowledger.errors import (
@@ -26,6 +27,7 @@ from flowledger.services.secret_masking import redacted
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 MAX_TEXT = 300
 STATUSES: Sequence[tuple[type[FlowledgerError], int]] = (
     (RecordConflictError, 409),
@@ -118,7 +120,20 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 404 and detail == HTTPStatus(404).phrase:
         detail = "there is no such path: see /openapi.json"
-    return problem(request.url.path, error.status_code, detail, headers=error.headers)
+    headers = {**(error.headers or {})}
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem(request.url.path, error.status_code, detail, headers=headers)
+
+
+def _methods_of(request: Request) -> Sequence[str]:
+    """Return all methods that a path knows: Starlette names those of its first route only."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """``/reports``: the stored reports, their files, and orders for new ones."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from mimetypes import guess_type
@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from flowledger.api.auth import Operator, Viewer, must_reach
+from flowledger.api.auth import Operator, Viewer
 from flowledger.api.backend import Backend, backend_of
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
@@ -189,8 +189,9 @@ def download(request: Request, report_id: ReportId, file_name: FileName, caller:
 def order_report(request: Request, body: OrderBody, caller: Operator, key: IdempotencyKey = None) -> Response:
     """Order a report: made by Prefect where that is configured, else by this program; poll `Location`."""
     backend, order = backend_of(request), body.order()
-    app = _app_of(backend, body.app)
-    must_reach(caller, app)
+    app = _app_of(backend, body.app, caller)
+    if body.app is None and len(backend.names) > 1:
+        order = replace(order, app=backend.names[app])
     if backend.report_queue is None:
         raise HTTPException(409, "this server makes no reports: it was started without settings of an app")
     backend.report_queue.check(order)
@@ -237,14 +238,18 @@ def _state(backend: Backend, placed: Operation, order_id: str) -> dict[str, Any]
     return {"order_id": order_id, **state, "flow_run_id": reference or None}
 
 
-def _app_of(backend: Backend, name: str | None) -> AppKey:
-    """Return the app of a name or id, as settings find it.
+def _app_of(backend: Backend, name: str | None, caller: Caller) -> AppKey:
+    """Return the app of a name or id, as settings find it, among those within the caller's reach.
 
-    :raises HTTPException: 422, where that is none or not exactly one.
+    :raises HTTPException: 422, where that is none or not exactly one; 404 for a key of some apps, whether
+        the settings have such an app or not.
     """
-    matches = [app for app, each in backend.names.items() if name is None or name in (each, app.app_id)]
+    within_reach = {app: each for app, each in backend.names.items() if caller.reaches(app)}
+    matches = [app for app, each in within_reach.items() if name is None or name in (each, app.app_id)]
     if len(matches) == 1:
         return matches[0]
+    if not matches and caller.apps is not None:
+        raise HTTPException(404, "there is no such app, or not within this key's reach")
     what = "several apps are configured: name one" if name is None else "this app is not in the settings"
     raise HTTPException(422, what if backend.names else "no app is in the settings")
 

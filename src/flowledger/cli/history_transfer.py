@@ -12,6 +12,7 @@ import click
 from flowledger import bootstrap
 from flowledger.bootstrap.ledgers import Source, decoders, is_there, opened_source, refuse_same
 from flowledger.cli.history import filters, open_history, run_filter_of
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.run_mapping import Row, flat
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
@@ -20,7 +21,7 @@ from flowledger.ports import Ledger
 from flowledger.services.history import migrate as migration
 from flowledger.services.history import verify as verification
 from flowledger.services.history.audit import IMPORT, MIGRATE, RESTORE, act, without_password
-from flowledger.services.history.backup import back_up, check_backup
+from flowledger.services.history.backup import back_up, check_backup, reopening_keys
 from flowledger.services.history.backup import restore as restore_into
 from flowledger.services.history.migrate import MigrationCounts
 from flowledger.services.history.paging import runs_of
@@ -163,9 +164,14 @@ def backup(file: Path, force: bool) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--to", "target", metavar="URL", help="Into this ledger; default: that of the settings.")
 @click.option("--merge", is_flag=True, help="Into a ledger that holds something already.")
+@click.option("--keys", is_flag=True, help="Valid API keys too, although they may have been revoked since.")
 @click.option("--dry-run", is_flag=True, help="Only read the backup whole and say what it holds.")
-def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
-    """Bring a backup back, read whole and checked before anything is written."""
+def restore(file: Path, target: str | None, merge: bool, keys: bool, dry_run: bool) -> None:
+    """Bring a backup back, read whole and checked before anything is written.
+
+    Keys of the API that are valid in the backup stay out without --keys: revoked since, they would open
+    it again.
+    """
     settings = bootstrap.load_settings(need_app=False)
     url = target or settings.ledger_url.get_secret_value()
     _redact_urls(settings, url)
@@ -173,13 +179,34 @@ def restore(file: Path, target: str | None, merge: bool, dry_run: bool) -> None:
         raise UsageError(f"there is no file {file}: name a backup")
     if dry_run:
         # Read to its end: a backup that cannot be restored should be known before it is needed.
-        click.echo(f"{file} is whole: {_described(check_backup(file, decoders()).counts)}")
+        checked = check_backup(file, decoders())
+        click.echo(f"{file} is whole: {_described(checked.counts)}")
+        _say_keys(reopening_keys(file, None, bootstrap.clock.utc_now()), checked.created_at, restored=False)
         return
     with bootstrap.open_ledger_at(url) as ledger:
-        made = restore_into(file, ledger, decoders(), merge=merge)
+        check_backup(file, decoders())
+        reopening = reopening_keys(file, ledger, bootstrap.clock.utc_now())
+        left_out = () if keys else [key.key_id for key in reopening]
+        made = restore_into(file, ledger, decoders(), merge=merge, without_keys=left_out)
+        _say_keys(reopening, made.created_at, restored=keys)
         details = {"file": file.name, "created_at": made.created_at, **made.counts}
+        details["keys_left_out"] = len(left_out)
         ledger.record(act(RESTORE, bootstrap.clock.utc_now(), bootstrap.user_name(), details))
     click.echo(f"restored into {without_password(url)}: {_described(made.counts)}")
+
+
+def _say_keys(keys: Sequence[AccessKey], created_at: str, *, restored: bool) -> None:
+    """Say which keys of a backup would open the API again."""
+    if not keys:
+        return
+    names = ", ".join(f"{key.name} ({key.key_id})" for key in keys)
+    ending = (
+        "they open it again now: revoke those that must not (flowledger keys revoke)"
+        if restored
+        else "they stay out: --keys brings them back, and keys create makes new ones"
+    )
+    text = f"{len(keys)} keys of the API are valid in the backup and may have been revoked since {created_at}"
+    click.echo(f"{text}: {names}; {ending}", err=True)
 
 
 @click.command()

@@ -92,9 +92,12 @@ def run_servers(factory: "Callable[[], FastAPI]", listener: socket.socket, worke
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from flowledger.api.http_protocol import BoundedProtocol
+
     config = uvicorn.Config(
         factory,
         factory=True,
+        http=BoundedProtocol,
         workers=workers,
         lifespan="on",
         ws="none",

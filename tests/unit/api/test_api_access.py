@@ -208,6 +208,49 @@ def test_an_app_out_of_reach_can_be_asked_for_and_is_empty(shared: World) -> Non
     assert answer == {"items": [], "next_cursor": None}
 
 
+def test_a_conflict_tells_a_scoped_key_nothing(world: World) -> None:
+    """An id that a workflow out of reach has is answered as one that is not there, without its name."""
+    mine = {"workflow_id": NIGHTLY.app_id, "execution_id": "ex-secret"}
+    theirs = mine | {"workflow_id": "wf-secret"}
+    assert world.post("/logs/executions", theirs, "operator").is_success
+    refused = world.post("/logs/executions", mine, "scoped-operator")
+    unknown = world.get("/logs/executions/ex-none", "scoped")
+    assert refused.status_code == unknown.status_code == 404
+    assert refused.json()["detail"] == unknown.json()["detail"].replace("ex-none", "ex-secret")
+    assert world.post("/logs/executions", mine, "operator").status_code == 409
+
+
+def test_an_order_tells_a_scoped_key_nothing(world: World) -> None:
+    """An app that is configured and one that is not are refused alike; without a name it is its own app."""
+    refusals = [
+        world.post("/reports", {"app": name, "period": "yesterday"}, "scoped-operator")
+        for name in ("sales", SALES.app_id, "nothing", "dify:nothing")
+    ]
+    assert {(each.status_code, each.json()["detail"]) for each in refusals} == {
+        (404, "there is no such app, or not within this key's reach")
+    }
+    assert world.post("/reports", {"period": "yesterday"}, "scoped-operator").status_code == 202
+    assert [order.app for order, _ in world.queue.orders] == ["support"]
+
+
+def test_405_names_all_methods_of_a_path(shared: World) -> None:
+    """Whichever operation is declared first, and under each of a path's names."""
+    history = f"/coze/workflows/{COZE.app_id}/history"
+    for path, methods in {
+        "/runs": "GET",
+        "/reports": "GET, POST",
+        "/logs/executions": "GET, POST",
+        "/logs/executions/ex-1": "GET, PATCH",
+        history: "DELETE, GET",
+        f"{history}/cz-1": "DELETE, GET",
+        f"/api{history}/cz-1": "DELETE, GET",
+        "/coze/workflows/stream_run": "POST",
+        "/health": "GET",
+    }.items():
+        answer = shared.client.request("PUT", path, headers=shared.headers["admin"])
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods), path
+
+
 def test_a_scoped_operator_writes_within_its_apps_only(world: World) -> None:
     """Records, deletions and orders for other apps are 404, and nothing is written."""
     strange = {"workflow_id": "other", "execution_id": "e-9"}

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 from flowledger import bootstrap
 from flowledger.cli.main import main
+from flowledger.domain.access_keys import Role
 from flowledger.domain.history import RunQuery
 from flowledger.domain.record_kinds import COZE, KINDS, LOG
+from flowledger.services.api_keys import create_key
 from flowledger.services.history.paging import runs_of
 
 End = Callable[..., int]
@@ -175,3 +178,51 @@ def test_backs_up_and_restores(end_of: End, tmp_path: Path, capsys: pytest.Captu
     assert "6 runs in the source, 6 in the target, 0 differences" in capsys.readouterr().out
     assert end_of("compact") == 0
     assert "bytes before" in capsys.readouterr().out
+
+
+def test_an_import_takes_no_id_from_another_workflow(
+    end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such lines are bad ones, whether the other execution is in the ledger or in the same file."""
+    pairs = [("e1", "other"), ("n1", "w"), ("n1", "v"), ("n1", "w")]
+    words = [{"execution_id": execution_id, "workflow_id": workflow} for execution_id, workflow in pairs]
+    file = tmp_path / "records.jsonl"
+    lines = [json.dumps({"status": "ok", "start_time": NOW.isoformat()} | each) for each in words]
+    file.write_text("\n".join(lines))
+    assert end_of("import", str(file)) == 1
+    told = capsys.readouterr()
+    assert "2 runs, 0 operations imported, 2 bad lines" in told.out
+    assert "line 1: the execution e1 belongs to the workflow w, not to other" in told.err
+    assert "line 3: the execution n1 belongs to the workflow w, not to v" in told.err
+
+
+def test_a_restore_opens_the_api_to_no_key_without_a_word(
+    end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key may have been revoked since its backup: it is named and stays out, but with --keys comes back."""
+    settings = bootstrap.load_settings(need_app=False)
+    with bootstrap.opened_ledger(settings) as ledger:
+        key, _ = create_key(ledger, "anna", Role.ADMIN, user="root", at=NOW)
+        gone, _ = create_key(ledger, "old", Role.ADMIN, user="root", at=NOW)
+        ledger.keep_key(replace(gone, revoked_at=NOW))
+    file, target = str(tmp_path / "backup"), f"sqlite:///{tmp_path}/new.db"
+    assert end_of("backup", file) == 0
+
+    def valid_keys() -> list[str]:
+        with bootstrap.open_ledger_at(target) as restored:
+            return [each.name for each in restored.access_keys() if each.is_valid(NOW)]
+
+    assert end_of("restore", file, "--dry-run") == 0
+    assert f"anna ({key.key_id}); they stay out: --keys" in capsys.readouterr().err
+    assert end_of("restore", file, "--to", target) == 0
+    assert f"1 keys of the API are valid in the backup and may have been revoked since {NOW:%Y-%m-%d}" in (
+        capsys.readouterr().err
+    )
+    assert valid_keys() == []
+    assert end_of("restore", file, "--to", target, "--merge", "--keys") == 0
+    assert "revoke those that must not" in capsys.readouterr().err
+    assert valid_keys() == ["anna"]
+    with bootstrap.open_ledger_at(target) as ledger:
+        ledger.keep_key(replace(key, revoked_at=NOW))
+    assert end_of("restore", file, "--to", target, "--merge", "--keys") == 0
+    assert (valid_keys(), capsys.readouterr().err) == ([], "")

@@ -3,7 +3,7 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.run_mapping import document_of, entry_of
 from flowledger.domain.runs import AppKey, Entry
@@ -97,8 +98,28 @@ def check_backup(path: Path, decoders: Mapping[str, Decoder]) -> Backup:
         ) from error
 
 
-def restore(path: Path, ledger: Ledger, decoders: Mapping[str, Decoder], *, merge: bool = False) -> Backup:
+def reopening_keys(path: Path, ledger: Ledger | None, at: datetime) -> Sequence[AccessKey]:
+    """Return the keys of a backup that would open the API again: valid in it, and unknown to the ledger.
+
+    They may have been revoked since the backup was made.  None is no ledger, which knows of no key.
+    """
+    known = {key.key_id for key in ledger.access_keys()} if ledger is not None else set()
+    with zipfile.ZipFile(path) as archive:
+        keys: list[AccessKey] = list(_values(archive, "keys", KEYS))
+    return [key for key in keys if key.is_valid(at) and key.key_id not in known]
+
+
+def restore(
+    path: Path,
+    ledger: Ledger,
+    decoders: Mapping[str, Decoder],
+    *,
+    merge: bool = False,
+    without_keys: Collection[str] = (),
+) -> Backup:
     """Write what a backup holds into a ledger; it was read whole and checked before.  Twice is once.
+
+    ``without_keys`` are the ids of keys that stay out (``reopening_keys``).
 
     :raises UsageError: when the ledger holds something and ``merge`` is not wanted.
     """
@@ -122,7 +143,8 @@ def restore(path: Path, ledger: Ledger, decoders: Mapping[str, Decoder], *, merg
         for letter in _values(archive, "letters", LETTERS):
             save_message(ledger, letter)
         for key in _values(archive, "keys", KEYS):
-            keep_key(ledger, key)
+            if key.key_id not in without_keys:
+                keep_key(ledger, key)
     return backup
 
 
