@@ -30,6 +30,7 @@ from flowledger.domain.runs import Detailed, Missing, RunStatus
 from flowledger.errors import AuthenticationError, SourceRefusedError
 from flowledger_simulator import credentials
 from flowledger_simulator.datasets import StoredContent
+from flowledger_simulator.world import SimulatedRun
 
 ADMIN = AdminKey(SecretStr(credentials.ADMIN_KEY), credentials.WORKSPACE_ID)
 CHATFLOW = Access(token=credentials.CHATFLOW_API_TOKEN, app_id=credentials.CHATFLOW_APP_ID)
@@ -128,6 +129,58 @@ def test_a_zombie_is_stuck_after_a_day_and_shown_with_its_nodes(tmp_path: Path) 
     assert (first["stuck"], second["stuck"]) == (30, 30)
     assert second["requests"] <= 2
     assert len(whole(stored_entries(tmp_path))) == 30
+
+
+def late_nodes(run: SimulatedRun, kind: str) -> StoredContent:
+    """Return what a run shows while a queue has not written all of its nodes yet."""
+    nodes = [dict(node) for node in run.content.nodes(run)]
+    if kind == "none":
+        nodes = []
+    elif kind == "last":
+        nodes[-1] |= {"status": "running", "outputs": None, "finished_at": None}
+    else:
+        child = {"iteration_id": nodes[0]["node_id"], "iteration_index": 1}
+        nodes.append({**nodes[1], "id": "child", "status": "running", "execution_metadata": child})
+    return StoredContent(run.content.inputs(run), run.content.outputs(run), nodes)
+
+
+@pytest.mark.parametrize("kind", ["none", "last", "child"])
+@pytest.mark.parametrize("access", [Access(), CHATFLOW], ids=["workflow", "chatflow"])
+def test_nodes_that_contradict_their_run_are_read_again(tmp_path: Path, kind: str, access: Access) -> None:
+    """A run of six steps without nodes, or one that ended before its nodes did, is not detailed yet."""
+    world = make_day(6, chat_runs=6, mix={"succeeded": 1.0}, ties=0.0)
+    run = world.runs(access.app_id)[0]
+    world.change(run.id, content=late_nodes(run, kind))
+    with (
+        simulator.serve(world, options=at()) as server,
+        opened(server.base_url, tmp_path, access) as pipeline,
+    ):
+        first = run_all(pipeline)
+        (missing,) = [each for each in stored_entries(tmp_path, access.app_id) if each.run.run_id == run.id]
+        world.change(run.id, content=run.content)
+        second = run_all(pipeline)
+    assert first["missing_reasons"] == {"node executions not complete yet": 1}
+    assert isinstance(missing.detail, Detailed)
+    assert missing.detail.nodes == Missing("node executions not complete yet")
+    assert missing.detail.inputs
+    assert (second["missing"], second["detailed"]) == (0, first["logs_count"])
+
+
+def test_nodes_that_never_become_complete_are_missing_for_good(tmp_path: Path) -> None:
+    """A day after a run's end nobody asks for them any more."""
+    world = make_day(6, mix={"succeeded": 1.0}, ties=0.0)
+    run = world.runs()[0]
+    world.change(run.id, content=late_nodes(run, "none"))
+    old = Access(now=NOW + timedelta(days=2))
+    with (
+        simulator.serve(world, options=at(old.now)) as server,
+        opened(server.base_url, tmp_path, old) as pipeline,
+    ):
+        first = run_all(pipeline)
+        second = run_all(pipeline)
+    assert first["missing_reasons"] == {"node executions not complete a day after the run": 1}
+    assert second["missing"] == 1
+    assert second["requests"] <= 2
 
 
 @pytest.mark.fault(17)

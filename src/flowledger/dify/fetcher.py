@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loguru import logger
@@ -19,6 +19,7 @@ from flowledger.errors import (
     LoginLockedError,
     RetriableError,
     RunUnavailableError,
+    SourceGarbledError,
     SourceRefusedError,
     UsageError,
 )
@@ -77,6 +78,10 @@ NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
 """Beyond these, reading the runs one by one costs less than their lists."""
 """Beyond these, reading the runs one by one costs less than their lists."""
+NODES_SETTLE_WITHIN = timedelta(hours=24)
+"""So long after a run's end its node executions may still be written (a queue that lags behind)."""
+INCOMPLETE = "node executions not complete yet"
+NEVER_COMPLETE = "node executions not complete a day after the run"
 STATES = frozenset({"detail", "console_detail"})
 
 
@@ -275,9 +280,20 @@ class WorkflowLogFetcher:
         if run.status.is_open:
             run, stated = self._read_state(run, raw)
         nodes = self._read_nodes(run, raw) if level >= Level.NODES else Missing("not asked for")
+        if not isinstance(nodes, Missing) and parsing.contradicts(run, nodes):
+            # What is no detail is not stored as one either.
+            del raw["nodes"]
+            nodes = self._incomplete(run)
         if stated is None and not self._suffices(run, nodes):
             run, stated = self._read_state(run, raw)
         return run, parsing.assemble(run, nodes, stated, raw)
+
+    def _incomplete(self, run: Run) -> Missing:
+        """Return why a run has no node executions: not yet, or, when it ended too long ago, for good."""
+        ended_at = run.finished_at or run.listed_at
+        if self.now() - ended_at < NODES_SETTLE_WITHIN:
+            return Missing(INCOMPLETE)
+        return Missing(NEVER_COMPLETE, permanent=True)
 
     def _suffices(self, run: Run, nodes: Sequence[NodeExecution] | Missing) -> bool:
         """Return whether the node executions hold all; a chatflow's user and error are in its detail only."""
@@ -299,6 +315,8 @@ class WorkflowLogFetcher:
         stated = parsing.run_detail(answer.document, answer.place)
         if stated is None:
             raise gone
+        if str(stated["id"]) != run.run_id:
+            raise SourceGarbledError(f"{answer.place}: the answer is about another run, {stated['id']}")
         raw[name] = answer.body
         return parsing.refreshed_run(run, stated), stated
 

@@ -108,6 +108,8 @@ STATUSES: Mapping[str, RunStatus] = {
 TRUNCATION_FLAGS = tuple((name, f"{name}_truncated") for name in ("inputs", "process_data", "outputs"))
 END_NODES = frozenset({"end"})
 START_NODES = frozenset({"start"})
+UNFINISHED_NODES = frozenset({"running", "pending"})
+"""A paused node of an ended run is no contradiction: it waited for a person until the run was stopped."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -293,6 +295,18 @@ def is_self_contained(run: Run, executions: Sequence[NodeExecution]) -> bool:
         and (bool(ends) or not succeeded)
         and not any("outputs" in end.truncated for end in ends)
     )
+
+
+def contradicts(run: Run, executions: Sequence[NodeExecution]) -> bool:
+    """Return whether node executions cannot be all of a run's.
+
+    An empty list is also the answer for a run of another app, and an ended run's last nodes may be written
+    after it.  How many there are proves nothing: steps count retries, but no nodes of iterations
+    (docs/dify-api.md "Node executions").
+    """
+    if not executions:
+        return bool(run.total_steps)
+    return not run.status.is_open and any(node.status in UNFINISHED_NODES for node in executions)
 
 
 def decode(run: Run, raw: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
