@@ -75,6 +75,15 @@ class RunSource(Protocol):
     def requests(self) -> int:
         """How many HTTP requests were sent so far, retries included."""
 
+    def identity(self) -> str:
+        """Return a digest of where the source is and what opens it."""
+
+    def check_app(self) -> bool:
+        """Check that the app has runs and is the key's own; return False where nothing can prove it yet.
+
+        :raises UsageError: when it is another app, no app, or one of a kind that has no runs.
+        """
+
     def now(self) -> datetime:
         """Return the present by the source's clock, aware UTC, as far as it can be told."""
 

@@ -49,6 +49,9 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "clear": LazyCommand(
         "flowledger.cli.history_removal", "clear", "Delete all runs that the filters let through."
     ),
+    "move-app": LazyCommand(
+        "flowledger.cli.history_removal", "move_app", "Move runs that were filed under a wrong app id."
+    ),
     "archive": LazyCommand(
         "flowledger.cli.history_removal", "archive", "Archive runs beyond the retention, and delete them."
     ),

@@ -11,10 +11,12 @@ from flowledger.bootstrap.ledgers import size_of
 from flowledger.cli.history import filters, open_history, run_filter_of
 from flowledger.domain.archives import Manifest
 from flowledger.domain.history import RunQuery
+from flowledger.domain.runs import AppKey
 from flowledger.errors import UsageError
 from flowledger.services.history.audit import clear as clear_history
 from flowledger.services.history.audit import delete as delete_runs
-from flowledger.services.history.filters import key_of
+from flowledger.services.history.audit import move_app as move_runs
+from flowledger.services.history.filters import Apps, key_of
 from flowledger.services.history.paging import count_of
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
@@ -162,3 +164,32 @@ def clear(everything: bool, dry_run: bool, yes: bool, **options: Any) -> None:
             history.ledger, query, at=at, user=user, data={**run_filter.to_json(), "runs": count}
         )
     click.echo(f"{gone} runs deleted; flowledger history compact gives their space back")
+
+
+@click.command("move-app")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--dry-run", is_flag=True, help="Only say how many runs would be moved.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def move_app(source: str, target: str, dry_run: bool, yes: bool) -> None:
+    """Move the runs that were filed under a wrong app id; certificates and the audit trail stay.
+
+    FROM and TO are names or ids in the settings, ids in the ledger, or source:id.
+    """
+    with open_history() as history:
+        from_app, to_app = history.apps.key(source), _any_app(history.apps, target)
+        count = count_of(history.ledger, RunQuery(apps=(from_app,)))
+        if dry_run or not count:
+            click.echo(f"{count} runs of {from_app} would be moved to {to_app}")
+            return
+        if not yes:
+            click.confirm(f"move {count} runs of {from_app} to {to_app}?", abort=True, err=True)
+        at, user = bootstrap.clock.utc_now(), bootstrap.user_name()
+        moved = move_runs(history.ledger, from_app, to_app, at=at, user=user, runs=count)
+    click.echo(f"{moved} runs moved; the next collection of their days proves them anew")
+
+
+def _any_app(apps: Apps, text: str) -> AppKey:
+    """Return an app that may have no runs yet."""
+    source, separator, app_id = text.partition(":")
+    return AppKey(source, app_id) if separator and source and app_id else apps.key(text)

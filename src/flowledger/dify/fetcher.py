@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 from loguru import logger
 
@@ -72,6 +74,8 @@ def _why_keyword_is_local(query: RunFilter) -> str | None:
 
 
 CHATFLOW_MODES = frozenset({"advanced-chat", "chat", "agent-chat"})
+MODES_WITHOUT_RUNS = frozenset({"completion", "chat", "agent-chat", "agent"})
+"""Kinds of apps that no workflow runs in (docs/dify-api.md "Console")."""
 CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (docs/dify-api.md "Console")."""
 NOT_FOUND = 404
@@ -97,6 +101,7 @@ class WorkflowLogFetcher:
     console: Console | None = None
     always_state: bool = False
     _mode: str = ""
+    _title: str = ""
     _console_failure: str = ""
 
     @property
@@ -135,14 +140,77 @@ class WorkflowLogFetcher:
         title = self.title()
         ids = self._ids_of(title)
         if self.app.app_id not in ids:
+            raise self._wrong_app(ids)
+
+    def identity(self) -> str:
+        """Return a digest of server, key and id: it changes where a check would have to be made again."""
+        parts = (self.service.session.host, self.service.token.get_secret_value(), self.app.app_id)
+        return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+    def check_app(self) -> bool:
+        """Check that the app has runs and is the key's own; return False where nothing can prove it yet.
+
+        The console proves it by its list of apps, the newest run by its ``sys.app_id``.
+
+        :raises AuthenticationError: when the key is refused.
+        :raises UsageError: when the id is another app's, or no app's, or the app has no runs at all.
+        """
+        self._require_mode()
+        listed = self._listed_ids()
+        if self.app.app_id in listed and len(listed) == 1:
+            return True
+        own_id = self._id_in_newest_run()
+        if own_id is None:
+            if self.app.app_id not in listed and (listed or not _is_uuid(self.app.app_id)):
+                raise self._wrong_app(listed)
+            return False
+        if own_id != self.app.app_id:
+            raise self._wrong_app((own_id,))
+        return True
+
+    def _require_mode(self) -> None:
+        title = self.title()
+        if self._mode in MODES_WITHOUT_RUNS:
             raise UsageError(
-                f"the key opens {title!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
-                f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify"
+                f"the key opens {title!r}, which is of the kind {self._mode}: such apps have no workflow"
+                " runs; give the key and the id of a workflow or a chatflow"
             )
 
     def _ids_of(self, title: str) -> list[str]:
         rows = parsing.page_rows(self._required_console().apps(title), "app list")
         return [str(row["id"]) for row in rows if row.get("name") == title]  # the list matches parts of names
+
+    def _listed_ids(self) -> Sequence[str]:
+        """Return the ids of the apps of that name in the console; none where it is closed."""
+        if self.console is None or self._console_failure:
+            return ()
+        try:
+            return self._ids_of(self.title())
+        except (AuthenticationError, SourceRefusedError, RetriableError) as error:
+            # The stages that follow read what they can without a console, and say why.
+            logger.info("app {}: the console does not tell which app the key opens: {}", self.app, error)
+            return ()
+
+    def _id_in_newest_run(self) -> str | None:
+        """Return the app's id as its newest run names it; None where no run does."""
+        if not self.lists_logs():
+            return None
+        rows = parsing.page_rows(self.service.logs(None, {}, page=1, limit=5), f"app {self.app}")
+        runs = [run for row in rows if not (run := parsing.log_run(self.app, row)).gone]
+        if not runs:
+            return None
+        try:
+            _, stated = self._read_state(runs[0], {})
+        except (RunUnavailableError, SourceRefusedError):
+            return None
+        return parsing.text((parsing.mapping(stated.get("inputs")) or {}).get("sys.app_id"))
+
+    def _wrong_app(self, ids: Sequence[str]) -> UsageError:
+        return UsageError(
+            f"the key opens {self.title()!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
+            f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify;"
+            " flowledger history move-app moves runs that were filed under a wrong id"
+        )
 
     def release(self) -> Release | None:
         """Return the server's release, by a request where none is known yet; None where a fork names none."""
@@ -153,7 +221,9 @@ class WorkflowLogFetcher:
 
     def title(self) -> str:
         """Return the app's name in Dify."""
-        return str(self.service.info()["name"])
+        if not self._title:
+            self._read_mode()
+        return self._title
 
     def split(self, query: RunFilter) -> FilterSplit:
         """Divide a filter between Dify and Flowledger; the console's list of chatflow runs takes none."""
@@ -365,4 +435,13 @@ class WorkflowLogFetcher:
         return self.service.session.server_now() or datetime.now(UTC)
 
     def _read_mode(self) -> None:
-        self._mode = str(self.service.info().get("mode") or "workflow")
+        info = self.service.info()
+        self._mode, self._title = str(info.get("mode") or "workflow"), str(info["name"])
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

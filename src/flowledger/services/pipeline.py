@@ -147,6 +147,7 @@ class Pipeline:
         :raises UsageError: when nothing of the window has happened yet; errors of the source as they are.
         """
         sent = self.source.requests
+        self._check_app()
         split = self.source.split(request.run_filter)
         window = self._settled(request.window)
         certificate = Collector(self.source, self.ledger, self.clock, self.progress).collect(window, split)
@@ -269,6 +270,15 @@ class Pipeline:
                 },
             )
         )
+
+    def _check_app(self) -> None:
+        """Refuse an app id that is not the key's before anything is filed under it; asked once for each key.
+
+        :raises UsageError: naming both apps.
+        """
+        key = f"app-check {self.source.app} {self.source.identity()}"
+        if self.ledger.value(key) is None and self.source.check_app():
+            self.ledger.put_value(key, {"app": str(self.source.app)}, self.clock())
 
     def _settled(self, window: Window) -> Window:
         now = self.clock()

@@ -226,3 +226,13 @@ def test_a_restore_opens_the_api_to_no_key_without_a_word(
         ledger.keep_key(replace(key, revoked_at=NOW))
     assert end_of("restore", file, "--to", target, "--merge", "--keys") == 0
     assert (valid_keys(), capsys.readouterr().err) == ([], "")
+
+
+def test_runs_of_a_wrong_app_are_moved_after_a_question(
+    end_of: End, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dry run counts; a record of another program cannot be moved, in so many words."""
+    assert end_of("move-app", "log:w", "log:x", "--dry-run") == 0
+    assert capsys.readouterr().out == "5 runs of log:w would be moved to log:x\n"
+    assert end_of("move-app", "log:w", "log:x", "--yes") == 2
+    assert "names its workflow itself" in capsys.readouterr().err

@@ -37,6 +37,14 @@ class FakeSource:
     detailed: list[str] = field(default_factory=list)
     random: Random = field(default_factory=lambda: Random(3))
 
+    def identity(self) -> str:
+        """Return what opens it: nothing does."""
+        return "fake"
+
+    def check_app(self) -> bool:
+        """Return that the app is the right one."""
+        return True
+
     def now(self) -> datetime:
         """Give a fixed present."""
         return NOW
