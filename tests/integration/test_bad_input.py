@@ -214,6 +214,24 @@ def test_strict_turns_a_missing_proof_into_status_three(place: Place, strict: bo
     assert result["report_paths"]
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "rows complete, details 0 of 30"), ("zh", "运行记录完整，明细 0/30")]
+)
+def test_strict_turns_missing_details_into_status_three(
+    place: Place, strict: bool, language: str, said: str
+) -> None:
+    """Without console access there are no node executions: the rows are proved, the details are missing."""
+    nobody = {"DIFY_CONSOLE_EMAIL": "", "DIFY_CONSOLE_PASSWORD": "", "REPORT_LANGUAGE": language}
+    with simulated(place, "", 30, **nobody):
+        status, out, _ = place.run(*WINDOW, "--json", *(["--strict"] * strict))
+        _, table, _ = place.run(*WINDOW, *(["--strict"] * strict))
+    result = json.loads(out)
+    assert status == (3 if strict else 0)
+    assert result["certificate"]["certified"]
+    assert (result["completeness"], said in table) == (said, True)
+
+
 def test_strict_says_nothing_where_all_is_proved(place: Place) -> None:
     """A certified window ends with status 0."""
     with simulated(place):

@@ -18,8 +18,8 @@ from flowledger.ports import Progress
 from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import RunOrder, parameters_of
 
-EXIT_UNCERTIFIED = 3
-"""Neither a failure nor a success: the report is there, but not all runs are proved to be in it."""
+EXIT_INCOMPLETE = 3
+"""Neither a failure nor a success: the report is there, but lacks a proof or details."""
 
 
 @click.command()
@@ -44,7 +44,11 @@ EXIT_UNCERTIFIED = 3
 @click.option("--save-data", is_flag=True, help="Keep the raw data beside the reports as well.")
 @click.option("--direct", is_flag=True, help="Without Prefect.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result object alone on standard output.")
-@click.option("--strict", is_flag=True, help="Exit with status 3 when the window is not certified.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with status 3 when the window is not certified or details are missing.",
+)
 def run(
     direct: bool, as_json: bool, strict: bool, no_details: bool, no_node_executions: bool, **words: Any
 ) -> int:
@@ -57,7 +61,7 @@ def run(
         from flowledger.cli.terminal import show_summary  # rich costs a tenth of a second, JSON needs none
 
         show_summary(result)
-    return EXIT_UNCERTIFIED if strict and not result.certificate.certified else 0
+    return EXIT_INCOMPLETE if strict and not result.is_whole else 0
 
 
 def execute(order: RunOrder, *, direct: bool) -> RunResult:

@@ -84,6 +84,8 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         ("source counts, seen", f"{expected}, {certificate.distinct}"),
         ("detailed, missing", f"{result.detailed}, {result.missing}"),
     ]
+    if result.completeness:
+        rows.append(("complete", result.completeness))
     if certificate.retained:
         rows.append(("kept, gone at the source", str(certificate.retained)))
     rows += [("missing because", f"{reason} ({n})") for reason, n in result.missing_reasons.items()]

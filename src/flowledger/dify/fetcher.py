@@ -1,7 +1,7 @@
 """``WorkflowLogFetcher``: one Dify app as a source of runs, by its service API and, if given, console."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 from loguru import logger
 
 from flowledger.dify import list_answers, parsing
+from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
 from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
 from flowledger.domain.run_filters import FilterSplit, RunFilter
@@ -103,6 +104,7 @@ class WorkflowLogFetcher:
     _mode: str = ""
     _title: str = ""
     _console_failure: str = ""
+    _checked_run: dict[str, Answer] = field(default_factory=dict)
 
     @property
     def requests(self) -> int:
@@ -200,9 +202,15 @@ class WorkflowLogFetcher:
         if not runs:
             return None
         try:
-            _, stated = self._read_state(runs[0], {})
-        except (RunUnavailableError, SourceRefusedError):
+            answer = self.service.run_detail(runs[0].run_id)
+        except SourceRefusedError:
             return None
+        stated = parsing.run_detail(answer.document, answer.place)
+        if stated is None:
+            return None
+        if not runs[0].status.is_open:
+            # Its detail is not read twice.
+            self._checked_run[runs[0].run_id] = answer
         return parsing.text((parsing.mapping(stated.get("inputs")) or {}).get("sys.app_id"))
 
     def _wrong_app(self, ids: Sequence[str]) -> UsageError:
@@ -374,7 +382,9 @@ class WorkflowLogFetcher:
     def _read_state(self, run: Run, raw: dict[str, bytes]) -> tuple[Run, Mapping[str, Any]]:
         gone = RunUnavailableError(f"app {self.app}, run {run.run_id}: the source no longer knows the run")
         try:
-            if self.console and not self.lists_logs():
+            if run.run_id in self._checked_run:
+                name, answer = "detail", self._checked_run.pop(run.run_id)
+            elif self.console and not self.lists_logs():
                 name, answer = "console_detail", self.console.run_detail(self.app.app_id, run.run_id)
             else:
                 name, answer = "detail", self.service.run_detail(run.run_id)

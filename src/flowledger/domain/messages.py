@@ -200,3 +200,18 @@ def _is_before(report: Mapping[str, Json], period: str, window: Window) -> bool:
     else:
         is_neighbour = str(report.get("window", "")).endswith(f"/{iso(window.after - 1)}")
     return is_neighbour and report.get("certified") is True
+
+
+_COMPLETENESS: Mapping[str, tuple[str, str, str]] = {
+    "en": ("rows complete", "rows NOT proved complete", ", details {detailed} of {wanted}"),
+    "zh": ("运行记录完整", "运行记录未能证明完整", "，明细 {detailed}/{wanted}"),
+}
+"""Rows complete, rows not complete, and how many details there are; by language."""
+
+
+def completeness_of(language: str, *, certified: bool, detailed: int, missing: int) -> str:
+    """Return what is whole of a report and what is not, in a few words; without details, rows alone."""
+    complete, incomplete, details = _COMPLETENESS[language]
+    rows = complete if certified else incomplete
+    wanted = detailed + missing
+    return rows + (details.format(detailed=detailed, wanted=wanted) if wanted else "")

@@ -175,6 +175,7 @@ def markdown_of(result: RunResult) -> str:
         "Window": f"{result.window.after} to {result.window.before}",
         "Certificate": f"{proof}: {certificate.reason}"
         f" (source {_total(certificate.expected)}, seen {certificate.distinct})",
+        "Complete": result.completeness or proof,
         "Runs": result.logs_count,
         "By status": _pairs(result.by_status),
         "Open, of which stuck": f"{result.open}, {result.stuck}",

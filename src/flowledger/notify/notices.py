@@ -221,6 +221,7 @@ def _figures(result: Mapping[str, Json]) -> Mapping[str, Any] | None:
         "detailed": _number(result.get("detailed")),
         "missing": _number(result.get("missing")),
         "missing_reasons": _counts(result.get("missing_reasons")),
+        "completeness": one_line(str(result.get("completeness") or "")),
         "duration_s": _seconds(result.get("duration")),
     }
 
@@ -339,6 +340,7 @@ _RESULT: Mapping[str, Json] = {
     "notes": ["only runs with status failed"],
     "requests": 12,
     "duration": 4.2,
+    "completeness": "rows complete, details 126 of 128",
 }
 _PREVIOUS: Mapping[str, Json] = {"runs": 120, "failed": 0, "users": 17, "total_tokens": 2_000_000}
 _WHOLE = Notice(

@@ -12,7 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.messages import comparable, failure_rows, stored_locally_reason
+from flowledger.domain.messages import comparable, completeness_of, failure_rows, stored_locally_reason
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit
@@ -98,6 +98,13 @@ class RunResult:
     notes: Sequence[str]
     requests: int
     duration: float
+    completeness: str = ""
+    """What is whole and what is not, in the app's language: "rows complete, details 0 of 399"."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all runs are proved to be there, with all the details that were wanted."""
+        return self.certificate.certified and not self.missing
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON values, in the order of the fields."""
@@ -241,6 +248,12 @@ class Pipeline:
             notes=[*notes_of(request, collected), *report.notes],
             requests=collected.requests + enriched.requests,
             duration=round(time.monotonic() - started, 3),
+            completeness=completeness_of(
+                self.language,
+                certified=certificate.certified,
+                detailed=figures.detailed,
+                missing=figures.missing,
+            ),
         )
 
     def with_retained(self, certificate: Certificate) -> Certificate:
