@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from flowledger import plugins
@@ -13,6 +12,7 @@ from flowledger.bootstrap.configuration import load_settings
 from flowledger.domain.record_checks import MEBIBYTE, RecordLimits
 from flowledger.domain.windows import zone
 from flowledger.errors import SettingsError, UsageError
+from flowledger.io.scratch_folders import scratch_folder
 from flowledger.ledger import open_ledger
 from flowledger.ports import Decoder, Ledger
 from flowledger.services.history.audit import without_password
@@ -116,7 +116,7 @@ def opened_source(place: str, tz: str, quarantine: Path | None) -> Iterator[Sour
                 f"{place!r:.200} is no folder and no URL: name one that holds {', '.join(FOLDERS)}, or"
                 " sqlite:///FILE, file:///DIR, postgresql://…"
             )
-        temporary = stack.enter_context(TemporaryDirectory(prefix="flowledger-migrate-"))
+        temporary = stack.enter_context(scratch_folder())
         ledger = stack.enter_context(open_ledger_at(f"sqlite:///{temporary}/old.db"))
         old = OldLayout(folder.resolve(), zone(tz), quarantine)
         old.fill(ledger)

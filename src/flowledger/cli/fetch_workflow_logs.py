@@ -4,7 +4,6 @@ import argparse
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from flowledger.domain.windows import LIST_DELAY, Window, parse_instant, zone
 from flowledger.errors import AuthenticationError, FlowledgerError, SourceRefusedError, UsageError
 from flowledger.io.encoding import restart_in_utf8
 from flowledger.io.json_text import loads
+from flowledger.io.scratch_folders import scratch_folder
 from flowledger.ports import Ledger, SilentProgress
 from flowledger.reports import old_script
 from flowledger.reports.rows import DEFAULT_LIMIT, Paging, Row, raw_row
@@ -129,7 +129,7 @@ def _has_console(options: argparse.Namespace) -> bool:
 def fetch(options: argparse.Namespace) -> None:
     """Fetch what was asked for and write it where it was asked to go."""
     with (
-        tempfile.TemporaryDirectory(prefix="flowledger-") as scratch,
+        scratch_folder() as scratch,
         open_source(options) as source,
         bootstrap.open_ledger_at(f"sqlite:///{scratch}/ledger.db") as ledger,
     ):

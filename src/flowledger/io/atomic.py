@@ -1,5 +1,6 @@
 """Files that survive a power cut: written elsewhere on the same file system, synced, then renamed."""
 
+import glob
 import os
 import shutil
 import stat
@@ -62,6 +63,11 @@ class AtomicFile:
         with suppress(OSError):  # closing may fail to write the buffer once more, which no longer matters
             self.stream.close()
         self._path.unlink(missing_ok=True)
+
+
+def partial_files(target: Path) -> list[Path]:
+    """Return what is being written in place of a target, or was left of it by a process that was killed."""
+    return list(target.parent.glob(f".{glob.escape(target.name[:_NAME_CHARACTERS])}.*.partial"))
 
 
 @contextmanager

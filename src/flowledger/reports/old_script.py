@@ -1,9 +1,8 @@
 """The old script's files and printed texts, from rows of the service API (``rows.joined_row``)."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +24,7 @@ from flowledger.domain.runs import (
 from flowledger.domain.texts import show_controls
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import JsonStyle, loads
+from flowledger.io.scratch_folders import scratch_folder
 from flowledger.reports import markdown
 from flowledger.reports.artifacts import replacing, spool
 from flowledger.reports.catalogue import ZH
@@ -87,15 +87,13 @@ def save_csv(directory: Path, rows: Iterable[Row], *, tz: tzinfo | None) -> Sequ
 
     :raises StorageError: when a file cannot be written.
     """
-    with naming_file(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
-    try:
+    with ExitStack() as stack:
+        with naming_file(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            staging = stack.enter_context(scratch_folder(directory, ".partial-"))
         written = _write_csv(staging, rows, tz)
         with naming_file(directory):
             return [path.replace(directory / path.name) for path in written]
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_csv(staging: Path, rows: Iterable[Row], tz: tzinfo | None) -> Sequence[Path]:

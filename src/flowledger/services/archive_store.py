@@ -7,8 +7,6 @@ executions are decoded again from the bodies.
 
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -24,6 +22,7 @@ from flowledger.domain.archives import ARCHIVES, MANIFEST, Manifest, Part, folde
 from flowledger.domain.run_mapping import Row, detail_from_values, detail_values, run_from_values, run_values
 from flowledger.domain.runs import AppKey, Creator, Entry
 from flowledger.errors import StorageError, UsageError
+from flowledger.io.scratch_folders import scratch_folder
 from flowledger.ports import Decoder, StorageBackend
 
 GROUP_ROWS = 1000
@@ -299,11 +298,8 @@ def workplace() -> Iterator[Path]:
     :raises StorageError: when the temporary directory cannot be written, as when it is full.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix="flowledger-archive-"))
-        try:
+        with scratch_folder() as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise StorageError(
             f"an archive cannot be written on this machine: {error.strerror or error}: check the free space"

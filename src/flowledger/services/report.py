@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from flowledger.domain.certificates import Scope
 from flowledger.domain.figures import Figures, FiguresCounter
@@ -16,6 +15,7 @@ from flowledger.domain.run_filters import RunFilter
 from flowledger.domain.runs import OPEN_FOR, Entry, Level
 from flowledger.domain.texts import report_stem
 from flowledger.errors import StorageError
+from flowledger.io.scratch_folders import scratch_folder
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
 
 
@@ -66,7 +66,7 @@ class ReportGenerator:
         with ExitStack() as stack:
             spool = Path()
             try:
-                spool = Path(stack.enter_context(TemporaryDirectory(prefix="flowledger-")))
+                spool = stack.enter_context(scratch_folder())
                 rendered = self._render(self._entries(scope, local), heading, counter, spool)
             except OSError as error:
                 raise StorageError(

@@ -1,71 +1,31 @@
 """Temporary directories for files on their way into a storage, and removing those of dead processes."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
 
 from flowledger.errors import StorageError
-from flowledger.io.atomic import make_directories, remove_any
-from flowledger.io.locks import lock_file
+from flowledger.io import scratch_folders
+from flowledger.io.atomic import make_directories
+from flowledger.io.scratch_folders import scratch_folder
 
 FOLDER = ".incoming"
 """The folder of workspaces; no stored name begins with a dot."""
 
-_LOCK_SUFFIX = ".lock"
-
 
 @contextmanager
 def workspace(root: Path) -> Iterator[Path]:
-    """Yield an empty directory on the root's file system, removed in the end.
-
-    A lock file beside it is held open and locked meanwhile, which the system ends with the process.
-    """
+    """Yield an empty directory on the root's file system, removed in the end."""
     folder = root / FOLDER
     make_directories(folder)
-    with _claimed(folder) as lock:
-        path = _place_of(Path(lock.name))
-        try:
-            path.mkdir()
-            yield path
-        finally:
-            remove_any(path)
-            Path(lock.name).unlink(missing_ok=True)
+    with scratch_folder(folder, "") as path:
+        yield path
 
 
 def remove_leftovers(root: Path) -> None:
     """Remove the workspaces of dead processes; those in use, or being removed by another process, stay."""
-    for path in (root / FOLDER).glob(f"*{_LOCK_SUFFIX}"):
-        try:
-            lock = path.open("rb")
-        except FileNotFoundError:
-            continue  # its process has just ended
-        with lock:
-            if _locked(lock, wait=False):
-                remove_any(_place_of(path))
-                path.unlink(missing_ok=True)
-
-
-def _place_of(lock: Path) -> Path:
-    return lock.with_suffix("")
-
-
-def _claimed(folder: Path) -> BinaryIO:
-    """Return a new, locked lock file; made again where another process removed it as a left-over."""
-    while True:
-        lock = (folder / f"{uuid4().hex}{_LOCK_SUFFIX}").open("xb")
-        if _locked(lock, wait=True):
-            return lock
-        lock.close()
-
-
-def _locked(lock: BinaryIO, *, wait: bool) -> bool:
-    """Lock a file and return whether it still exists (on Windows it does: an open file cannot be removed)."""
-    return lock_file(lock, wait=wait) and os.fstat(lock.fileno()).st_nlink > 0
+    scratch_folders.remove_leftovers(root / FOLDER, "")
 
 
 @contextmanager
@@ -99,12 +59,10 @@ def together(paths: Sequence[Path], names: Sequence[str]) -> Iterator[Path]:
 
 @contextmanager
 def _directory(name: str) -> Iterator[Path]:
-    with _naming(name):
-        directory = Path(tempfile.mkdtemp(prefix="flowledger-"))
-    try:
+    with ExitStack() as stack:
+        with _naming(name):
+            directory = stack.enter_context(scratch_folder())
         yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

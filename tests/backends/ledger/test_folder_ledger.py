@@ -189,7 +189,7 @@ def test_no_id_is_a_path(folder: Path) -> None:
         for source in ("log", "coze", "../../src"):
             mine = run(number, app=AppKey(source, hostile), run_id=hostile)
             ledger.save_runs([mine], scope=SCOPE, at=AT)
-        keep(ledger, "log", {"execution_id": hostile, "workflow_id": f"w{number}"})
+        keep(ledger, "log", {"execution_id": f"{hostile}{number}", "workflow_id": f"w{number}"})
         keep(ledger, "coze", {"execute_id": hostile, "workflow_id": hostile, "create_time": 1})
     ledger.close()
     assert [each.name for each in folder.parent.iterdir()] == [folder.name]
