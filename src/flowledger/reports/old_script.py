@@ -1,6 +1,7 @@
 """The old script's files and printed texts, from rows of the service API (``rows.joined_row``)."""
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, tzinfo

@@ -1,6 +1,7 @@
 """Where scratch files go."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,6 @@ def test_where_neither_can_be_written_what_to_set_is_said(tmp_path: Path) -> Non
 
 def test_names_that_cannot_be_encoded_are_refused_before_work_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the process was not started by us, such as a worker of Prefect."""
-    monkeypatch.setattr(encoding.sys, "getfilesystemencoding", lambda: "iso8859-1")
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
     with pytest.raises(SettingsError, match=r"not UTF-8 but iso8859-1.*PYTHONUTF8=1"):
         encoding.check_encoding()
