@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from flowledger.domain.access_keys import AccessKey
-from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.certificates import Certificate, RunSet, Scope
 from flowledger.domain.figures import Figures
 from flowledger.domain.history import (
     EVERY_OPERATION,
@@ -267,6 +267,15 @@ class Ledger(RunHistory, AuditTrail, KeyValueStore, KeyStore, Outbox, Protocol):
 
     def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
         """Count the runs of a scope (only those a collection has seen since an instant)."""
+
+    def run_set(
+        self, scope: Scope, *, within: Window | None = None, collected_since: datetime | None = None
+    ) -> RunSet:
+        """Return what tells the runs of a scope from another set: their number and a digest of their ids.
+
+        ``within`` takes only those listed in a part of the window, ``collected_since`` only those that a
+        collection has seen since an instant.  A gone run's id is its log id.
+        """
 
     def pending(
         self, scope: Scope, level: Level, *, open_since: datetime, tried: bool | None = None

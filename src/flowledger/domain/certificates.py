@@ -1,7 +1,10 @@
-"""What was proved about a window."""
+"""What was proved about a window, and what tells one set of its runs from another."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 
 from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import Window
@@ -39,3 +42,37 @@ class Certificate:
     distinct: int
     at: datetime
     retained: int = 0
+
+
+DIGEST_BYTES = 16
+_HOSTILE = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSet:
+    """How many runs a set has, and a digest of their ids that does not depend on their order."""
+
+    count: int
+    digest: int
+
+
+def digest_of(run_ids: Iterable[str]) -> RunSet:
+    """Return what tells a set of runs from another; each id comes once.
+
+    Digests of disjoint sets add up to that of their union (modulo 2 to the power of 128).
+    """
+    count = digest = 0
+    for run_id in run_ids:
+        count += 1
+        digest += int.from_bytes(blake2b(_storable(run_id), digest_size=DIGEST_BYTES).digest(), "big")
+    return RunSet(count, digest % (1 << 8 * DIGEST_BYTES))
+
+
+def together(one: RunSet, other: RunSet) -> RunSet:
+    """Return what tells the union of two disjoint sets of runs."""
+    return RunSet(one.count + other.count, (one.digest + other.digest) % (1 << 8 * DIGEST_BYTES))
+
+
+def _storable(run_id: str) -> bytes:
+    # A ledger stores these characters as this one, so that both sides have the same text.
+    return _HOSTILE.sub("\N{REPLACEMENT CHARACTER}", run_id).encode()

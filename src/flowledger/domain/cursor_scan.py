@@ -98,7 +98,12 @@ def observe(walk: CursorWalk, seconds: Sequence[int], *, is_last: bool, problem:
 
 def stall(walk: CursorWalk) -> CursorWalk:
     """Return the walk given up: the source gave a page again instead of the one after it."""
-    return replace(walk, given_up="the list repeats a page instead of going on")
+    return give_up(walk, "the list repeats a page instead of going on")
+
+
+def give_up(walk: CursorWalk, reason: str) -> CursorWalk:
+    """Return the walk ended before the list was."""
+    return replace(walk, given_up=reason)
 
 
 def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:

@@ -85,6 +85,11 @@ class Run:
     finished_at: datetime | None = None
     raw: bytes = b""
 
+    @property
+    def identity(self) -> str:
+        """What the run is known by: its id, or the list's id for the row where the run itself is gone."""
+        return (self.log_id or self.run_id) if self.gone else self.run_id
+
     def is_stuck(self, now: datetime, open_for: timedelta = OPEN_FOR) -> bool:
         """Return whether the run has been open too long to expect an end (stopped, yet running for ever)."""
         return self.status.is_open and now - self.listed_at >= open_for

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from flowledger.domain.certificates import RunSet, digest_of
 from flowledger.domain.windows import Window, iso
 
 PAGE_ROWS = 100
@@ -60,10 +61,16 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the walk needs to know of a log row: its second (unix time) and its id."""
+    """What the walk needs to know of a log row: its second (unix time), its id, and its run's identity."""
 
     second: int
     log_id: str
+    run: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What the run is known by, or the row where nothing is said of the run."""
+        return self.run or self.log_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +103,19 @@ class Verdict:
 class Strip:
     """A stretch of the window that was read, and how many different rows it held then.
 
-    ``sound`` is false for a crowded second that was given up.
+    ``sound`` is false for a crowded second that was given up.  ``runs`` tells the runs of the rows apart from
+    others; None where the stretch was taken over from an earlier certificate.
     """
 
     window: Window
     count: int
     sound: bool = True
+    runs: RunSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CrowdedSecond:
-    """A second with more rows than a page: the ids seen while the source's total stayed the same or grew.
+    """A second with more rows than a page: the rows seen while the source's total stayed the same or grew.
 
     ``passes`` counts those finished, ``idle`` those in a row that showed nothing new; ``fresh`` says whether
     this one did.
@@ -118,7 +127,7 @@ class CrowdedSecond:
     idle: int = 0
     fresh: bool = False
     total: int = 0
-    ids: frozenset[str] = frozenset()
+    rows: frozenset[Row] = frozenset()
 
     @property
     def window(self) -> Window:
@@ -250,6 +259,16 @@ def rows_read(walk: Walk) -> int:
     return sum(strip.count for strip in walk.strips)
 
 
+def reopen(walk: Walk, windows: Iterable[Window]) -> Walk:
+    """Return a finished walk with stretches of it, of which something else is stored, to be read again."""
+    return _read_again(replace(walk, verdict=None, rounds=0), windows)
+
+
+def give_up(walk: Walk, reason: str) -> Walk:
+    """Return a walk ended before it proved anything."""
+    return _uncertified(walk, reason)
+
+
 def _compare_when_read(walk: Walk) -> Walk:
     """Return the walk with a comparison of the whole window begun, once nothing is left to read."""
     if walk.verdict or walk.crowded or walk.left or walk.compare:
@@ -261,18 +280,18 @@ def _observe_page(walk: Walk, window_read: Window, reply: Reply) -> Walk:
     rest = tuple(window for window in walk.left if window != window_read)
     distinct = _distinct(reply.rows)
     if distinct == reply.total:
-        return _read_whole(replace(walk, left=rest), window_read, reply.total)
+        return _read_whole(replace(walk, left=rest), window_read, reply)
     if not reply.rows:
         return _uncertified(walk, f"the source counts {reply.total} rows in {window_read} and gives none")
     oldest = min(row.second for row in reply.rows)
     if oldest < window_read.before:
         newer = Window(oldest + 1, window_read.before)
-        count = _distinct(row for row in reply.rows if row.second > oldest)
-        pieces = min(walk.parts - len(rest), (reply.total - count) // (LEAST_PART_PAGES * walk.limit))
+        strip = _strip_of(newer, [row for row in reply.rows if row.second > oldest])
+        pieces = min(walk.parts - len(rest), (reply.total - strip.count) // (LEAST_PART_PAGES * walk.limit))
         left = sorted(
             (*rest, *_cut(Window(window_read.after, oldest), pieces)), key=lambda window: window.after
         )
-        return replace(walk, left=tuple(left), strips=(*walk.strips, Strip(newer, count)))
+        return replace(walk, left=tuple(left), strips=(*walk.strips, strip))
     older = (Window(window_read.after, oldest - 1),) if oldest > window_read.after else ()
     return replace(walk, left=(*rest, *older), crowded=(*walk.crowded, CrowdedSecond(oldest)))
 
@@ -286,29 +305,33 @@ def _cut(window: Window, pieces: int) -> Iterator[Window]:
         yield Window(start, following - 1)
 
 
-def _read_whole(walk: Walk, window_read: Window, count: int) -> Walk:
+def _read_whole(walk: Walk, window_read: Window, reply: Reply) -> Walk:
     """One page held the whole of what was asked: an atomic proof by itself."""
-    walk = replace(walk, strips=(*walk.strips, Strip(window_read, count)))
-    return _proved(walk, window_read, count)
+    walk = replace(walk, strips=(*walk.strips, _strip_of(window_read, reply.rows)))
+    return _proved(walk, window_read, reply.total)
+
+
+def _strip_of(window: Window, rows: Iterable[Row], *, sound: bool = True) -> Strip:
+    once = {row.log_id: row.identity for row in rows}
+    return Strip(window, len(once), sound, digest_of(set(once.values())))
 
 
 def _observe_crowded(walk: Walk, crowded: CrowdedSecond, reply: Reply) -> Walk:
     # A smaller total than before: some of these rows may be gone, and would stand in for one not read yet.
-    earlier = frozenset() if reply.total < crowded.total else crowded.ids
-    page_ids = {row.log_id for row in reply.rows}
-    fresh = crowded.fresh or not page_ids <= crowded.ids
-    ids = earlier | page_ids
-    if len(ids) == reply.total:
-        return _read_crowded(walk, Strip(crowded.window, len(ids)))
+    earlier = frozenset() if reply.total < crowded.total else crowded.rows
+    fresh = crowded.fresh or not crowded.rows.issuperset(reply.rows)
+    rows = earlier.union(reply.rows)
+    if _distinct(rows) == reply.total:
+        return _read_crowded(walk, _strip_of(crowded.window, rows))
     at_end = not reply.rows or crowded.page * walk.limit >= reply.total
     if not at_end:
-        onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, ids=ids)
+        onward = replace(crowded, page=crowded.page + 1, fresh=fresh, total=reply.total, rows=rows)
         return _go_on(walk, onward)
     idle = 0 if fresh else crowded.idle + 1
     passes = crowded.passes + 1
     if idle >= MAX_PASSES or passes >= MAX_PASSES_IN_ALL:
-        return _read_crowded(walk, Strip(crowded.window, len(ids), sound=False))
-    return _go_on(walk, CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, ids))
+        return _read_crowded(walk, _strip_of(crowded.window, rows, sound=False))
+    return _go_on(walk, CrowdedSecond(crowded.second, 1, passes, idle, False, reply.total, rows))
 
 
 def _go_on(walk: Walk, onward: CrowdedSecond) -> Walk:
@@ -334,7 +357,7 @@ def _observe_comparison(walk: Walk, target: Window, reply: Reply) -> Walk:
     if reply.total == count and not unsound:
         return _proved(walk, target, count)
     if _distinct(reply.rows) == reply.total:
-        return _read_whole(_without(walk, target), target, reply.total)
+        return _read_whole(_without(walk, target), target, reply)
     if target == walk.window and walk.rounds >= (DOUBTFUL_ROUNDS if walk.doubt else MAX_ROUNDS):
         return replace(walk, verdict=_counts_differ(walk, reply.total, count, unsound))
     if reply.total == count:

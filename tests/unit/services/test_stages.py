@@ -1,7 +1,8 @@
 """Collecting and enriching, over a source and a ledger in memory."""
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ from flowledger.domain.figures import Figures
 from flowledger.domain.messages import stored_locally_note
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit, RunFilter
-from flowledger.domain.runs import Detailed, Level, Missing, RunStatus, missing_reason
+from flowledger.domain.runs import Detailed, Level, Missing, Run, RunStatus, missing_reason
 from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
@@ -137,6 +138,74 @@ def test_a_chatflow_is_followed_by_the_cursor_and_proved_by_counts() -> None:
     certificate = collector(source, ledger).collect(window, EVERYTHING)
     assert (certificate.certified, certificate.distinct) == (True, 8)
     assert ledger.count(Scope(APP, window)) == 8
+
+
+class RowAtTwoTimes(FakeSource):
+    """Lists its newest run at a time of the oldest as well, in place of a run that it hides."""
+
+    def page(self, window: Window, remote: object, *, page: int = 1, limit: int = 100) -> LogPage:
+        runs, oldest = list(self.runs), min(self.runs, key=lambda run: run.listed_at)
+        newest = max(self.runs, key=lambda run: run.listed_at)
+        runs.remove(oldest)
+        runs.append(replace(newest, listed_at=oldest.listed_at))
+        listed = FakeSource(runs, random=self.random)
+        self.requests += 1
+        return listed.page(window, {}, page=page, limit=limit)
+
+
+def test_a_row_listed_at_two_times_does_not_stand_in_for_a_hidden_one() -> None:
+    """As many rows as are counted, but one run less is held: not certified, with the row's id."""
+    source, ledger = RowAtTwoTimes([make_run(n) for n in range(350)]), new_ledger()
+    certificate = collector(source, ledger).collect(WINDOW, EVERYTHING)
+    assert (certificate.certified, ledger.count(SCOPE)) == (False, 349)
+    assert certificate.reason == "the source listed row log-00349 at two times"
+
+
+def test_a_row_whose_time_moves_once_is_read_again() -> None:
+    """The next reading finds each row at one time."""
+
+    class Moving(RowAtTwoTimes):
+        def page(self, window: Window, remote: object, *, page: int = 1, limit: int = 100) -> LogPage:
+            if self.requests < 6:
+                return super().page(window, {}, page=page, limit=limit)
+            return FakeSource.page(self, window, {}, page=page, limit=limit)
+
+    source, ledger = Moving([make_run(n) for n in range(350)]), new_ledger()
+    certificate = collector(source, ledger).collect(WINDOW, EVERYTHING)
+    assert (certificate.certified, certificate.distinct, ledger.count(SCOPE)) == (True, 350, 350)
+
+
+@pytest.mark.parametrize("second", [0, 349])
+def test_two_log_rows_of_one_run_are_told(second: int) -> None:
+    """Both rows are counted as the source does, the run is held once, and the certificate says so."""
+    runs = [make_run(n) for n in range(350)]
+    twin = replace(make_run(349, second=second), log_id="log-twin")
+    source, ledger = FakeSource([*runs, twin]), new_ledger()
+    certificate = collector(source, ledger).collect(WINDOW, EVERYTHING)
+    assert (certificate.certified, certificate.distinct, ledger.count(SCOPE)) == (True, 351, 350)
+    assert certificate.reason == "complete; 2 log rows show one run"
+
+
+@dataclass
+class FullCount(FakeSource):
+    """Counts all runs, whatever the list shows."""
+
+    counted: Sequence[Run] = ()
+
+    def count_since(self, second: int) -> int | None:
+        return sum(run.listed_at.timestamp() >= second for run in self.counted)
+
+
+@pytest.mark.parametrize("doubled", [19, 16, 13])
+def test_a_run_listed_twice_by_the_cursor_is_one_run(doubled: int) -> None:
+    """It does not stand in for a hidden one, inside the window or beside it."""
+    runs = [make_run(n, n * 4) for n in range(20)]
+    listed = [run for run in runs if run is not runs[10]]
+    listed.append(replace(runs[doubled], listed_at=runs[doubled].listed_at + timedelta(seconds=1)))
+    source, ledger = FullCount(listed, log_list=False, counted=runs), new_ledger()
+    certificate = collector(source, ledger).collect(Window(START + 30, START + 60), EVERYTHING)
+    assert not certificate.certified
+    assert "twice" in certificate.reason or "which are" in certificate.reason
 
 
 def collected(source: FakeSource) -> SqlLedger:

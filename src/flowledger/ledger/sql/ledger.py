@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, Select
 from sqlalchemy.exc import IntegrityError
 
 from flowledger.domain.access_keys import AccessKey
-from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.certificates import Certificate, RunSet, Scope, digest_of
 from flowledger.domain.executions import refuse_other_workflow
 from flowledger.domain.history import (
     EVERY_OPERATION,
@@ -133,6 +133,13 @@ class SqlLedger:
         with self.transactions.reading() as connection:
             rows = connection.scalar(statement, {**scope_values(scope), "since": collected_since})
         return int(rows or 0)
+
+    def run_set(
+        self, scope: Scope, *, within: Window | None = None, collected_since: datetime | None = None
+    ) -> RunSet:
+        """Return the number of a scope's runs and a digest of their ids, in flat memory."""
+        with self.transactions.reading() as connection:
+            return digest_of(scopes.stream_identities(connection, scope, within, collected_since))
 
     def pending(
         self, scope: Scope, level: Level, *, open_since: datetime, tried: bool | None = None

@@ -1,7 +1,7 @@
 """Runs of a scope, page by page in the order of reports; certificates, and members of filtered scopes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.runs import AppKey, Level, RunStatus
 from flowledger.domain.windows import ONE_SECOND, Window
 from flowledger.ledger.sql.row_mapping import certificate_from, certificate_row, scope_row
-from flowledger.ledger.sql.schema import UNSETTLED, runs, window_runs, windows
+from flowledger.ledger.sql.schema import GONE, UNSETTLED, runs, window_runs, windows
 
 OPEN = tuple(status.value for status in RunStatus if status.is_open)
 
@@ -21,6 +21,9 @@ this_scope = (
     windows.c.query == sa.bindparam("query"),
     *(windows.c.after_s == sa.bindparam("after_s"), windows.c.before_s == sa.bindparam("before_s")),
 )
+
+
+STREAMED_ROWS = 5000
 
 
 class ScopePlace(NamedTuple):
@@ -95,6 +98,26 @@ def counted(*, filtered: bool, since: bool) -> Select[Any]:
     """The statement that counts a scope."""
     recent = [runs.c.collected_at >= sa.bindparam("since")] if since else []
     return sa.select(sa.func.count()).select_from(runs).where(*_scoped(filtered=filtered), *recent)
+
+
+@cache
+def _identities(*, filtered: bool, since: bool) -> Select[Any]:
+    recent = [runs.c.collected_at >= sa.bindparam("since")] if since else []
+    identity = sa.case((sa.and_(GONE, runs.c.log_id != ""), runs.c.log_id), else_=runs.c.run_id)
+    return sa.select(identity).where(*_scoped(filtered=filtered), *recent)
+
+
+def stream_identities(
+    connection: Connection, scope: Scope, within: Window | None, since: datetime | None
+) -> Iterator[str]:
+    """Stream what the runs of a scope, or of a part of its window, are known by (``Run.identity``)."""
+    values = {**scope_values(scope), "since": since}
+    if within is not None:
+        part = scope_values(Scope(scope.app, within))
+        values |= {"first": part["first"], "last": part["last"]}
+    statement = _identities(filtered=bool(scope.query), since=since is not None)
+    for rows in connection.execute(statement, values).partitions(STREAMED_ROWS):
+        yield from (identity for (identity,) in rows)
 
 
 def _scoped(*, filtered: bool) -> Sequence[ColumnElement[bool]]:
