@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from simulated_dify import (
+    END,
     FINAL_MIX,
     LOGIN,
     NODES,
@@ -129,6 +130,44 @@ def test_a_zombie_is_stuck_after_a_day_and_shown_with_its_nodes(tmp_path: Path) 
     assert (first["stuck"], second["stuck"]) == (30, 30)
     assert second["requests"] <= 2
     assert len(whole(stored_entries(tmp_path))) == 30
+
+
+def test_runs_of_earlier_windows_that_ended_are_brought_up_to_date(tmp_path: Path) -> None:
+    """The next window's collection reads the open runs of the day before, by few requests, and says so."""
+    world = make_day(30, mix={"running": 0.2, "succeeded": 0.8}, ties=0.0)
+    open_ids = [run.id for run in world.runs() if run.status == "running"]
+    later = NOW + timedelta(hours=2)
+    next_hour = order(
+        after=(END + timedelta(seconds=1)).isoformat(), before=(later - timedelta(minutes=30)).isoformat()
+    )
+    with simulator.serve(world, options=at(later)) as server:
+        with opened(server.base_url, tmp_path) as pipeline:
+            run_all(pipeline)
+        for run_id in open_ids[:3]:
+            started = next(run.created_at for run in world.runs() if run.id == run_id)
+            world.change(run_id, status="succeeded", finished_at=started + 60, elapsed_time=60.0)
+        with opened(server.base_url, tmp_path, Access(now=later)) as pipeline:
+            sent = pipeline.source.requests
+            result = run_all(pipeline, next_hour)
+            assert pipeline.source.requests - sent <= 3 + 3 + 2 * 3
+    ended = {each.run.run_id for each in stored_entries(tmp_path) if not each.run.status.is_open}
+    assert ended.issuperset(open_ids[:3])
+    assert not ended & set(open_ids[3:])
+    assert "3 runs of earlier days ended and are up to date in the ledger" in result["notes"]
+
+
+def test_a_paused_run_waits_for_its_person(tmp_path: Path) -> None:
+    """A form is open for 36 hours unless its app says otherwise; a running run is stuck after a day."""
+    world = make_day(10, mix={"running": 0.5, "paused": 0.5}, ties=0.0)
+    access = Access(now=NOW + timedelta(hours=11))
+    for run in world.runs():
+        world.change(run.id, listed_at=int(NOW.timestamp()) - 20 * 3600)
+    with (
+        simulator.serve(world, options=at(access.now)) as server,
+        opened(server.base_url, tmp_path, access) as pipeline,
+    ):
+        result = run_all(pipeline)
+    assert (result["open"], result["stuck"]) == (10, result["by_status"]["running"])
 
 
 def late_nodes(run: SimulatedRun, kind: str) -> StoredContent:

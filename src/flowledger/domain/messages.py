@@ -215,3 +215,14 @@ def completeness_of(language: str, *, certified: bool, detailed: int, missing: i
     rows = complete if certified else incomplete
     wanted = detailed + missing
     return rows + (details.format(detailed=detailed, wanted=wanted) if wanted else "")
+
+
+_ENDED: Mapping[str, str] = {
+    "en": "{count} runs of earlier days ended and are up to date in the ledger",
+    "zh": "早前日期的 {count} 次运行已结束，账本已更新",
+}
+
+
+def ended_note(language: str, count: int) -> tuple[str, ...]:
+    """Return the note on runs of earlier windows that have ended since; none where there are none."""
+    return (_ENDED[language].format(count=count),) if count else ()

@@ -12,6 +12,9 @@ Json = object
 OPEN_FOR = timedelta(hours=24)
 """How long an unfinished run is polled before it counts as stuck (setting ``stuck_after_hours``)."""
 
+WAITS_FOR = timedelta(hours=36)
+"""How long a paused run waits for a person at least: the default time limit of a human input form of Dify."""
+
 
 class RunStatus(StrEnum):
     """Status of a run in the ledger, whatever its source calls it."""
@@ -92,6 +95,8 @@ class Run:
 
     def is_stuck(self, now: datetime, open_for: timedelta = OPEN_FOR) -> bool:
         """Return whether the run has been open too long to expect an end (stopped, yet running for ever)."""
+        if self.status is RunStatus.PAUSED:
+            open_for = max(open_for, WAITS_FOR)
         return self.status.is_open and now - self.listed_at >= open_for
 
 

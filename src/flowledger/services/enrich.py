@@ -1,6 +1,6 @@
 """Enrich collected runs with inputs, outputs and node executions."""
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -10,7 +10,18 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from flowledger.domain.certificates import Scope
-from flowledger.domain.runs import OPEN_FOR, Detail, Detailed, Level, Missing, Run, level_of
+from flowledger.domain.runs import (
+    OPEN_FOR,
+    WAITS_FOR,
+    AppKey,
+    Detail,
+    Detailed,
+    Level,
+    Missing,
+    Run,
+    level_of,
+)
+from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
     LedgerError,
@@ -75,22 +86,36 @@ class Enricher:
         needing = (
             self._needing(scope, reachable, health.failed) if level > Level.NONE else self._moving(scope)
         )
+        self.progress.stage("enrich", None)
+        return sum(1 for _ in self._read(needing, level, reachable, health))
+
+    def enrich_earlier(self, app: AppKey, before: int, level: Level) -> Sequence[Run]:
+        """Read the open, not stuck runs listed before a unix time, and return those that have ended since."""
+        since = int((self.clock() - max(self.open_for, WAITS_FOR)).timestamp())
+        if since >= before:
+            return ()
+        moving = self._moving(Scope(app, Window(since, before - 1)))
+        reachable = min(level, self.source.deepest())
+        read = self._read(moving, level, reachable, _SourceHealth())
+        return [run for run in read if not run.status.is_open]
+
+    def _read(
+        self, needing: Iterator[Run], level: Level, reachable: Level, health: "_SourceHealth"
+    ) -> Iterator[Run]:
+        """Read runs at a level, store them in batches, and yield them as they are now."""
         runs = health.until_hopeless(needing)
         # The least there is tells whether an open run has ended.
         level = max(level, Level.RUN)
-        self.progress.stage("enrich", None)
-        requested, batch = 0, _Batch(self.ledger)
+        batch = _Batch(self.ledger)
         # A quarter more than may ask at once: these read an answer while the others wait for theirs.
         threads = self.workers + self.workers // 4
         with ThreadPoolExecutor(threads, thread_name_prefix="enrich") as pool:
             try:
-                for asked_run in _unordered(
-                    pool, lambda run: self._detail(run, level), runs, threads + AHEAD
-                ):
-                    batch.add((asked_run.run, asked_run.detail))
-                    health.note(asked_run, reachable)
-                    requested += 1
+                for answer in _unordered(pool, lambda run: self._detail(run, level), runs, threads + AHEAD):
+                    batch.add((answer.run, answer.detail))
+                    health.note(answer, reachable)
                     self.progress.advance()
+                    yield answer.run
             except LedgerError:
                 raise
             except BaseException:
@@ -98,7 +123,6 @@ class Enricher:
                 batch.flush()
                 raise
         batch.flush()
-        return requested
 
     def _needing(self, scope: Scope, level: Level, failed: Set[str]) -> Iterator[Run]:
         """Yield the runs to ask for: those without the detail wanted, and open ones that have moved on.

@@ -6,13 +6,19 @@ A stage hands on references (a scope and its certificate), never runs: the data 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.messages import comparable, completeness_of, failure_rows, stored_locally_reason
+from flowledger.domain.messages import (
+    comparable,
+    completeness_of,
+    ended_note,
+    failure_rows,
+    stored_locally_reason,
+)
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit
@@ -44,6 +50,8 @@ class Enriched:
     level: Level
     asked: int
     requests: int
+    ended_earlier: Sequence[datetime] = ()
+    """When the runs of earlier windows were listed that had been open and have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +185,9 @@ class Pipeline:
         enricher = Enricher(self.source, self.ledger, self.clock, self.progress, self.workers, self.open_for)
         asked = enricher.enrich(collected.certificate.scope, level)
         logger.info("{}: {} runs asked for details", collected.certificate.scope, asked)
-        return Enriched(level, asked, self.source.requests - sent)
+        scope = collected.certificate.scope
+        ended = enricher.enrich_earlier(scope.app, scope.window.after, level)
+        return Enriched(level, asked, self.source.requests - sent, [run.listed_at for run in ended])
 
     def report(self, collected: Collected, request: ReportRequest, *, level: Level, run_id: str) -> Report:
         """Write the request's reports from the ledger."""
@@ -245,7 +255,11 @@ class Pipeline:
             failures=list(failure_rows(figures)),
             filtered=bool(request.run_filter),
             kept_locally=stored_locally_reason(report.notes) is not None,
-            notes=[*notes_of(request, collected), *report.notes],
+            notes=[
+                *notes_of(request, collected),
+                *ended_note(self.language, len(enriched.ended_earlier)),
+                *report.notes,
+            ],
             requests=collected.requests + enriched.requests,
             duration=round(time.monotonic() - started, 3),
             completeness=completeness_of(
