@@ -143,7 +143,7 @@ def certify(app: AppKey, *days: str) -> None:
             proof = Certificate(scope, True, "counted", 0, 0, NOW)
             ledger.save_runs([], scope=scope, at=NOW, certificate=proof)
             data = {"window": str(scope.window), "certified": True, "figures": {}}
-            ledger.record(Operation(f"report-{day}", "REPORT", NOW, "somebody", app, data=data))
+            ledger.record(Operation(f"report-{day}", "REPORT", NOW, "somebody", app, "yesterday", data))
 
 
 def operations(app: AppKey, kind: str) -> list[Operation]:

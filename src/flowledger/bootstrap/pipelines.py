@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from flowledger.bootstrap.configuration import clock, kept_logs, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
+from flowledger.bootstrap.schedules import settled_schedule, storage_of
 from flowledger.bootstrap.stores import check_machine, open_store, report_formats
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
@@ -146,6 +147,9 @@ def open_pipeline(
             open_for=settings.stuck_after,
             workers=app.max_concurrency,
             user=user_name(),
+            schedule=settled_schedule(order, request, app),
+            storage=storage_of(app, order.output_dir),
+            is_late=order.is_late,
         )
         yield pipeline, request
 

@@ -3,12 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from flowledger.bootstrap.configuration import load_settings, manager, settings_root
+from flowledger.bootstrap.stores import report_folder
 from flowledger.domain.windows import CALENDAR_DAYS
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
 from flowledger.services.catch_up import Cadence, owed_instant
 from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
+from flowledger.services.report_requests import (
+    ReportContent,
+    ReportRequest,
+    RunOrder,
+    formats_of,
+    order_from,
+    requested_level,
+)
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.schedules import ScheduleSettings
 from flowledger.settings.schedules import load_schedules as load_schedules_of
@@ -89,10 +99,40 @@ def cadences(app: AppSettings) -> Sequence[Cadence]:
     if problems:
         raise SettingsError(problems)
     return tuple(
-        Cadence(each.key, each.parameters["period"], each.cron, each.parameters)
+        Cadence(
+            each.key, each.parameters["period"], each.cron, each.parameters, _content(app, each.parameters)
+        )
         for each in planned
         if each.cron and each.parameters.get("period") in CALENDAR_DAYS
     )
+
+
+def _content(app: AppSettings, parameters: Mapping[str, Any]) -> ReportContent:
+    """Return what the reports of a schedule have by its parameters and the app's settings."""
+    order = order_from(parameters)
+    level = requested_level(order.with_details, order.with_node_executions)
+    return ReportContent(storage_of(app, order.output_dir), formats_of(order, app.formats), level)
+
+
+def storage_of(app: AppSettings, output_dir: str | None) -> str:
+    """Return where an app's reports go: the prefix of its storage, or the folder that an order names."""
+    return str(report_folder(output_dir)) if output_dir else app.storage_prefix
+
+
+def settled_schedule(order: RunOrder, request: ReportRequest, app: AppSettings) -> str | None:
+    """Return the schedule whose due report an order settles: that it is of, unless it has less than its own.
+
+    The comparison is made when the report is written, so that a later change of the settings does not make
+    all reports of before due again.
+    """
+    if order.schedule is None:
+        return None
+    try:
+        own = cadence(app, order.schedule)
+    except FlowledgerError:
+        return None  # no schedule owes it, such as the custom report
+    content = ReportContent(storage_of(app, order.output_dir), request.formats, request.level)
+    return own.key if content.includes(own.content) and not request.run_filter else None
 
 
 def cadence(app: AppSettings, key: str) -> Cadence:

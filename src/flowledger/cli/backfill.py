@@ -25,15 +25,16 @@ from flowledger.services.catch_up import (
     due_between,
     fill_each,
     filling_operation,
-    is_reported,
     missing,
     over_by,
+    unsettled,
 )
 from flowledger.services.report_requests import RunOrder, order_from
 from flowledger.services.secret_masking import redacted
 from flowledger.settings import AppSettings, Settings
 
 BAD = (FillStatus.FAILED, FillStatus.UNCERTIFIED)
+NOTHING_DONE = (FillStatus.PLANNED, FillStatus.COVERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _print_and_record(settings: Settings, job: Job, fill: Filler) -> Sequence[Fi
             click.echo(f"  {each.due}: {each.status}" + (f": {each.detail}" if each.detail else ""))
     finally:
         # What was done before Ctrl+C was done all the same.
-        if any(each.status is not FillStatus.PLANNED for each in filled):
+        if any(each.status not in NOTHING_DONE for each in filled):
             with bootstrap.opened_ledger(settings) as ledger:
                 user = bootstrap.user_name()
                 ledger.record(
@@ -107,8 +108,11 @@ def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
     # A filtered report, or one of a moving period, certifies no whole period that could be left out.
     if not again and job.cadence.proves_periods:
         with bootstrap.opened_ledger(settings) as ledger:
-            if is_reported(ledger, job.app.key, due):
-                return Filled(due, FillStatus.EXISTING, "certified")
+            still_due = unsettled(ledger, job.app.key, job.cadence, due)
+        if still_due is None:
+            return Filled(due, FillStatus.EXISTING, "certified and reported")
+        if still_due.covered_by:
+            return Filled(due, FillStatus.COVERED, still_due.covered_by)
     result = run_directly(_order(job), due.instant)
     if not result.certificate.certified:
         return Filled(due, FillStatus.UNCERTIFIED, f"{result.logs_count} runs: {result.certificate.reason}")
@@ -118,7 +122,14 @@ def _fill_here(settings: Settings, job: Job, again: bool, due: Due) -> Filled:
 def _order(job: Job) -> RunOrder:
     """Return the order that the schedule's own runs have; the app's own zone chose what is due."""
     order = order_from(job.cadence.parameters)
-    return replace(order, app=job.app.id, period=job.cadence.period, timezone=None)
+    return replace(
+        order,
+        app=job.app.id,
+        period=job.cadence.period,
+        timezone=None,
+        schedule=job.cadence.key,
+        is_late=True,
+    )
 
 
 def reach_prefect(settings: Settings) -> None:
@@ -236,10 +247,13 @@ def _filler(settings: Settings, *, direct: bool, again: bool, dry_run: bool) -> 
     help="So many periods back for each schedule; default: CATCH_UP_PERIODS.",
 )
 @click.option("--direct", is_flag=True, help="In this process, without Prefect.")
+@click.option("--covered", is_flag=True, help="Also what another report of the same content covers.")
 @click.option("--dry-run", is_flag=True, help="Only say what would run.")
-def catch_up(app: str | None, periods: int | None, direct: bool, dry_run: bool) -> int:
-    """Find the periods without a certified and reported window in the ledger, and fill them.
+def catch_up(app: str | None, periods: int | None, direct: bool, covered: bool, dry_run: bool) -> int:
+    """Find the reports that schedules owe and that are not certified and written; fill them, oldest first.
 
+    Only a report of the schedule itself, in its storage, settles what it owes. What another report of the
+    same content covers is said, and left out without --covered.
     What was never begun is not missing: it is looked back to an app's oldest certificate at most.
     Exits with 1 when a period fails or is still not certified; the others go on.
     """
@@ -248,7 +262,8 @@ def catch_up(app: str | None, periods: int | None, direct: bool, dry_run: bool) 
     if not jobs:
         click.echo("nothing is missing")
         return 0
-    return fill_jobs(settings, jobs, _filler_catch_up(settings, direct=direct, dry_run=dry_run))
+    fill = _filler_catch_up(settings, direct=direct, again=covered, dry_run=dry_run)
+    return fill_jobs(settings, jobs, fill if covered else _leaving_covered(fill))
 
 
 def _jobs(settings: Settings, name: str | None, most: int, now: datetime) -> list[Job]:
@@ -262,11 +277,25 @@ def _jobs(settings: Settings, name: str | None, most: int, now: datetime) -> lis
     return [job for job in jobs if job.dues]
 
 
-def _filler_catch_up(settings: Settings, *, direct: bool, dry_run: bool) -> Filler:
+def _leaving_covered(fill: Filler) -> Filler:
+    """Fill only what no other report covers; what one covers is named with it."""
+
+    def fill_rest(job: Job) -> Iterator[Filled]:
+        for due in job.dues:
+            if due.covered_by:
+                yield Filled(due, FillStatus.COVERED, f"{due.covered_by}; --covered makes it all the same")
+        rest = [due for due in job.dues if not due.covered_by]
+        if rest:
+            yield from fill(replace(job, dues=rest))
+
+    return fill_rest
+
+
+def _filler_catch_up(settings: Settings, *, direct: bool, again: bool, dry_run: bool) -> Filler:
     if dry_run:
         return plan
     if direct:
-        return filler_here(settings, again=False)
+        return filler_here(settings, again=again)
     reach_prefect(settings)
     from flowledger.flows.backfill_runs import catch_up_runs
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import UUID
@@ -41,9 +42,12 @@ from flowledger.services.catch_up import (
     missing,
 )
 from flowledger.services.deploy import APP_TAG, MARK, SCHEDULE_TAG
+from flowledger.services.report_requests import RunOrder
 
 AUTO_SCHEDULED = "auto-scheduled"
 """Prefect puts this tag on the runs that a schedule starts."""
+CAUGHT_UP, BACKFILLED = "catch-up", "backfill"
+"""The tags of runs that make up for a report that did not come in time."""
 AT_ONCE = 100
 """So many keys or runs are asked for in one request; Prefect gives 200 at most."""
 STILL_COMING = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -165,7 +169,7 @@ def _described(run: FlowRun) -> str:
 
 
 def catch_up_runs(
-    app: AppKey, cadence: Cadence, dues: Sequence[Due], *, now: datetime, tag: str = "catch-up"
+    app: AppKey, cadence: Cadence, dues: Sequence[Due], *, now: datetime, tag: str = CAUGHT_UP
 ) -> Sequence[Filled]:
     """Create runs for what is missing and not coming anyway, at most one a day for each period.
 
@@ -188,11 +192,11 @@ def backfill_runs(app: AppKey, cadence: Cadence, keys: Mapping[str, Due]) -> Seq
     :raises SchedulerError, UsageError: where Prefect or the deployment cannot be had.
     """
     with prefect_api() as client:
-        return list(create_runs(client, deployment_of(client, app, cadence), keys, "backfill"))
+        return list(create_runs(client, deployment_of(client, app, cadence), keys, BACKFILLED))
 
 
-def catch_up_after_run(logger: RunLog) -> None:
-    """Catch up missing reports of the app and schedule of a run that its schedule started.
+def catch_up_after_run(logger: RunLog) -> int:
+    """Catch up missing reports of the app and schedule of a run that its schedule started; return how many.
 
     Runs that were started by a person, back-filled or caught up look for nothing, so that nothing cascades.
     Whatever goes wrong here is a warning: the run's own work is done.
@@ -200,7 +204,7 @@ def catch_up_after_run(logger: RunLog) -> None:
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if run is None or not run.auto_scheduled or run.deployment_id is None:
-        return
+        return 0
     try:
         created = _catch_up(run)
     except FlowledgerError as error:
@@ -210,6 +214,11 @@ def catch_up_after_run(logger: RunLog) -> None:
     else:
         for filled in created:
             logger.warning("caught up: %s: %s: %s", filled.due, filled.status, filled.detail)
+        count = sum(filled.status is FillStatus.CREATED for filled in created)
+        if count:
+            logger.warning("%d missed reports are caught up by runs of their own", count)
+        return count
+    return 0
 
 
 def _catch_up(run: FlowRun) -> Sequence[Filled]:
@@ -223,15 +232,17 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
         due_reports = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
         # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
         own = report_instant(run.tags, run.expected_start_time or now)
-        dues = [due for due in due_reports if own not in due.period.current_during]
+        others = [due for due in due_reports if own not in due.period.current_during]
+        dues = [due for due in others if not due.covered_by]
+        covered = [Filled(due, FillStatus.COVERED, due.covered_by) for due in others if due.covered_by]
         if not dues:
-            return ()
+            return covered
         filled = catch_up_runs(app.key, cadence, dues, now=now.astimezone(app.tz))
         new = [each for each in filled if each.status is not FillStatus.EXISTING]
         if new:
             user = f"flow run {run.name}"
             ledger.record(filling_operation(CATCH_UP, app.key, cadence, new, user=user, at=now))
-        return new
+        return [*covered, *new]
 
 
 def report_instant(tags: Sequence[str], scheduled: datetime) -> datetime:
@@ -245,6 +256,16 @@ def report_instant(tags: Sequence[str], scheduled: datetime) -> datetime:
     if AUTO_SCHEDULED not in tags or app_id is None or key is None:
         return instant
     return schedules.instant_of_scheduled_run(app_id, key, instant)
+
+
+def is_late(tags: Sequence[str]) -> bool:
+    """Return whether a flow run makes up for a report that did not come in time, by its tags."""
+    return CAUGHT_UP in tags or BACKFILLED in tags
+
+
+def with_origin(order: RunOrder, tags: Sequence[str]) -> RunOrder:
+    """Return the order of a flow run with its schedule, and whether it comes late, by the run's tags."""
+    return replace(order, schedule=_tagged(tags, SCHEDULE_TAG), is_late=is_late(tags))
 
 
 def _tagged(tags: Sequence[str], prefix: str) -> str | None:

@@ -20,7 +20,12 @@ from pydantic import Field
 from flowledger import bootstrap
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError, SettingsError
-from flowledger.flows.backfill_runs import catch_up_after_run, report_instant
+from flowledger.flows.backfill_runs import (
+    catch_up_after_run,
+    is_late,
+    report_instant,
+    with_origin,
+)
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.ports import Progress
@@ -190,7 +195,8 @@ def name_flow_run() -> str:
         app, tz = settings_app.name, zone(parameters.get("timezone") or settings_app.timezone)
         if period in CALENDAR_PERIODS:
             window = resolve_period(period, instant=scheduled_instant(), tz=tz)
-            period = f"{period} {window.after_at.astimezone(tz).date()}"
+            late = " (late)" if is_late(runtime.flow_run.tags or ()) else ""
+            period = f"{period} {window.after_at.astimezone(tz).date()}{late}"
     except FlowledgerError:
         note_app(runtime.flow_run.id, app)
         # A name must never fail a run; the run itself will say what is wrong.
@@ -244,7 +250,7 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     The period is seen from the scheduled time, so a late run reports the day it was meant for.
     """
     # Deployments, the API and the command line use the same names: one function reads them all.
-    order = order_from(locals())
+    order = with_origin(order_from(locals()), runtime.flow_run.tags or ())
     started = time.monotonic()
     job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
     with forwarded_to(get_run_logger()):
@@ -263,10 +269,11 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
         report = run_stage(generate_reports_task, job=job, collected=collected, enriched=enriched)
         with stage_pipeline(job, get_run_logger()) as (pipeline, request):
             result = pipeline.result(request, collected, enriched, report, started=started)
+    # Before the message, which says how many there are; they run after this run has ended.
+    result = replace(result, caught_up=catch_up_after_run(get_run_logger()))
     # Left out are good news only: that something is not proved is always announced.
     if notify_on_complete or not result.certificate.certified:
         notify_completion_task(job, result, report)
-    catch_up_after_run(get_run_logger())
     return result
 
 

@@ -21,7 +21,7 @@ from flowledger.domain.figures import ProblemRun
 from flowledger.domain.messages import Occasion
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
-from flowledger.flows.backfill_runs import report_instant
+from flowledger.flows.backfill_runs import report_instant, with_origin
 from flowledger.flows.logs import forwarded_to, note_app
 from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import (
@@ -58,6 +58,7 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
         settings = bootstrap.rescued_settings()  # broken ones may be why the run failed
         order = order_from(flow_run.parameters)
         instant = report_instant(flow_run.tags, flow_run.expected_start_time or datetime.now(UTC))
+        order = with_origin(order, flow_run.tags)
         partial = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
         about = _attempt(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:
@@ -158,7 +159,7 @@ def publish_artifacts(result: RunResult, failures: Sequence[ProblemRun]) -> None
     """Publish both artifacts of one finished run in the Prefect UI."""
     app = result.app
     create_markdown_artifact(
-        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {result.period}"
+        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {_period(result)}"
     )
     create_table_artifact(
         [failure_row(failure) for failure in failures] or [{"run": "none failed"}],
@@ -184,15 +185,21 @@ def markdown_of(result: RunResult) -> str:
         "Users": result.users,
         "Tokens": result.total_tokens,
         "Cost": _pairs(result.cost) or "none",
+        **({"Caught up": f"{result.caught_up} missed reports"} if result.caught_up else {}),
         "Requests": result.requests,
         "Duration": f"{result.duration} s",
     }
-    lines = [f"# {_cell(result.app)}: {result.period}", "", "| | |", "|---|---|"]
+    lines = [f"# {_cell(result.app)}: {_period(result)}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {_cell(str(value))} |" for name, value in rows.items()]
     lines += ["", "## Reports", ""] + [f"- `{path}`" for path in result.report_paths]
     if result.notes:
         lines += ["", "## Notes", ""] + [f"- {_cell(note)}" for note in result.notes]
     return "\n".join(lines) + "\n"
+
+
+def _period(result: RunResult) -> str:
+    """Name the period of a result; by its date where it comes late, when "yesterday" was another day."""
+    return f"{result.period} {result.window.after[:10]} (late)" if result.late else result.period
 
 
 def failure_row(failure: ProblemRun) -> dict[str, str]:

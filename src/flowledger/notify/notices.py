@@ -168,6 +168,9 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "task": one_line(notice.task),
         "app": one_line(notice.app_name or (notice.app.app_id if notice.app else "")),
         "period": one_line(notice.period),
+        # The period's word means another day by now: it is named by its date.
+        "late": result.get("late") is True,
+        "caught_up": _number(result.get("caught_up")),
         "at": notice.at.strftime("%Y-%m-%d %H:%M:%S %z"),
         "window": _window(result.get("window")),
         "figures": figures,

@@ -1,7 +1,7 @@
 """Which reports are due and not yet proved by the ledger, and filling them one after another."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -27,6 +27,7 @@ from flowledger.domain.windows import (
 from flowledger.errors import FlowledgerError, UsageError
 from flowledger.ports import Ledger
 from flowledger.services.history.paging import operations_of
+from flowledger.services.report_requests import ReportContent
 
 EVER = Window(0, LATEST)
 LONGEST = timedelta(days=31)
@@ -40,13 +41,15 @@ LONGEST_SHIFT = timedelta(hours=3)
 class Cadence:
     """A schedule as far as missed days are concerned: key, word of the period, cron where it has one.
 
-    ``parameters`` are what its runs are told, by the names of the flow's parameters.
+    ``parameters`` are those of its runs, by the names of the flow's parameters; ``content`` is what its
+    reports have by the settings.
     """
 
     key: str
     period: str
     cron: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    content: ReportContent = field(default_factory=ReportContent)
 
     @property
     def proves_periods(self) -> bool:
@@ -58,10 +61,14 @@ class Cadence:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A report that is due: its period, and the instant (aware UTC) a run for it is scheduled at."""
+    """A report that is due: its period, and the instant (aware UTC) a run for it is scheduled at.
+
+    ``covered_by`` names another report of at least the same content that holds the whole period.
+    """
 
     instant: datetime
     period: CalendarPeriod
+    covered_by: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return str(self.period)
@@ -134,8 +141,10 @@ def missing(
     """Return what a schedule owes and the ledger cannot prove, oldest first; a few queries to the ledger.
 
     Looked at are the newest ``most`` reports that are due by now, back to the app's oldest certificate:
-    what has never been begun is not missing.  One is held when its window, or a wider one, is certified
-    whole and was reported then: a run may die between the two.  What is filtered proves nothing of a day.
+    what has never been begun is not missing.  A report is owed by its schedule, period and storage, and only
+    such a report, of a window that is certified whole, settles it: a run may die between certificate and
+    report, and what somebody ordered otherwise may lack what the schedule's own has.  Where another report
+    has all of it, the due one names that (``covered_by``).  What is filtered proves nothing of a day.
     """
     if most < 1 or not cadence.proves_periods:
         return ()
@@ -151,8 +160,8 @@ def missing(
     ]
     if not owed:
         return ()
-    reported = _reported(ledger, app, certificates, since=owed[-1])
-    return [due for due in owed[::-1] if not _is_covered(due, reported)]
+    written = _written(ledger, app, certificates, since=owed[-1])
+    return [open_due for due in owed[::-1] if (open_due := _unsettled(cadence, due, written))]
 
 
 def _due_by(
@@ -164,27 +173,63 @@ def _due_by(
             yield Due(instant, period)
 
 
-def is_reported(ledger: Ledger, app: AppKey, due: Due) -> bool:
-    """Return whether a report's whole window is certified in the ledger, and was reported as such."""
-    return _is_covered(due, _reported(ledger, app, ledger.certificates(app, EVER), since=due))
+def unsettled(ledger: Ledger, app: AppKey, cadence: Cadence, due: Due) -> Due | None:
+    """Return a due report, with what covers it, unless one of its schedule has settled it."""
+    return _unsettled(cadence, due, _written(ledger, app, ledger.certificates(app, EVER), since=due))
 
 
-def _is_covered(due: Due, reported: Iterable[Window]) -> bool:
-    return any(window.covers(due.period.window) for window in reported)
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A whole report of a window that is certified now, as the audit trail has it.
+
+    ``content`` is None where the record is of a version that did not note it.
+    """
+
+    window: Window
+    period: str
+    schedule: str | None
+    content: ReportContent | None
+
+    def settles(self, cadence: Cadence, due: Due) -> bool:
+        if self.window != due.period.window or self.period != cadence.period:
+            return False
+        if self.content is None:
+            return True
+        return self.schedule == cadence.key and self.content.storage == cadence.content.storage
+
+    def covers(self, cadence: Cadence, due: Due) -> bool:
+        has_all = self.content is not None and self.content.includes(cadence.content)
+        return has_all and self.window.covers(due.period.window)
+
+    def __str__(self) -> str:
+        return f"{self.schedule or 'a run of its own'}: {self.period}, {self.window}"
 
 
-def _reported(
+def _unsettled(cadence: Cadence, due: Due, written: Sequence[_Written]) -> Due | None:
+    if any(report.settles(cadence, due) for report in written):
+        return None
+    cover = next((report for report in written if report.covers(cadence, due)), None)
+    return replace(due, covered_by=str(cover)) if cover else due
+
+
+def _written(
     ledger: Ledger, app: AppKey, certificates: Iterable[Certificate], *, since: Due
-) -> Sequence[Window]:
-    """Return the certified windows that a whole report was written of, after a due report's period."""
-    written = {
-        str(each.data.get("window"))
+) -> Sequence[_Written]:
+    """Return the whole reports of certified windows that were written after a due report's period."""
+    certified = {str(each.scope.window): each.scope.window for each in certificates if each.certified}
+    return [
+        _Written(
+            window=certified[window],
+            period=each.subject or "",
+            schedule=str(each.data["schedule"]) if each.data.get("schedule") else None,
+            content=ReportContent.from_json(each.data),
+        )
         for each in _reports(ledger, app, since.period.window.before_at)
         # What a filter left has no figures to compare with.
-        if each.data.get("certified") and each.data.get("figures", ()) is not None
-    }
-    windows = [certificate.scope.window for certificate in certificates if certificate.certified]
-    return [window for window in windows if str(window) in written]
+        if each.data.get("certified")
+        and each.data.get("figures", ()) is not None
+        and (window := str(each.data.get("window"))) in certified
+    ]
 
 
 def _reports(ledger: Ledger, app: AppKey, since: datetime) -> Iterator[Operation]:
@@ -207,6 +252,7 @@ class FillStatus(StrEnum):
     DONE = "done"
     UNCERTIFIED = "NOT certified"
     EXISTING = "already there"
+    COVERED = "covered elsewhere"
     FAILED = "FAILED"
 
 

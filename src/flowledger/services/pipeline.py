@@ -28,7 +28,7 @@ from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore,
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
 from flowledger.services.report import Report, ReportGenerator
-from flowledger.services.report_requests import ReportRequest, window_of
+from flowledger.services.report_requests import ReportContent, ReportRequest, window_of
 
 NEAR_NOW = timedelta(hours=2)
 """Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""
@@ -80,6 +80,7 @@ class RunResult:
 
     The names and the order of the fields are those of the JSON that callers, ``--json`` and messages have.
     Money is an exact decimal text for each currency; durations are seconds, None where no run has ended.
+    ``late`` means made up for later; ``caught_up`` how many missed reports the run has started runs for.
     """
 
     app: str
@@ -108,6 +109,8 @@ class RunResult:
     duration: float
     completeness: str = ""
     """What is whole and what is not, in the app's language: "rows complete, details 0 of 399"."""
+    late: bool = False
+    caught_up: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -132,7 +135,11 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The parts that one app's report needs, and its stages."""
+    """The parts that one app's report needs, and its stages.
+
+    ``schedule`` is the schedule whose due report is settled by it, None for any other; ``storage`` the prefix
+    or folder the reports go to; ``is_late`` whether it makes up for a report that did not come in time.
+    """
 
     app_name: str
     language: str
@@ -145,6 +152,9 @@ class Pipeline:
     open_for: timedelta = OPEN_FOR
     workers: int = 32
     user: str = "flowledger"
+    schedule: str | None = None
+    storage: str = ""
+    is_late: bool = False
 
     def run(self, request: ReportRequest, *, run_id: str, started: float) -> RunResult:
         """Run all stages one after another, in this thread.
@@ -209,7 +219,8 @@ class Pipeline:
             self.ledger, self.store, self.formats, self.clock, self.progress, self.open_for
         )
         report = generator.generate(scope, heading, local=collected.split.local, level=level, run_id=run_id)
-        self._record(report, certificate, request, run_id)
+        content = ReportContent(self.storage, request.formats, level)
+        self._record(report, certificate, request, content, run_id)
         logger.info("{}: {} runs reported in {} files", scope, report.figures.runs, len(report.all_paths))
         return report
 
@@ -268,6 +279,7 @@ class Pipeline:
                 detailed=figures.detailed,
                 missing=figures.missing,
             ),
+            late=self.is_late,
         )
 
     def with_retained(self, certificate: Certificate) -> Certificate:
@@ -277,7 +289,14 @@ class Pipeline:
         stored = self.ledger.count(certificate.scope)
         return replace(certificate, retained=max(0, stored - certificate.distinct))
 
-    def _record(self, report: Report, certificate: Certificate, request: ReportRequest, run_id: str) -> None:
+    def _record(
+        self,
+        report: Report,
+        certificate: Certificate,
+        request: ReportRequest,
+        content: ReportContent,
+        run_id: str,
+    ) -> None:
         at = self.clock()
         self.ledger.record(
             Operation(
@@ -290,6 +309,8 @@ class Pipeline:
                 data={
                     "window": str(certificate.scope.window),
                     "certified": certificate.certified,
+                    "schedule": self.schedule,
+                    **content.to_json(),
                     "runs": report.figures.runs,
                     "paths": report.all_paths,
                     # What a filter left is compared with nothing.

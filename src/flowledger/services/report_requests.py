@@ -32,7 +32,10 @@ SOURCE_WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOrder:
-    """What a person or a schedule orders, as flat words; None leaves a choice to the app's settings."""
+    """What a person or a schedule orders, as flat words; None leaves a choice to the app's settings.
+
+    ``schedule`` is the key of the schedule whose report this is, ``is_late`` whether it is made up for.
+    """
 
     app: str | None = None
     period: str | None = None
@@ -46,6 +49,8 @@ class RunOrder:
     with_details: bool = True
     with_node_executions: bool = True
     save_data: bool = False
+    schedule: str | None = None
+    is_late: bool = False
 
 
 _PARAMETERS: Mapping[str, str] = {
@@ -97,6 +102,36 @@ def order_from(parameters: Mapping[str, Any]) -> RunOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportContent:
+    """Where a report is and what is in it: prefix or folder of its storage, formats, and level of details."""
+
+    storage: str = ""
+    formats: tuple[str, ...] = ()
+    level: Level = Level.NONE
+
+    def includes(self, other: "ReportContent") -> bool:
+        """Return whether a reader of the other finds all of it here."""
+        return (
+            self.storage == other.storage
+            and set(self.formats) >= set(other.formats)
+            and self.level >= other.level
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the content as the record of a report has it."""
+        return {"storage": self.storage, "formats": list(self.formats), "details": self.level.name.lower()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Json]) -> "ReportContent | None":
+        """Return what the record of a report says of its content; None where it was written before it did."""
+        storage, formats, details = (values.get(name) for name in ("storage", "formats", "details"))
+        if not isinstance(storage, str) or not isinstance(formats, list | tuple):
+            return None
+        levels = {level.name.lower(): level for level in Level}
+        return cls(storage, tuple(map(str, formats)), levels.get(str(details), Level.NONE))
+
+
+@dataclass(frozen=True, slots=True)
 class ReportRequest:
     """One report on one app: which window, which runs, how deep, in which formats.
 
@@ -123,9 +158,22 @@ class ReportRequest:
     @property
     def level(self) -> Level:
         """How deep a detail is wanted; a keyword that we look for ourselves needs inputs and outputs."""
-        if not self.with_details:
-            return Level.NONE
-        return Level.NODES if self.with_node_executions else Level.RUN
+        return requested_level(self.with_details, self.with_node_executions)
+
+
+def requested_level(with_details: bool, with_node_executions: bool) -> Level:  # two flags of an order
+    """Return the level of details that the two flags of an order mean."""
+    if not with_details:
+        return Level.NONE
+    return Level.NODES if with_node_executions else Level.RUN
+
+
+def formats_of(order: RunOrder, formats: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of an order; ``formats`` are the app's own, where it names none.
+
+    :raises UsageError: with the existing names, for an unknown one or none.
+    """
+    return parse_formats([*parse_formats(order.formats or formats), *(["data"] * order.save_data)])
 
 
 def request_of(order: RunOrder, *, instant: datetime, tz: ZoneInfo, formats: Sequence[str]) -> ReportRequest:
@@ -143,7 +191,7 @@ def request_of(order: RunOrder, *, instant: datetime, tz: ZoneInfo, formats: Seq
         period=period,
         instant=instant,
         tz=tz,
-        formats=parse_formats([*parse_formats(order.formats or formats), *(["data"] * order.save_data)]),
+        formats=formats_of(order, formats),
         after=after,
         before=before,
         run_filter=RunFilter(status=parse_status(order.status), keyword=order.keyword or None),
@@ -198,9 +246,10 @@ class RunAttempt:
 
 def partial_result(order: RunOrder, request: ReportRequest | None) -> Mapping[str, Json]:
     """Return period and window as a result has them; without a window where the order cannot be read."""
+    late: dict[str, Json] = {"late": True} if order.is_late else {}
     if request is None:
-        return {"period": order.period or (CUSTOM if order.after or order.before else "")}
-    return {"period": request.period, "window": window_of(request.window, request.tz)}
+        return {"period": order.period or (CUSTOM if order.after or order.before else ""), **late}
+    return {"period": request.period, "window": window_of(request.window, request.tz), **late}
 
 
 def window_of(window: Window, tz: tzinfo) -> dict[str, str]:

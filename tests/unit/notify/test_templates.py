@@ -70,6 +70,38 @@ def test_a_success_in_chinese_reads_like_this() -> None:
     assert "> 采集证明：已证明完整：源端 128，实收 128，另有 2 条源端已删、台账仍存" in lines
 
 
+@pytest.mark.parametrize(
+    ("language", "period", "subject"),
+    [
+        ("zh", "yesterday", "日报 2026-01-05（补发）"),
+        ("en", "yesterday", "Daily report 2026-01-05 (late)"),
+        ("zh", "last_week", "周报 2026-01-05（补发）"),
+        ("en", "last_month", "Monthly report 2026-01-05 (late)"),
+    ],
+)
+@pytest.mark.parametrize("occasion", [Occasion.SUCCESS, Occasion.UNCERTIFIED, Occasion.FAILURE])
+def test_a_report_that_comes_late_is_named_by_its_date(
+    language: str, period: str, subject: str, occasion: Occasion
+) -> None:
+    """The word of its period means other days by now, and is not used."""
+    sample = sample_notice(occasion, language)
+    late = replace(sample, period=period, result={**sample.result, "late": True})
+    message = Templates().message(late, "email")
+    assert subject in message.subject
+    assert "昨天" not in message.subject
+    assert " yesterday" not in message.subject
+
+
+@pytest.mark.parametrize(("language", "fact"), [("zh", "3 份漏掉的报告"), ("en", "3 missed reports follow")])
+def test_a_run_says_how_many_reports_it_caught_up(language: str, fact: str) -> None:
+    """In the message of the run that started them."""
+    sample = sample_notice(Occasion.SUCCESS, language)
+    assert (
+        fact in Templates().message(replace(sample, result={**sample.result, "caught_up": 3}), "email").body
+    )
+    assert fact not in Templates().message(sample, "email").body
+
+
 def test_messages_use_the_words_of_the_reports() -> None:
     """A certificate, a proof and the ledger are called in messages what reports and documents call them."""
     notices = [notice for notice in sample_notices() if notice.language == "zh"]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import EVERY_OPERATION, OperationQuery, Place
 from flowledger.domain.operations import Operation
-from flowledger.domain.runs import AppKey
+from flowledger.domain.runs import AppKey, Level
 from flowledger.domain.windows import Window, latest_period
 from flowledger.errors import UsageError
 from flowledger.ledger import open_ledger
@@ -26,16 +27,18 @@ from flowledger.services.catch_up import (
     Cadence,
     Due,
     due_between,
-    is_reported,
     missing,
     over_by,
     owed_instant,
+    unsettled,
 )
+from flowledger.services.report_requests import ReportContent
 
 APP, OTHER = AppKey("dify", "support"), AppKey("dify", "sales")
 SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
-DAILY = Cadence("daily_report", "yesterday", "0 2 * * *")
-WEEKLY = Cadence("weekly_report", "last_week", "0 3 * * 1")
+FULL = ReportContent("support", ("csv", "markdown", "json"), Level.NODES)
+DAILY = Cadence("daily_report", "yesterday", "0 2 * * *", content=FULL)
+WEEKLY = Cadence("weekly_report", "last_week", "0 3 * * 1", content=FULL)
 NOW = datetime.fromisoformat("2026-11-22T02:00:30+08:00")
 """A Sunday, half a minute after the daily schedule."""
 
@@ -65,12 +68,31 @@ def prove(
     ledger.save_runs([], scope=scope, at=NOW, certificate=Certificate(scope, certified, "counted", 0, 0, NOW))
 
 
-def report(
-    ledger: Ledger, window: Window, *, certified: bool = True, app: AppKey = APP, filtered: bool = False
+def report(  # all that the record of a report says
+    ledger: Ledger,
+    window: Window,
+    *,
+    certified: bool = True,
+    app: AppKey = APP,
+    filtered: bool = False,
+    schedule: str | None = "daily_report",
+    period: str = "yesterday",
+    content: ReportContent = FULL,
 ) -> None:
-    """Note that a report of a window was written."""
-    data = {"window": str(window), "certified": certified, "figures": None if filtered else {}}
-    ledger.record(Operation(f"report-{uuid4()}", "REPORT", NOW, "somebody", app, data=data))
+    """Note that a report of a window was written, as the pipeline does."""
+    data = {
+        "window": str(window),
+        "certified": certified,
+        "figures": None if filtered else {},
+        "schedule": schedule,
+        **content.to_json(),
+    }
+    ledger.record(Operation(f"report-{uuid4()}", "REPORT", NOW, "somebody", app, period, data))
+
+
+def is_reported(ledger: Ledger, app: AppKey, due: Due) -> bool:
+    """Give whether the daily schedule owes a report no more."""
+    return unsettled(ledger, app, DAILY, due) is None
 
 
 def due(day: str, cadence: Cadence = DAILY, tz: ZoneInfo = SHANGHAI) -> Due:
@@ -132,14 +154,85 @@ def test_a_day_that_was_proved_but_never_reported_is_missing(ledger: Ledger) -> 
     assert is_reported(ledger, APP, due("2026-11-20"))
 
 
-def test_a_wider_window_proves_its_days_and_a_narrower_or_filtered_one_does_not(ledger: Ledger) -> None:
-    """A certified week holds its days; part of a day, or only its failed runs, prove nothing about it."""
-    certify(ledger, window("2026-11-10", WEEKLY))
+def test_a_narrower_or_filtered_window_proves_no_day(ledger: Ledger) -> None:
+    """Part of a day, or only its failed runs, prove nothing about it."""
+    certify(ledger, window("2026-11-15"))
     whole = window("2026-11-16")
     certify(ledger, Window(whole.after, whole.before - 1))
     certify(ledger, window("2026-11-17"), query="status='failed'")
     later = datetime.fromisoformat("2026-11-18T02:00:00+08:00")
     assert still_missing(ledger, now=later) == ["2026-11-16", "2026-11-17"]
+
+
+def settled_by(ledger: Ledger, **record: Any) -> Due | None:
+    """Give what is still due of 20 November after one report of that day."""
+    prove(ledger, window("2026-11-20"))
+    report(ledger, window("2026-11-20"), **record)
+    return unsettled(ledger, APP, DAILY, due("2026-11-20"))
+
+
+LACKING = [
+    ReportContent("support", FULL.formats, Level.NONE),
+    ReportContent("support", FULL.formats, Level.RUN),
+    ReportContent("support", ("csv",), Level.NODES),
+    ReportContent("/tmp/elsewhere", FULL.formats, Level.NODES),
+    ReportContent("other-prefix", FULL.formats, Level.NODES),
+]
+
+
+@pytest.mark.parametrize("content", LACKING)
+@pytest.mark.parametrize("period", ["yesterday", "custom"])
+def test_a_report_that_lacks_what_the_schedule_makes_settles_nothing(
+    ledger: Ledger, content: ReportContent, period: str
+) -> None:
+    """A run without details, in fewer formats or in another storage leaves the daily report due."""
+    open_due = settled_by(ledger, schedule=None, period=period, content=content)
+    assert open_due is not None
+    assert not open_due.covered_by
+
+
+@pytest.mark.parametrize(
+    ("schedule", "period"),
+    [(None, "yesterday"), (None, "custom"), ("weekly_report", "yesterday"), ("daily_report", "custom")],
+)
+def test_what_another_report_of_the_same_content_covers_is_due_and_says_so(
+    ledger: Ledger, schedule: str | None, period: str
+) -> None:
+    """It is not the schedule's own, which has its name, its date and its comparison."""
+    open_due = settled_by(ledger, schedule=schedule, period=period)
+    assert open_due is not None
+    assert period in open_due.covered_by
+    assert "2026-11-19T16:00:00Z" in open_due.covered_by
+
+
+def test_only_the_schedules_own_report_settles_what_it_owes(ledger: Ledger) -> None:
+    """With the schedule, period and storage; formats and details were compared when it was written."""
+    assert settled_by(ledger) is None
+    assert settled_by(ledger, content=ReportContent("support", ("csv",), Level.RUN)) is None
+
+
+def test_one_wide_run_without_details_settles_none_of_six_daily_reports(ledger: Ledger) -> None:
+    """Its certificate holds all six days, and its report has no details of them."""
+    certify(ledger, window("2026-11-15"))
+    six = Window(window("2026-11-16").after, window("2026-11-21").before)
+    prove(ledger, six)
+    without = ReportContent("support", FULL.formats, Level.NONE)
+    report(ledger, six, schedule=None, period="custom", content=without)
+    expected = [f"2026-11-{day}" for day in range(16, 22)]
+    assert still_missing(ledger) == expected
+    report(ledger, six, schedule=None, period="custom")
+    owed = missing(ledger, APP, DAILY, tz=SHANGHAI, now=NOW, most=7)
+    assert [str(each) for each in owed] == expected
+    assert all(each.covered_by for each in owed)
+
+
+def test_the_record_of_an_earlier_version_settles_its_own_period(ledger: Ledger) -> None:
+    """It says neither schedule nor content; an update must not make last week's reports due again."""
+    prove(ledger, window("2026-11-20"))
+    for period, is_settled in (("custom", False), ("yesterday", True)):
+        data = {"window": str(window("2026-11-20")), "certified": True, "figures": {}}
+        ledger.record(Operation(f"report-{uuid4()}", "REPORT", NOW, "somebody", APP, period, data))
+        assert is_reported(ledger, APP, due("2026-11-20")) is is_settled
 
 
 def test_no_more_than_so_many_reports_back_are_looked_at(ledger: Ledger) -> None:
@@ -161,7 +254,7 @@ def test_a_report_is_due_from_its_schedules_time_on(ledger: Ledger) -> None:
 def test_days_that_a_schedule_never_reports_are_not_missing(ledger: Ledger) -> None:
     """Runs from Monday to Friday report Sunday to Thursday; Friday and Saturday are nobody's."""
     certify(ledger, window("2026-11-11"))
-    workdays = Cadence("daily_report", "yesterday", "0 2 * * 1-5")
+    workdays = Cadence("daily_report", "yesterday", "0 2 * * 1-5", content=FULL)
     found = still_missing(ledger, workdays)
     assert found == [f"2026-11-{day}" for day in (12, 15, 16, 17, 18, 19)]
 
