@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Completed, Crashed
 from prefect_records import last_flow_run, logs_of
 from prefect_server import PrefectServer, prefect_in_use
@@ -18,7 +20,8 @@ from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to,
 import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.cli.main import cli
-from flowledger.errors import AuthenticationError
+from flowledger.errors import AuthenticationError, FlowledgerError
+from flowledger.flows import flow_retries
 from flowledger.flows.announcements import announce_dead_run_flow
 from flowledger.flows.cleanup import cleanup_storage_flow
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
@@ -127,6 +130,44 @@ def test_a_failed_run_is_told_once_urgently(
     assert "What to do" in message["body"]
     assert str(last_flow_run().id) in message["run_url"]
     assert "app-refused-token" not in str(message)
+
+
+def run_of_deployment(flow: Any) -> tuple[FlowRun, list[str]]:
+    """Run the flow as a deployment's run, which fails, and give it with the names of its states."""
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(flow), name=f"retried-{uuid4().hex[:6]}")
+        created = client.create_flow_run_from_deployment(deployment, parameters=DAY)
+        with pytest.raises(FlowledgerError):
+            run_flow(flow, flow_run=created, parameters=DAY)
+        states = client.read_flow_run_states(created.id)
+        states.sort(key=lambda state: state.timestamp)
+        return client.read_flow_run(created.id), [state.name or "" for state in states]
+
+
+def test_what_may_pass_is_tried_again_and_told_after_the_last_try(
+    run: Run, robot: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect shows AwaitingRetry between; one message says how often it was tried, and why it failed."""
+    monkeypatch.setenv("DIFY_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("RETRY_MINUTES", "1,5")
+    monkeypatch.setattr(flow_retries, "A_MINUTE", timedelta(0.0001))
+    forget_waits(monkeypatch)
+    flow_run, states = run_of_deployment(run)
+    assert states.count("AwaitingRetry") == 2
+    assert (states[-1], flow_run.run_count) == ("Failed", 3)
+    (message,) = robot.messages
+    assert message["occasion"] == "failure"
+    assert len(message["result"]["tries"]) == 2
+    assert "3 times, all failed" in message["body"]
+
+
+def test_a_refused_key_is_not_tried_again(run: Run, robot: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told at once."""
+    monkeypatch.setenv("DIFY_API_TOKEN", "app-00000000000000000000wrong")
+    flow_run, states = run_of_deployment(run)
+    assert "AwaitingRetry" not in states
+    assert (states[-1], flow_run.run_count) == ("Failed", 1)
+    assert len(robot.messages) == 1
 
 
 def test_what_is_not_certified_is_told_urgently(

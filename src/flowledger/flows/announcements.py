@@ -8,9 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from pydantic import Field
 
-from flowledger.domain.messages import Occasion
 from flowledger.flows.logs import forwarded_to
-from flowledger.flows.notifications import notify_trouble, reason_of
+from flowledger.flows.notifications import notify_trouble, occasion_of, reason_of
 
 FINE = (StateType.COMPLETED, StateType.RUNNING, StateType.SCHEDULED, StateType.PENDING)
 
@@ -28,7 +27,7 @@ def announce_dead_run_flow(
         logger.info("%s is %s: nothing to announce", flow_run.name, flow_run.state_name)
         return True
     with forwarded_to(logger):
-        notified = notify_trouble(Occasion.CRASH, flow_name, flow_run, reason_of(flow_run.state))
+        notified = notify_trouble(occasion_of(flow_run.state), flow_name, flow_run, reason_of(flow_run.state))
     logger.info(
         "%s: %s",
         flow_run.name,

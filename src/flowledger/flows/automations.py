@@ -1,9 +1,9 @@
 """What a Prefect server needs besides deployments: pool, queues, and automations for dead and crashed runs.
 
 A run whose worker or machine has died stays Running for ever, and no hook is called.  Its heartbeats stop,
-though: one automation then marks it Crashed, which frees its slot, and has it announced.  The other has every
-crash announced: no hook is called either where the server was away when a process ended.  What a hook has
-announced is not announced again.
+though: one automation then marks it Crashed, which frees its slot, and starts nothing.  The others have every
+crash and every cancellation announced: no hook is called where the server was away when a process ended, or
+where a run had not begun.  What a hook has announced is not announced again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +27,7 @@ ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
 ANNOUNCEMENT = "announce-dead-run"
 DEAD_RUNS = "flowledger: dead runs"
 CRASHED_RUNS = "flowledger: crashed runs"
+CANCELLED_RUNS = "flowledger: cancelled runs"
 SILENT_FOR = timedelta(seconds=3 * HEARTBEAT_S)
 HEARTBEAT = "prefect.flow-run.heartbeat"
 FINAL_OR_WAITING = (
@@ -53,7 +54,7 @@ def set_up(client: SyncPrefectClient, infrastructure: Infrastructure, queues: Se
         yield f"work queue {queue}: {_make_queue(client, infrastructure.pool, queue)}"
     announcer = _register_announcer(client, infrastructure)
     yield f"deployment {ANNOUNCEMENT}: registered"
-    for desired in (dead_runs(announcer), crashed_runs(announcer)):
+    for desired in (dead_runs(), crashed_runs(announcer), cancelled_runs(announcer)):
         yield f"automation {desired.name!r}: {_make_automation(client, desired)}"
 
 
@@ -93,11 +94,11 @@ def _register_announcer(client: SyncPrefectClient, infrastructure: Infrastructur
     )
 
 
-def dead_runs(announcer: UUID) -> AutomationCore:
+def dead_runs() -> AutomationCore:
     """Return the automation for dead runs: neither a heartbeat nor an end for three heartbeats' time."""
     return AutomationCore(
         name=DEAD_RUNS,
-        description="Marks runs Crashed whose heartbeats have stopped, and announces them.",
+        description="Marks runs Crashed whose heartbeats have stopped.",
         trigger=EventTrigger(
             # A run may die before its first heartbeat has reached the server.
             after={HEARTBEAT, "prefect.flow-run.Running"},
@@ -115,19 +116,30 @@ def dead_runs(announcer: UUID) -> AutomationCore:
                 name="Crashed",
                 message=f"No heartbeat for {SILENT_FOR.seconds} s: its worker or machine has died.",
             ),
-            # At once: after a restart of the server it may hold the event of the crash back for 15 minutes.
-            _announcement(announcer),
+            # Nothing else: this rule fires for runs that have ended meanwhile, too, and the server refuses to
+            # change their state.  The crash itself starts the announcement.
         ],
     )
 
 
 def crashed_runs(announcer: UUID) -> AutomationCore:
     """Return the automation that starts the announcement of each run that has crashed."""
+    description = "Announces runs that have crashed, unless their hooks have done so."
+    return _announced(CRASHED_RUNS, description, "prefect.flow-run.Crashed", announcer)
+
+
+def cancelled_runs(announcer: UUID) -> AutomationCore:
+    """Return the automation for cancelled runs: one that has not begun has no process that calls its hook."""
+    description = "Announces runs that were cancelled, unless their hooks have done so."
+    return _announced(CANCELLED_RUNS, description, "prefect.flow-run.Cancelled", announcer)
+
+
+def _announced(name: str, description: str, event: str, announcer: UUID) -> AutomationCore:
     return AutomationCore(
-        name=CRASHED_RUNS,
-        description="Announces runs that have crashed, unless their hooks have done so.",
+        name=name,
+        description=description,
         trigger=EventTrigger(
-            expect={"prefect.flow-run.Crashed"},
+            expect={event},
             match=FLOW_RUNS,
             match_related=OURS,
             for_each={"prefect.resource.id"},

@@ -26,6 +26,7 @@ from flowledger.flows.backfill_runs import (
     report_instant,
     with_origin,
 )
+from flowledger.flows.flow_retries import tried_again
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.ports import Progress
@@ -253,7 +254,7 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     order = with_origin(order_from(locals()), runtime.flow_run.tags or ())
     started = time.monotonic()
     job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
-    with forwarded_to(get_run_logger()):
+    with forwarded_to(get_run_logger()), tried_again():
         return _run_stages(job, started, notify_on_complete).to_json()
 
 

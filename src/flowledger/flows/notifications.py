@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from hashlib import sha256
 from typing import Any
 
@@ -22,6 +22,7 @@ from flowledger.domain.messages import Occasion
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.flows.backfill_runs import report_instant, with_origin
+from flowledger.flows.flow_retries import failed_tries
 from flowledger.flows.logs import forwarded_to, note_app
 from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import (
@@ -31,6 +32,7 @@ from flowledger.services.report_requests import (
     order_from,
     partial_result,
 )
+from flowledger.services.retries import tries_of
 from flowledger.settings import Settings
 
 TASK = "fetch-workflow-logs"
@@ -60,11 +62,20 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
         instant = report_instant(flow_run.tags, flow_run.expected_start_time or datetime.now(UTC))
         order = with_origin(order, flow_run.tags)
         partial = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
+        if tries := tries_of(failed_tries(flow_run), _zone_of(settings, order)):
+            partial = {**partial, "tries": tries}
         about = _attempt(settings, str(flow_run.id), flow_run.run_count)
         with notifications.open_notifications(settings, order, about) as service:
             return service.notify_problem(occasion, flow_run.name or TASK, error, partial)
 
     return _guarded(notify, flow_run.name or str(flow_run.id))
+
+
+def _zone_of(settings: Settings, order: RunOrder) -> tzinfo:
+    try:
+        return settings.app(order.app).tz
+    except FlowledgerError:
+        return UTC
 
 
 def send_waiting() -> bool:

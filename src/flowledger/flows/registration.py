@@ -40,6 +40,8 @@ WORDS: Mapping[str, str] = {"fetch-workflow-logs": "report", "cleanup-storage": 
 """Name of a flow in Prefect → the word an entry uses."""
 HEARTBEAT_S = 30
 """Prefect allows no shorter time between two signs of life."""
+PATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "8"}
+"""A run waits 2 + 4 + … + 256 s, eight minutes, for a Prefect server that restarts; by default it is one."""
 PAGE = 200
 DEFAULT_QUEUE = "default"
 ONE_AT_A_TIME = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
@@ -58,7 +60,7 @@ class Infrastructure:
     def job_variables(self) -> dict[str, Any]:
         """What a worker gives each run; with a heartbeat, by which a dead run is found."""
         beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
-        return {"working_dir": self.directory, "env": {**QUIET, **beat, **self.variables}}
+        return {"working_dir": self.directory, "env": {**QUIET, **PATIENT, **beat, **self.variables}}
 
 
 def flow_of(name: str) -> Flow[..., Any]:

@@ -170,6 +170,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "period": one_line(notice.period),
         # The period's word means another day by now: it is named by its date.
         "late": result.get("late") is True,
+        "tries": [_try(each) for each in _listed(result.get("tries"))],
         "caught_up": _number(result.get("caught_up")),
         "at": notice.at.strftime("%Y-%m-%d %H:%M:%S %z"),
         "window": _window(result.get("window")),
@@ -281,6 +282,11 @@ def _failure(failure: Json) -> Mapping[str, str]:
     return {
         name: one_line(str(fields.get(name) or "")) for name in ("run_id", "at", "status", "node", "error")
     }
+
+
+def _try(failed: Json) -> Mapping[str, str]:
+    fields = failed if isinstance(failed, Mapping) else {}
+    return {name: one_line(str(fields.get(name) or "")) for name in ("at", "error")}
 
 
 def _listed(value: Json) -> Sequence[Json]:

@@ -50,6 +50,7 @@ from flowledger.settings.types import (
     Prefix,
     Receivers,
     RecordStorage,
+    RetryMinutes,
     Rotation,
     Seconds,
     SecretAddress,
@@ -119,6 +120,7 @@ class Settings(Frozen, BaseSettings):
     run_retention_mb: AtLeastOne | None = None
     stuck_after_hours: AtLeastOne = 24
     catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7
+    retry_minutes: RetryMinutes = (1, 5, 15, 30)
     storage_type: StorageType = "local"
     storage_prefix: Prefix = ""
     link_hours: Annotated[int, Field(ge=1, le=168)] = 72

@@ -86,6 +86,11 @@ LogTargets = Annotated[
     AfterValidator(distinct),
     Field(min_length=1),
 ]
+RetryMinutes = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=720)], ...],
+    BeforeValidator(split_words),
+    Field(max_length=10),
+]
 LogLevel = Annotated[str, AfterValidator(check_log_level)]
 Rotation = Annotated[str, AfterValidator(check_rotation)]
 TaskRunner = Annotated[str, AfterValidator(check_task_runner)]

@@ -92,6 +92,17 @@ def test_a_report_that_comes_late_is_named_by_its_date(
     assert " yesterday" not in message.subject
 
 
+@pytest.mark.parametrize(("language", "fact"), [("zh", "共 3 次，均失败"), ("en", "3 times, all failed")])
+def test_a_failure_says_what_was_tried(language: str, fact: str) -> None:
+    """Each earlier try with its time and reason."""
+    tries = [{"at": "02:00", "error": "no answer"}, {"at": "02:01", "error": "502"}]
+    sample = sample_notice(Occasion.FAILURE, language)
+    body = Templates().message(replace(sample, result={**sample.result, "tries": tries}), "email").body
+    assert fact in body
+    assert "02:00 no answer" in body
+    assert fact not in Templates().message(sample, "email").body
+
+
 @pytest.mark.parametrize(("language", "fact"), [("zh", "3 份漏掉的报告"), ("en", "3 missed reports follow")])
 def test_a_run_says_how_many_reports_it_caught_up(language: str, fact: str) -> None:
     """In the message of the run that started them."""
