@@ -18,7 +18,9 @@ from flowledger.api.auth import Operator, Viewer
 from flowledger.api.backend import Backend, backend_of
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
+from flowledger.api.processes import has_ended, own_process
 from flowledger.api.query_params import AppParams, PageParams, TimeParams, Word, read_cursor, write_cursor
+from flowledger.api.report_queue import CUT_SHORT
 from flowledger.api.responses import Answer, tagged, tagged_bytes
 from flowledger.api.schemas import Page
 from flowledger.domain.access_keys import Caller
@@ -214,7 +216,7 @@ def _enqueue(backend: Backend, caller: Caller, order: RunOrder, app: AppKey, key
     order_id = sha256(f"{caller.key_id}\n{key}".encode()).hexdigest()[:32] if key else uuid4().hex
     reference = backend.report_queue.enqueue(order, order_id)
     values = {name: value for name, value in asdict(order).items() if value is not None}
-    data = {"order": values, "reference": reference}
+    data = {"order": values, "reference": reference, "process": own_process()}
     operation_id = f"order-{order_id}"
     backend.ledger.record(Operation(operation_id, ORDER, backend.clock(), caller.name, app, data=data))
     state = {"order_id": order_id, "state": "waiting", "result": None, "reason": None}
@@ -231,6 +233,11 @@ def _state(backend: Backend, placed: Operation, order_id: str) -> dict[str, Any]
         state |= ended.value
     elif backend.report_queue is not None and (queued := backend.report_queue.state(reference or order_id)):
         state |= queued
+    elif not reference and has_ended(placed.data.get("process")):
+        # Killed, so that it could not say so itself; a process that ends in peace does.
+        backend.ledger.put_value(f"order-{order_id}-end", CUT_SHORT, backend.clock())
+        ended = backend.ledger.value(f"order-{order_id}-end")
+        state |= CUT_SHORT if ended is None else ended.value
     elif backend.clock() - placed.at > OVERDUE:
         state |= {"state": "failed", "reason": "nothing was heard of it for a day: its server has ended"}
     else:

@@ -1,15 +1,19 @@
 """What is recorded, deleted and ordered; twice is once, and what is wrong changes nothing."""
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from api_world import COZE, NIGHTLY, World, opened_world, own_world, shared_world
+from api_world import COZE, NIGHTLY, SALES, World, opened_world, own_world, shared_world
 
 from flowledger.api.backend import ApiOptions
+from flowledger.api.processes import own_process
 from flowledger.domain.history import OperationQuery, RunQuery
+from flowledger.domain.operations import Operation
 
 shared = pytest.fixture(scope="module")(shared_world)
 world = pytest.fixture(own_world)
@@ -215,6 +219,21 @@ def test_a_report_is_ordered_and_can_be_followed(world: World) -> None:
     (operation,) = world.ledger.operations(OperationQuery(types=("ORDER_REPORT",)))
     assert (operation.user, place) == ("operator-key", f"/reports/orders/{order_id}")
     assert world.get(place, "scoped").status_code == 404
+
+
+def test_an_order_of_a_killed_server_has_failed(world: World) -> None:
+    """It says so at once and for ever, not after a day; one whose server lives is running."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    states = []
+    for number, process in enumerate((own_process() | {"pid": child.pid}, own_process())):
+        order_id = f"{number:032x}"
+        data = {"order": {}, "reference": "", "process": process}
+        placed = Operation(f"order-{order_id}", "ORDER_REPORT", world.clock(), "ann", SALES, data=data)
+        world.ledger.record(placed)
+        states += [world.get(f"/reports/orders/{order_id}").json() for _ in range(2)]
+    assert [each["state"] for each in states] == ["failed", "failed", "running", "running"]
+    assert states[0]["reason"] == "the server was stopped: order it again"
 
 
 def test_a_report_ordered_twice_is_made_once(world: World) -> None:
