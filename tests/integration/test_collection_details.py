@@ -154,6 +154,9 @@ def test_runs_of_earlier_windows_that_ended_are_brought_up_to_date(tmp_path: Pat
     assert ended.issuperset(open_ids[:3])
     assert not ended & set(open_ids[3:])
     assert "3 runs of earlier days ended and are up to date in the ledger" in result["notes"]
+    assert "the report of 2025-03-01 was written anew, since runs of it ended after it" in result["notes"]
+    reports = sorted(tmp_path.rglob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    assert len([path for path in reports if "2025-03-01" in path.name]) >= 2
 
 
 def test_a_paused_run_waits_for_its_person(tmp_path: Path) -> None:

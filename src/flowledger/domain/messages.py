@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
@@ -226,3 +226,14 @@ _ENDED: Mapping[str, str] = {
 def ended_note(language: str, count: int) -> tuple[str, ...]:
     """Return the note on runs of earlier windows that have ended since; none where there are none."""
     return (_ENDED[language].format(count=count),) if count else ()
+
+
+_AGAIN: Mapping[str, str] = {
+    "en": "the report of {day} was written anew, since runs of it ended after it",
+    "zh": "{day} 的报告已重新生成：其中有运行在报告之后才结束",
+}
+
+
+def again_notes(language: str, days: Sequence[date]) -> tuple[str, ...]:
+    """Return a note for each earlier report that was written anew, by its first day."""
+    return tuple(_AGAIN[language].format(day=day) for day in days)

@@ -156,7 +156,13 @@ def generate_reports_task(job: ReportJob, collected: Collected, enriched: Enrich
     """Write the reports from the ledger through the storage service."""
     logger = get_run_logger()
     with stage_pipeline(job, logger) as (pipeline, request):
-        report = pipeline.report(collected, request, level=enriched.level, run_id=job.run_id)
+        report = pipeline.report(
+            collected,
+            request,
+            level=enriched.level,
+            run_id=job.run_id,
+            changed_at=enriched.ended_earlier,
+        )
     for path in report.all_paths:
         logger.info("written: %s", path)
     return report

@@ -11,8 +11,10 @@ from typing import Any, Self
 
 from loguru import logger
 
-from flowledger.domain.certificates import Certificate
+from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.history import OperationQuery
 from flowledger.domain.messages import (
+    again_notes,
     comparable,
     completeness_of,
     ended_note,
@@ -21,15 +23,17 @@ from flowledger.domain.messages import (
 )
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
-from flowledger.domain.run_filters import FilterSplit
+from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import OPEN_FOR, Json, Level
-from flowledger.domain.windows import Window, cut_to_now
+from flowledger.domain.windows import LATEST, Window, cut_to_now
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
+from flowledger.services.history.paging import operations_of
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportContent, ReportRequest, window_of
 
+EVER = Window(0, LATEST)
 NEAR_NOW = timedelta(hours=2)
 """Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""
 
@@ -163,7 +167,9 @@ class Pipeline:
         """
         collected = self.collect(request)
         enriched = self.enrich(collected, request)
-        report = self.report(collected, request, level=enriched.level, run_id=run_id)
+        report = self.report(
+            collected, request, level=enriched.level, run_id=run_id, changed_at=enriched.ended_earlier
+        )
         return self.result(request, collected, enriched, report, started=started)
 
     def collect(self, request: ReportRequest) -> Collected:
@@ -199,8 +205,49 @@ class Pipeline:
         ended = enricher.enrich_earlier(scope.app, scope.window.after, level)
         return Enriched(level, asked, self.source.requests - sent, [run.listed_at for run in ended])
 
-    def report(self, collected: Collected, request: ReportRequest, *, level: Level, run_id: str) -> Report:
-        """Write the request's reports from the ledger."""
+    def report(
+        self,
+        collected: Collected,
+        request: ReportRequest,
+        *,
+        level: Level,
+        run_id: str,
+        changed_at: Sequence[datetime] = (),
+    ) -> Report:
+        """Write the request's reports from the ledger.
+
+        Earlier reports that hold a run listed at one of ``changed_at`` are written anew before.
+        """
+        again = self._reported_windows(collected.certificate.scope, changed_at)
+        for period, certificate in again:
+            earlier = replace(request, period=period, run_filter=RunFilter())
+            self._write(Collected(certificate, FilterSplit(), 0), earlier, level, run_id)
+        report = self._write(collected, request, level, run_id)
+        days = [certificate.scope.window.after_at.astimezone(request.tz).date() for _, certificate in again]
+        return replace(report, notes=(*report.notes, *again_notes(self.language, days)))
+
+    def _reported_windows(
+        self, scope: Scope, changed_at: Sequence[datetime]
+    ) -> Sequence[tuple[str, Certificate]]:
+        """Return periods and certificates of whole reports that hold a changed run, oldest first."""
+        if not changed_at:
+            return ()
+        query = OperationQuery(apps=(scope.app,), types=("REPORT",), since=min(changed_at))
+        periods = {
+            str(each.data.get("window")): each.subject or ""
+            for each in operations_of(self.ledger, query)
+            # What a filter left has no figures to compare with, and is no report of the day.
+            if each.data.get("figures", ()) is not None
+        }
+        return [
+            (periods[str(certificate.scope.window)], certificate)
+            for certificate in self.ledger.certificates(scope.app, EVER)
+            if str(certificate.scope.window) in periods
+            and certificate.scope.window != scope.window
+            and any(at in certificate.scope.window for at in changed_at)
+        ]
+
+    def _write(self, collected: Collected, request: ReportRequest, level: Level, run_id: str) -> Report:
         certificate = self.with_retained(collected.certificate)
         scope = certificate.scope
         heading = Heading(
@@ -300,7 +347,7 @@ class Pipeline:
         at = self.clock()
         self.ledger.record(
             Operation(
-                operation_id=f"report-{run_id}-{at:%Y%m%dT%H%M%S%f}",
+                operation_id=f"report-{run_id}-{certificate.scope.window.after}-{at:%Y%m%dT%H%M%S%f}",
                 operation_type="REPORT",
                 at=at,
                 user=self.user,
