@@ -68,6 +68,7 @@ def _subject(settings: Settings, app: AppSettings | None, order: RunOrder, about
         tz=app.tz,
         run_id=about.run_id,
         run_url=about.url,
+        logs_url=f"{app.base_url}/app/{app.id}/logs",
     )
 
 

@@ -25,6 +25,9 @@ from flowledger.domain.texts import clip
 LISTED_PROBLEMS = 50
 """How many failed, and how many stuck, runs the figures name."""
 
+QUESTION_KEYS = ("query", "sys.query", "question", "input", "prompt", "text", "message", "content")
+"""Inputs that hold what a person asked, the likeliest first."""
+_QUESTION_LENGTH = 120
 _ERROR_LENGTH = 500
 _FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED})
 _FAILED_NODE_STATUSES = frozenset({"failed", "exception"})
@@ -43,7 +46,10 @@ class UserFigures:
 
 @dataclass(frozen=True, slots=True)
 class ProblemRun:
-    """A run somebody should look at; ``node`` is the title of the node the error comes from, if known."""
+    """A run somebody should look at; ``node`` is the title of the node the error comes from, if known.
+
+    ``user`` and ``question`` are what people know a run by; empty where there is none.
+    """
 
     run_id: str
     log_id: str | None
@@ -51,6 +57,8 @@ class ProblemRun:
     source_status: str
     error: str
     node: str | None = None
+    user: str = ""
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,4 +255,16 @@ def _problem_of(entry: Entry) -> ProblemRun:
         source_status=run.source_status,
         error=clip(error, _ERROR_LENGTH),
         node=node.title if node else None,
+        user=run.creator.name or "" if run.creator else "",
+        question=clip(_question_of(entry.detail), _QUESTION_LENGTH),
     )
+
+
+def _question_of(detail: Detail) -> str:
+    """Return what a person asked: a well-known input, else the first text that a run was begun with."""
+    inputs = None if isinstance(detail, Missing) else detail.inputs
+    if not isinstance(inputs, Mapping):
+        return ""
+    own = (value for name, value in inputs.items() if not name.startswith("sys."))
+    texts = (*map(inputs.get, QUESTION_KEYS), *own)
+    return next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "")

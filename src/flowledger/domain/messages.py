@@ -47,7 +47,8 @@ class Notice:
 
     ``notice_id`` is the same for the same outcome, so that whoever tells it twice tells it once.
     ``result`` is the result object of a run (``services.pipeline.RunResult``), empty where there is none;
-    ``previous`` the figures of the period before.  ``links`` are addresses by label (run, report names).
+    ``previous`` the figures of the period before.  ``links`` are addresses by label (run, report names),
+    ``logs_url`` the page of Dify that lists the app's runs.
     """
 
     notice_id: str
@@ -62,6 +63,7 @@ class Notice:
     previous: Mapping[str, Json] = field(default_factory=dict)
     error: str = ""
     run_url: str = ""
+    logs_url: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
 
@@ -156,6 +158,8 @@ def _failure_row(run: ProblemRun) -> Mapping[str, Json]:
         "at": run.at.isoformat(),
         "status": run.source_status,
         "node": one_line(run.node or ""),
+        "user": one_line(run.user),
+        "question": one_line(run.question),
         "error": clip(one_line(run.error), _LONGEST_ERROR),
     }
 

@@ -41,6 +41,7 @@ class Subject:
     period: str = ""
     run_id: str = ""
     run_url: str = ""
+    logs_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,16 @@ class NoticeBuilder:
             app_name=about.app_name,
             period=about.period,
             run_url=about.run_url,
+            logs_url=about.logs_url,
         )
 
     def _links(self, locations: Iterable[str]) -> Mapping[str, str]:
         links: dict[str, str] = {}
         for location in locations:
-            name = PurePosixPath(location).name
-            # Two reports may have the same file name; the second is listed by its whole location.
-            links[location if name in links else name] = self._link(location)
+            path = PurePosixPath(location)
+            # Two reports may have the same file name; the second is listed with its folder.
+            name = f"{path.parent.name}/{path.name}" if path.name in links else path.name
+            links[name] = self._link(location)
         return links
 
     def _link(self, location: str) -> str:
@@ -177,13 +180,18 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "figures": figures,
         "change": _change(figures, notice.previous),
         "certificate": _certificate(result.get("certificate")),
-        "failures": [_failure(each) for each in _listed(result.get("failures"))],
+        "failures": [_failure(each, notice.at.tzinfo) for each in _listed(result.get("failures"))],
         # Why reports wait on this machine; None where they do not.  Templates have a sentence for it.
         "kept_locally": (stored_locally_reason(notes) or "") if result.get("kept_locally") is True else None,
         "notes": [note for note in notes if not note.startswith(STORED_LOCALLY)],
         "error": show_controls(notice.error).strip(),
         "run_url": notice.run_url,
-        "links": [(one_line(label), mend(url)) for label, url in notice.links.items()],
+        "logs_url": notice.logs_url,
+        # A path on a server opens nowhere else, and is nobody's business: its name is enough.
+        "links": [
+            (one_line(label), mend(url) if _is_address(url) else one_line(label))
+            for label, url in notice.links.items()
+        ],
         "attachments": [one_line(file.file_name) for file in notice.attachments],
     }
 
@@ -277,11 +285,22 @@ def _window(window: Json) -> Mapping[str, str] | None:
     }
 
 
-def _failure(failure: Json) -> Mapping[str, str]:
+def _failure(failure: Json, tz: tzinfo | None) -> Mapping[str, str]:
     fields = failure if isinstance(failure, Mapping) else {}
-    return {
-        name: one_line(str(fields.get(name) or "")) for name in ("run_id", "at", "status", "node", "error")
-    }
+    texts = {name: one_line(str(fields.get(name) or "")) for name in _FAILURE_FIELDS}
+    return {**texts, "at": _local(fields, tz)}
+
+
+_FAILURE_FIELDS = ("run_id", "status", "node", "user", "question", "error")
+
+
+def _local(failure: Mapping[str, Json], tz: tzinfo | None) -> str:
+    """Return when a run failed, as people of the app's time zone write it; as it is where it is no time."""
+    text = one_line(str(failure.get("at") or ""))
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(tz):%Y-%m-%d %H:%M:%S}" if tz else text
+    except ValueError:
+        return text
 
 
 def _try(failed: Json) -> Mapping[str, str]:
@@ -343,6 +362,8 @@ _RESULT: Mapping[str, Json] = {
             "at": "2026-01-05T09:00:00+00:00",
             "status": "failed",
             "node": "LLM *1* <b>",
+            "user": "user-17 <b>",
+            "question": "How *much* is | it?",
             "error": '[models] Rate limit | <at user_id="all"> `quota`',
         }
     ],

@@ -8,7 +8,7 @@ from datetime import date, tzinfo
 from pathlib import Path
 from typing import Any, TextIO
 
-from flowledger.domain.figures import Figures
+from flowledger.domain.figures import QUESTION_KEYS, Figures
 from flowledger.domain.report_heading import Heading, conversation_of, user_of
 from flowledger.domain.runs import Detailed, Entry, Missing
 from flowledger.domain.texts import one_line
@@ -20,7 +20,6 @@ from flowledger.reports.markdown import certificate_items, figure_items
 
 RETRIEVAL = "knowledge-retrieval"
 
-_QUESTION_KEYS = ("query", "sys.query", "question", "input", "prompt", "text", "message", "content")
 _ANSWER_KEYS = ("text", "answer", "result", "output", "response", "content", "message")
 _FILE_MARKS = frozenset(
     {"transfer_method", "related_id", "upload_file_id", "remote_url", "extension", "mime_type"}
@@ -74,7 +73,7 @@ def pair_of(entry: Entry, score_word: str, limits: Limits = WHOLE) -> Pair:
 def question_of(inputs: Mapping[str, Any]) -> str:
     """Return the question: a well-known input, else the first text that is not one of ``sys.*``."""
     own = {name: value for name, value in inputs.items() if not name.startswith(_SYSTEM)}
-    return _first_of(inputs, _QUESTION_KEYS) or _first_text(own)
+    return _first_of(inputs, QUESTION_KEYS) or _first_text(own)
 
 
 def answer_of(outputs: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Stored reports as messages show them: addresses to open, and files small enough to go along."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +53,7 @@ class StoredReportLinks:
         files = [stored for stored in self.backend.names(name) if stored.name == name]
         if not files:
             return None
-        return Attachment(PurePosixPath(name).name, name, files[0].size_bytes, self.storage)
+        return Attachment(dated_name(name), name, files[0].size_bytes, self.storage)
 
     def _name_of(self, location: str) -> str | None:
         """Find the name of a location: every location of a storage begins alike and ends with its name."""
@@ -60,3 +61,18 @@ class StoredReportLinks:
         name = location.removeprefix(beginning)
         is_ours = location.startswith(beginning) and self.backend.location(name) == location
         return name if is_ours else None
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def dated_name(stored_name: str) -> str:
+    """Return the name of an attachment: that of the file, with the day that its folder is named by.
+
+    Of two mails people save both into one folder, where files of one name would replace each other.
+    """
+    path = PurePosixPath(stored_name)
+    day = _DAY.search(path.parent.name)
+    if day is None or _DAY.search(path.name):
+        return path.name
+    return f"{path.stem}-{day[0]}{path.suffix}"

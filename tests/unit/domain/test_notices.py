@@ -93,3 +93,10 @@ def test_figures_that_can_be_compared() -> None:
     user = UserFigures("u", 1, 1, AT.date(), AT.date())
     figures = Figures(runs=9, by_status=dict.fromkeys(statuses, 2), users=(user,), total_tokens=7)
     assert comparable(figures) == {"runs": 9, "failed": 6, "users": 1, "total_tokens": 7}
+
+
+def test_a_failed_run_is_named_as_people_know_it() -> None:
+    """By user and question, beside its time; both on one line."""
+    run = ProblemRun("run-1", None, AT, "failed", "e", "node", "user\n1", "how much\nis it?")
+    (row,) = failure_rows(Figures(failures=(run,)))
+    assert (row["user"], row["question"], row["at"]) == ("user 1", "how much is it?", AT.isoformat())

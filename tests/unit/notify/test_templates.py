@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -372,3 +373,23 @@ def test_a_type_without_templates_is_named(tmp_path: Path) -> None:
 def test_numbers_read_well(shown: str, expected: str) -> None:
     """Durations, differences and changes as people write them."""
     assert shown == expected
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("channel", ["email", "dingtalk", "feishu", "wechat"])
+def test_failed_runs_have_time_user_question_and_a_link_and_no_path_of_the_server(
+    channel: str, language: str
+) -> None:
+    """What people know a run by; its times are the app's."""
+    notice = replace(
+        sample_notice(Occasion.SUCCESS, language),
+        at=datetime(2026, 1, 6, 10, tzinfo=timezone(timedelta(hours=8))),
+        logs_url="https://dify.example.com/app/a/logs",
+    )
+    message = Templates().message(notice, channel)
+    for text in filter(None, (message.body, message.html)):
+        assert "2026-01-05 17:00:00" in text
+        assert "user-17" in text
+        assert "How " in text
+        assert "https://dify.example.com/app/a/logs" in text
+        assert "/var/reports" not in text

@@ -7,7 +7,7 @@ import pytest
 
 from flowledger.domain.messages import Attachment
 from flowledger.errors import StorageError
-from flowledger.services.report_links import StoredReportLinks
+from flowledger.services.report_links import StoredReportLinks, dated_name
 from flowledger.storage.local import LocalStorage
 
 
@@ -91,3 +91,16 @@ def test_an_object_is_linked_by_an_address_for_a_while(tmp_path: Path) -> None:
         "https://bucket.example.com/prefix/reports/a.csv?until=01"
     )
     assert bucket.link("s3://other/reports/a.csv") == "s3://other/reports/a.csv"
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("reports/csv/yesterday-2026-11-20_app_1/问答类应用数-总览.csv", "问答类应用数-总览-2026-11-20.csv"),
+        ("reports/markdown/yesterday-2026-11-20_app_1.md", "yesterday-2026-11-20_app_1.md"),
+        ("reports/plain.csv", "plain.csv"),
+    ],
+)
+def test_the_name_of_an_attachment_has_its_day(stored: str, name: str) -> None:
+    """Two days' files can lie in one folder."""
+    assert dated_name(stored) == name
