@@ -193,7 +193,7 @@ def test_doctor_finds_a_sound_installation_sound(call: Call) -> None:
     assert (said.status, mended(said)) == (0, {})
     names = [line.removeprefix("ok    ").partition(":")[0] for line in said.out.splitlines()]
     app = [f"app support, {part}" for part in ("server", "key", "mode", "clock", "console")]
-    assert names == ["settings", *app, "ledger", "reports", "disk"]
+    assert names == ["settings", *app, "ledger", "scratch", "reports", "disk"]
     assert "is Dify 1.9.1" in said.out
 
 

@@ -1,6 +1,7 @@
 """``flowledger``: its commands, how each ends, and what it shows of warnings and defects."""
 
 import gc
+import os
 import signal
 import sys
 import traceback
@@ -14,7 +15,8 @@ import click
 from loguru import logger
 
 from flowledger import __version__
-from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.domain.texts import clip, one_line
+from flowledger.errors import FlowledgerError, SchedulerError, SettingsError, UsageError
 from flowledger.io.encoding import restart_in_utf8
 from flowledger.services.log_files import logging_as_before, on_stderr, restrict_umask
 from flowledger.services.secret_masking import redacted
@@ -22,6 +24,7 @@ from flowledger.services.secret_masking import redacted
 if TYPE_CHECKING:
     from loguru import Message, Record
 
+PREFECT_PACKAGES = frozenset({"prefect", "httpx", "httpcore"})
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -148,6 +151,23 @@ def show_defect(kind: type[BaseException], error: BaseException, trace: Tracebac
     sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
+def prefect_problem(error: BaseException) -> str | None:
+    """Return a sentence for an error of Prefect or of the HTTP client below it; None for any other.
+
+    The one place for what a command does not word better itself.
+    """
+    causes = [error, *filter(None, (error.__cause__, error.__context__))]
+    is_prefect = any(type(each).__module__.partition(".")[0] in PREFECT_PACKAGES for each in causes)
+    if not is_prefect and not any("Prefect API" in str(each) for each in causes):
+        return None
+    where = os.environ.get("PREFECT_API_URL") or "the one that is started for this command"
+    return (
+        f"Prefect's server ({where}) does not do as asked: {type(error).__name__}:"
+        f" {clip(one_line(str(error)), 300)}; see whether it runs"
+        " (flowledger doctor), or run without it: flowledger run --direct"
+    )
+
+
 def _write(message: "Message") -> None:
     record = message.record
     error = record["exception"]
@@ -185,5 +205,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FlowledgerError as error:
         log_error(error)
         click.echo(redacted(f"error: {error}"), err=True)
+        sys.exit(EXIT_FAILURE)
+    except Exception as error:
+        if (sentence := prefect_problem(error)) is None:
+            raise
+        failure = SchedulerError(sentence)
+        log_error(failure)
+        click.echo(redacted(f"error: {failure}"), err=True)
         sys.exit(EXIT_FAILURE)
     sys.exit(status if isinstance(status, int) else 0)

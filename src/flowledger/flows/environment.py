@@ -3,12 +3,18 @@
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from flowledger.domain.texts import split_list
+
 QUIET: Mapping[str, str] = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     # Its default of 20 s is too short for the first start on a busy machine (migrations).
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
+
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 def prepare(environ: MutableMapping[str, str], *, api_url: str | None, home: Path) -> None:
@@ -38,3 +44,13 @@ def _set_address(environ: MutableMapping[str, str], api_url: str | None) -> None
         environ.pop("PREFECT_API_URL", None)
     if api_url:
         environ.setdefault("PREFECT_API_URL", api_url)
+    _spare_this_machine(environ)
+
+
+def _spare_this_machine(environ: MutableMapping[str, str]) -> None:
+    """Let Prefect's clients reach this machine without a proxy, as ours do: no server here is behind one."""
+    if not any(environ.get(name) for each in PROXIES for name in (each, each.lower())):
+        return
+    for name in ("NO_PROXY", "no_proxy"):
+        words = split_list(environ.get(name) or environ.get("NO_PROXY", ""))
+        environ[name] = ",".join(dict.fromkeys((*words, *THIS_MACHINE)))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowledger.flows.environment import QUIET, prepare
+from flowledger.flows.environment import QUIET, point_at, prepare
 
 API = "http://prefect.example.com:4200/api"
 
@@ -45,3 +45,13 @@ def test_an_empty_address_is_none(tmp_path: Path) -> None:
 def test_no_tracking() -> None:
     """Nothing is sent to anybody."""
     assert (QUIET["DO_NOT_TRACK"], QUIET["PREFECT_SERVER_ANALYTICS_ENABLED"]) == ("1", "false")
+
+
+def test_a_server_on_this_machine_is_never_behind_a_proxy() -> None:
+    """Prefect's own clients read the variable; what it names already stays."""
+    environ = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "intranet.example.com"}
+    point_at(environ, api_url="http://127.0.0.1:4200/api")
+    whole = "intranet.example.com,localhost,127.0.0.1,::1"
+    assert (environ["NO_PROXY"], environ["no_proxy"]) == (whole, whole)
+    point_at(environ, api_url=None)
+    assert environ["NO_PROXY"] == whole
