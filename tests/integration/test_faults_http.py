@@ -398,6 +398,22 @@ def test_a_server_clock_an_hour_off_cuts_the_window_by_the_server_s_clock(
     assert (certificate.certified, certificate.distinct) == (True, 200)
 
 
+@pytest.mark.fault(20)
+def test_a_clock_a_day_ahead_certifies_nothing_that_has_not_happened(tmp_path: Path) -> None:
+    """A window that has ended long ago by our clock is cut by the source's, which its answers tell."""
+    theirs = END + timedelta(seconds=5)
+    access = Access(now=theirs + timedelta(days=1))
+    with (
+        simulator.serve(make_day(200), options=at(theirs)) as server,
+        opened(server.base_url, tmp_path, access) as pipeline,
+    ):
+        collected = pipeline.collect(order(before=(END + timedelta(hours=6)).isoformat()))
+    certificate = collected.certificate
+    assert certificate.scope.window.before_at == theirs - timedelta(seconds=2)
+    assert (certificate.certified, certificate.distinct) == (True, 200)
+    assert collected.notes == ("the source's clock is 86400 s behind ours: set both by a time server",)
+
+
 def test_a_broken_list_of_open_runs_costs_requests_and_nothing_else(tmp_path: Path) -> None:
     """Where the console cannot list what is still open, the open runs are asked one by one."""
     world = make_day(20, mix={"running": 1.0})

@@ -50,7 +50,8 @@ class Collector:
         :raises FlowledgerError: when the source cannot be read; what was read by then is kept.
         """
         scope = Scope(self.source.app, window, split.query)
-        writer = _RunWriter(self.ledger, scope, self.clock())
+        began = self.clock()
+        writer = _RunWriter(self.ledger, scope, began)
         self.progress.stage("collect", None)
         try:
             verdict = self._walk_until_stored(window, split, writer)
@@ -60,11 +61,20 @@ class Collector:
         except (FatalError, RetriableError):
             writer.flush()
             raise
+        verdict = self._checked_by_the_clock(verdict, writer, began)
         certificate = Certificate(
             scope, verdict.certified, verdict.reason, verdict.expected, verdict.distinct, self.clock()
         )
         writer.flush(certificate)
         return certificate
+
+    def _checked_by_the_clock(self, verdict: Verdict, writer: "_RunWriter", began: datetime) -> Verdict:
+        """Return the verdict, uncertified where the window had not ended by the source's own clock."""
+        source_began = self.source.now() - (self.clock() - began)
+        if not verdict.certified or writer.scope.window.before_at <= source_began:
+            return verdict
+        reason = f"by the source's clock it was {source_began:%Y-%m-%dT%H:%M:%SZ}, before the window's end"
+        return replace(verdict, certified=False, reason=reason)
 
     def _walk_until_stored(self, window: Window, split: FilterSplit, writer: "_RunWriter") -> Verdict:
         """Walk until the ledger holds the very runs that the walk claims, stretch by stretch, or give up."""

@@ -34,8 +34,9 @@ from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportContent, ReportRequest, window_of
 
 EVER = Window(0, LATEST)
+CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 NEAR_NOW = timedelta(hours=2)
-"""Only a window that ends this close to now depends on how right our clock is (faults: skew of an hour)."""
+"""The source is asked for its time before a window that ends this close to now; else its answers tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Collected:
     certificate: Certificate
     split: FilterSplit
     requests: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,15 @@ class Pipeline:
         self._check_app()
         split = self.source.split(request.run_filter)
         window = self._settled(request.window)
-        certificate = Collector(self.source, self.ledger, self.clock, self.progress).collect(window, split)
-        for note in split.notes:
+        collector = Collector(self.source, self.ledger, self.clock, self.progress)
+        began = self.clock()
+        certificate = collector.collect(window, split)
+        # Each answer was dated, so this costs no request.
+        ahead = self.source.now() - self.clock()
+        if window.before_at > began + ahead and not certificate.certified:
+            certificate = collector.collect(cut_to_now(request.window, began + ahead), split)
+        notes = _clock_notes(ahead)
+        for note in (*split.notes, *notes):
             self.progress.note(note)
         logger.info(
             "{}: {}, source counts {}, {} different rows seen",
@@ -191,7 +200,7 @@ class Pipeline:
             certificate.expected,
             certificate.distinct,
         )
-        return Collected(certificate, split, self.source.requests - sent)
+        return Collected(certificate, split, self.source.requests - sent, notes)
 
     def enrich(self, collected: Collected, request: ReportRequest) -> Enriched:
         """Bring the collected runs to the level of detail that the request and its filter need."""
@@ -382,9 +391,26 @@ class Pipeline:
         return cut_to_now(window, now)
 
 
+def _clock_notes(ahead: timedelta) -> tuple[str, ...]:
+    """Return what a reader must know of the source's clock, and warn, where it differs by over a minute."""
+    if abs(ahead) <= CLOCKS_MAY_DIFFER:
+        return ()
+    way = "ahead of" if ahead > timedelta() else "behind"
+    note = (
+        f"the source's clock is {abs(round(ahead.total_seconds()))} s {way} ours: set both by a time server"
+    )
+    logger.warning(note)
+    return (note,)
+
+
 def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
     """Return what a reader must know to read the figures rightly, such as a filter that left runs out."""
     filter_note = (f"only runs with {request.run_filter}",) if request.run_filter else ()
     window = collected.certificate.scope.window
     cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)
-    return (*filter_note, *collected.split.notes, *(cut if window != request.window else ()))
+    return (
+        *filter_note,
+        *collected.split.notes,
+        *collected.notes,
+        *(cut if window != request.window else ()),
+    )
