@@ -228,14 +228,22 @@ def _metrics_of(totals: Totals) -> Iterator[Metric]:
     )
     tokens = GaugeMetricFamily("flowledger_tokens", "Tokens of the runs in the ledger.", labels=LABELS)
     cost = GaugeMetricFamily(
-        "flowledger_cost", "Cost of the runs in the ledger.", labels=[*LABELS, "currency"]
+        "flowledger_cost",
+        "Known cost of the runs in the ledger.",
+        labels=[*LABELS, "currency"],
+    )
+    costed = GaugeMetricFamily(
+        "flowledger_cost_known_runs",
+        "Runs in the ledger whose cost is known.",
+        labels=LABELS,
     )
     for app, each in totals.items():
+        costed.add_metric(_labels(app), each.totals.costed)
         durations.add_metric(_labels(app), each.durations.buckets(), each.durations.total_s)
         tokens.add_metric(_labels(app), each.totals.total_tokens)
         for currency, price in each.totals.cost.items():
             cost.add_metric([*_labels(app), currency], float(price))
-    yield from (durations, tokens, cost)
+    yield from (durations, tokens, cost, costed)
 
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)

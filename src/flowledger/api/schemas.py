@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowledger.domain.certificates import Certificate
+from flowledger.domain.costs import cost_json
 from flowledger.domain.history import AppSummary
 from flowledger.domain.operations import Operation
 from flowledger.domain.run_mapping import node_values, run_values
@@ -229,12 +230,16 @@ def operation_row(operation: Operation) -> dict[str, Any]:
 
 
 class TallyShape(BaseModel):
-    """Counts of runs; `cost` is exact, by currency."""
+    """Counts of runs; `cost` is exact, by currency, and null where none is known.
+
+    It is all there is where `cost_known_runs` is `runs`, else at least so much.
+    """
 
     runs: int
     by_status: dict[str, int] = Field(examples=[{"success": 1190, "failed": 12}])
     total_tokens: int
-    cost: dict[str, str] = Field(examples=[{"USD": "1.2345000"}])
+    cost: dict[str, str] | None = Field(examples=[{"USD": "1.2345000"}])
+    cost_known_runs: int
 
 
 class DayShape(TallyShape):
@@ -275,5 +280,6 @@ def _totals_row(totals: RunTotals) -> dict[str, Any]:
             status.value: totals.by_status[status] for status in RunStatus if totals.by_status[status]
         },
         "total_tokens": totals.total_tokens,
-        "cost": {currency: f"{price:f}" for currency, price in sorted(totals.cost.items())},
+        "cost": cost_json(dict(sorted(totals.cost.items())), totals.costed, totals.runs),
+        "cost_known_runs": totals.costed,
     }

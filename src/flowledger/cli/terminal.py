@@ -16,6 +16,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from flowledger.domain.phrases import result_cost
 from flowledger.services.pipeline import RunResult
 
 
@@ -93,7 +94,7 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         ("open, of which stuck", f"{result.open}, {result.stuck}"),
         ("users", str(result.users)),
         ("tokens", str(result.total_tokens)),
-        ("cost", _pairs(result.cost) or "none"),
+        ("cost", result_cost(result.cost, result.cost_known_runs, result.logs_count, "en")),
         ("requests, seconds", f"{result.requests}, {result.duration}"),
     ]
     return rows + [("note", note) for note in result.notes]

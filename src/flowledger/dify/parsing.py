@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from flowledger.domain.costs import metadata_price
 from flowledger.domain.merging import merge
+from flowledger.domain.numbers import LARGEST, decimal_of, integer_of
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -22,8 +24,6 @@ from flowledger.errors import SourceGarbledError
 from flowledger.io.json_text import dumps_lossless, loads
 
 LATEST_SECOND = 253_402_300_799  # 9999-12-31: beyond it an epoch is milliseconds
-NUMBERS = frozenset({int, float, str, Decimal})
-"""What may be read as a number; not bool, which is an int only to Python."""
 
 
 def text(value: Any) -> str | None:
@@ -34,22 +34,15 @@ def text(value: Any) -> str | None:
 
 
 def number(value: Any) -> Decimal | None:
-    """Return a number or a number's text as a decimal; None for nothing, NaN, Infinity and words."""
-    if value is None or type(value) not in NUMBERS:
-        return None
-    try:
-        parsed = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return parsed if parsed.is_finite() else None
+    """Return a number or a number's text as a decimal; None for nothing, words and what is beyond bounds."""
+    return None if value is None else decimal_of(value)
 
 
 def integer(value: Any) -> int | None:
-    """Return a whole number or its text as an integer; None for what is not one."""
-    if value is None or type(value) is int:
+    """Return a whole number of 64 bits or its text as an integer; None for what is not one."""
+    if value is None or (type(value) is int and abs(value) <= LARGEST):
         return value
-    parsed = number(value)
-    return int(parsed) if parsed is not None and parsed.adjusted() < 19 and abs(parsed) < 2**63 else None
+    return integer_of(value)
 
 
 def instant(value: Any) -> datetime | None:
@@ -237,7 +230,8 @@ def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
 def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
     get = row.get
     metadata = get("execution_metadata")
-    tokens, price, currency = _costs(metadata, get("outputs"), get("process_data"))
+    price, currency = metadata_price(metadata)
+    tokens = integer(metadata.get("total_tokens")) if isinstance(metadata, dict) else None
     return NodeExecution(
         position=position,
         execution_id=text(get("id")) or "",
@@ -259,16 +253,6 @@ def _node(position: int, row: Mapping[str, Any]) -> NodeExecution:
         metadata=metadata,
         truncated=tuple([name for name, flag in TRUNCATION_FLAGS if get(flag) is True]),
     )
-
-
-def _costs(metadata: Any, *payloads: Any) -> tuple[int | None, Decimal | None, str | None]:
-    """Return tokens, price and currency, of the metadata or a usage (docs/dify-api.md "Node executions")."""
-    details = metadata if isinstance(metadata, dict) else {}
-    usages = [payload.get("usage") for payload in payloads if isinstance(payload, dict)]
-    for place in (details, *usages):
-        if isinstance(place, dict) and (price := number(place.get("total_price"))) is not None:
-            return integer(place.get("total_tokens")), price, text(place.get("currency"))
-    return integer(details.get("total_tokens")), None, None
 
 
 def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 
-from flowledger.domain.costs import cost_of
+from flowledger.domain.costs import CostRule, run_cost
 from flowledger.domain.report_heading import conversation_of, user_of
 from flowledger.domain.runs import (
     OPEN_FOR,
@@ -66,7 +66,8 @@ class Figures:
     """What a report says in numbers.
 
     ``daily`` is in calendar order, ``users`` by runs (most first, then first met), ``elapsed_s`` and the
-    quantiles are in seconds, ``cost`` by currency.  ``detailed`` and ``missing`` make up
+    quantiles are in seconds, ``cost`` by currency: what is known, which is all where ``costed``, the number
+    of runs whose cost is known, is ``runs``.  ``detailed`` and ``missing`` make up
     ``runs`` where details were wanted.
     ``failures`` and ``stuck_runs`` hold the newest ``LISTED_PROBLEMS`` only; the counters hold all.
     """
@@ -82,6 +83,7 @@ class Figures:
     total_tokens: int = 0
     elapsed_s: Decimal = Decimal(0)
     cost: Mapping[str, Decimal] = field(default_factory=dict)
+    costed: int = 0
     duration_p50_s: float | None = None
     duration_p95_s: float | None = None
     detailed: int = 0
@@ -114,7 +116,8 @@ class FiguresCounter:
     """Counts entries, newest first, in memory that grows with users, days and conversations only.
 
     ``tz`` cuts the days (None for the machine's zone).  A run open for ``open_for`` at ``now`` (aware) is
-    stuck.  ``level`` is how much detail was wanted: what was not wanted is not missing.
+    stuck.  ``level`` is how much detail was wanted: what was not wanted is not missing.  ``cost_rule``
+    stands in for ``nodes_cost`` where older reports count otherwise.
     """
 
     def __init__(
@@ -124,8 +127,10 @@ class FiguresCounter:
         now: datetime,
         open_for: timedelta = OPEN_FOR,
         level: Level = Level.NODES,
+        cost_rule: CostRule | None = None,
     ) -> None:
         self._tz, self._now, self._open_for, self._level = tz, now, open_for, level
+        self._cost_rule, self._costed = cost_rule, 0
         self._runs = self._alone = self._tokens = self._detailed = self._gone = self._open = self._stuck = 0
         self._elapsed_s = Decimal(0)
         self._by_status: Counter[RunStatus] = Counter()
@@ -177,7 +182,9 @@ class FiguresCounter:
             self._reasons[reason.replace(entry.run.run_id, "…")] += 1
         elif self._level > Level.NONE:
             self._detailed += 1
-        for currency, price in cost_of(_nodes(detail)).items():
+        cost = run_cost(entry.run, detail, self._cost_rule)
+        self._costed += cost.whole
+        for currency, price in cost.amounts.items():
             self._cost[currency] = self._cost.get(currency, Decimal(0)) + price
 
     def _count_problem(self, entry: Entry) -> None:
@@ -203,6 +210,7 @@ class FiguresCounter:
             total_tokens=self._tokens,
             elapsed_s=self._elapsed_s,
             cost=dict(self._cost),
+            costed=self._costed,
             duration_p50_s=self._durations.quantile(0.5),
             duration_p95_s=self._durations.quantile(0.95),
             detailed=self._detailed,

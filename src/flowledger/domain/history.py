@@ -117,7 +117,7 @@ class HistoryPage(NamedTuple):
 
 
 class RunFacts(NamedTuple):
-    """What statistics count of one run; ``cost`` is by currency, empty where no prices are known."""
+    """What statistics count of one run; ``cost`` is by currency, and all there is only if ``cost_known``."""
 
     app: AppKey
     listed_at: datetime
@@ -125,6 +125,7 @@ class RunFacts(NamedTuple):
     elapsed_s: Decimal | None
     total_tokens: int | None
     cost: Mapping[str, Decimal] = MappingProxyType({})
+    cost_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from flowledger.domain.costs import decimal_of
+from flowledger.domain.numbers import integer_of
 from flowledger.domain.runs import AppKey, Creator, Detailed, Json, Missing, Run, RunStatus
 
 LOG = "log"
 COZE = "coze"
 NO_NODES = Missing("the recording program tells of no nodes", permanent=True)
-LARGEST_COUNT = 2**63 - 1
 _SYNONYMS: Mapping[RunStatus, str] = {
     RunStatus.PENDING: "created queued waiting scheduled submitted 等待中 排队中 待执行",
     RunStatus.RUNNING: "started in_progress executing processing retrying 运行中 执行中 进行中",
@@ -173,7 +172,4 @@ def _tokens(usage: Json) -> int | None:
         (usage[name] for name in ("total_tokens", "tokens", "token_count") if usage.get(name) is not None),
         None,
     )
-    if isinstance(count, int) and abs(count) > LARGEST_COUNT:
-        return None  # Python writes no integer of more than 4,300 digits
-    number = decimal_of(count)
-    return int(number) if number is not None and -LARGEST_COUNT <= number <= LARGEST_COUNT else None
+    return integer_of(count)

@@ -60,12 +60,17 @@ A_DAY = timedelta(days=1)
 
 @dataclass(slots=True)
 class RunTotals:
-    """What was counted of some runs; ``cost`` is by currency."""
+    """What was counted of some runs.
+
+    ``cost`` is by currency: what is known, which is all where ``costed``, the number of runs whose cost is
+    known, is ``runs``.
+    """
 
     runs: int = 0
     by_status: Counter[RunStatus] = field(default_factory=Counter)
     total_tokens: int = 0
     cost: dict[str, Decimal] = field(default_factory=dict)
+    costed: int = 0
 
     def add(self, facts: RunFacts) -> None:
         """Count one run."""
@@ -73,6 +78,7 @@ class RunTotals:
         self.by_status[facts.status] += 1
         if facts.total_tokens:
             self.total_tokens += facts.total_tokens
+        self.costed += facts.cost_known
         for currency, price in facts.cost.items():
             self.cost[currency] = self.cost.get(currency, Decimal(0)) + price
 
@@ -81,6 +87,7 @@ class RunTotals:
         self.runs += other.runs
         self.by_status.update(other.by_status)
         self.total_tokens += other.total_tokens
+        self.costed += other.costed
         for currency, price in other.cost.items():
             self.cost[currency] = self.cost.get(currency, Decimal(0)) + price
 

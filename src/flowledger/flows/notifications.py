@@ -19,6 +19,7 @@ from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.domain.figures import ProblemRun
 from flowledger.domain.messages import Occasion
+from flowledger.domain.phrases import result_cost
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.flows.backfill_runs import report_instant, with_origin
@@ -195,7 +196,7 @@ def markdown_of(result: RunResult) -> str:
         "Missing details": f"{result.missing} {_pairs(result.missing_reasons)}".strip(),
         "Users": result.users,
         "Tokens": result.total_tokens,
-        "Cost": _pairs(result.cost) or "none",
+        "Cost": result_cost(result.cost, result.cost_known_runs, result.logs_count, "en"),
         **({"Caught up": f"{result.caught_up} missed reports"} if result.caught_up else {}),
         "Requests": result.requests,
         "Duration": f"{result.duration} s",

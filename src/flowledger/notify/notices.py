@@ -19,6 +19,7 @@ from flowledger.domain.messages import (
     stored_locally_note,
     stored_locally_reason,
 )
+from flowledger.domain.phrases import result_cost
 from flowledger.domain.report_heading import LANGUAGES
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.texts import mend, one_line, show_controls
@@ -162,7 +163,7 @@ COMPARED = ("runs", "failed", "users", "total_tokens")
 def view_of(notice: Notice) -> Mapping[str, Any]:
     """Return the variables of a template: texts without control characters, None where there is no value."""
     result = notice.result
-    figures = _figures(result)
+    figures = _figures(result, notice.language)
     notes = [one_line(str(note)) for note in _listed(result.get("notes"))]
     return {
         "occasion": str(notice.occasion),
@@ -215,7 +216,16 @@ def data_of(notice: Notice) -> Mapping[str, Json]:
     }
 
 
-def _figures(result: Mapping[str, Json]) -> Mapping[str, Any] | None:
+def _cost(result: Mapping[str, Json], language: str) -> str:
+    cost, known = result.get("cost"), result.get("cost_known_runs")
+    amounts = {one_line(name): one_line(str(price)) for name, price in _pairs(cost)}
+    counted = known if isinstance(known, int) else None
+    return result_cost(
+        None if cost is None else amounts, counted, _number(result.get("logs_count")), language
+    )
+
+
+def _figures(result: Mapping[str, Json], language: str) -> Mapping[str, Any] | None:
     if "logs_count" not in result:
         return None
     by_status = _counts(result.get("by_status"))
@@ -226,6 +236,7 @@ def _figures(result: Mapping[str, Json]) -> Mapping[str, Any] | None:
         "users": _number(result.get("users")),
         "total_tokens": _number(result.get("total_tokens")),
         "cost": {one_line(name): one_line(str(price)) for name, price in _pairs(result.get("cost"))},
+        "cost_text": _cost(result, language),
         "p50_s": _seconds(result.get("duration_p50_s")),
         "p95_s": _seconds(result.get("duration_p95_s")),
         "open": _number(result.get("open")),
@@ -354,6 +365,7 @@ _RESULT: Mapping[str, Json] = {
     "users": 17,
     "total_tokens": 1_234_567,
     "cost": {"USD": "1.2345"},
+    "cost_known_runs": 126,
     "duration_p50_s": 1.5,
     "duration_p95_s": 75.0,
     "failures": [

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from flowledger.domain.phrases import PHRASES
 from flowledger.errors import UsageError
 
 Texts = Mapping[str, str]
@@ -210,7 +211,7 @@ EN: Texts = {
     "cells_cut": "Cells cut at Excel's limit of 32767 characters: {count}; the JSON report holds them whole.",
 }
 
-CATALOGUES: Mapping[str, Texts] = {"zh": ZH, "en": EN}
+CATALOGUES: Mapping[str, Texts] = {"zh": {**PHRASES["zh"], **ZH}, "en": {**PHRASES["en"], **EN}}
 
 
 def texts_in(language: str) -> Texts:

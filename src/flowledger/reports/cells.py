@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
+from flowledger.domain.costs import amount_text, is_unknown
 from flowledger.domain.figures import Figures
 from flowledger.domain.texts import defuse
 from flowledger.reports.catalogue import Texts
@@ -77,15 +78,30 @@ def _units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
-def cost_text(cost: Mapping[str, Decimal], *, named: bool = False) -> str:
-    """Write costs to six places: the bare number of a single currency, else each with its currency.
+def cost_text(texts: Texts, figures: Figures, *, named: bool = False) -> str:
+    """Write what runs cost: the bare number of a single currency, else each with its currency.
 
-    ``named`` names the currency of a single one too.
+    ``named`` names the currency of a single one too.  What is known in part is a lower bound, with the number
+    of runs whose cost is known.
     """
-    if not cost:
-        return f"{Decimal(0):.6f}"
-    if len(cost) == 1 and not named:
-        return f"{next(iter(cost.values())):.6f}"
+    cost = figures.cost
+    if is_unknown(cost, figures.costed, figures.runs):
+        return texts["cost_unknown"]
+    bare = len(cost) == 1 and not named
+    amounts = [
+        amount_text(price) if bare else f"{amount_text(price)} {currency}".strip()
+        for currency, price in cost.items()
+    ]
+    text = "; ".join(amounts) or amount_text(Decimal(0))
+    if figures.costed >= figures.runs:
+        return text
+    return texts["cost_at_least"].format(cost=text, known=figures.costed, runs=figures.runs)
+
+
+def old_cost_text(cost: Mapping[str, Decimal]) -> str:
+    """Write costs as the old script did: to six places, nothing as zero."""
+    if len(cost) <= 1:
+        return f"{next(iter(cost.values()), Decimal(0)):.6f}"
     return "; ".join(f"{price:.6f} {currency}".strip() for currency, price in cost.items())
 
 

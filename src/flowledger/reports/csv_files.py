@@ -15,7 +15,16 @@ from flowledger.domain.texts import one_line
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import compact
 from flowledger.reports.catalogue import Texts, texts_in
-from flowledger.reports.cells import ABSENT, as_mapping, at, cost_text, cut_cell, defuse, speed_text
+from flowledger.reports.cells import (
+    ABSENT,
+    as_mapping,
+    at,
+    cost_text,
+    cut_cell,
+    defuse,
+    old_cost_text,
+    speed_text,
+)
 from flowledger.reports.markdown import certificate_items, figure_items
 
 RETRIEVAL = "knowledge-retrieval"
@@ -249,8 +258,11 @@ class CsvSet:
             f"{figures.runs_per_conversation:.2f}",
             speed_text(self.texts, figures),
             satisfaction,
-            cost_text(figures.cost),
+            self._cost(figures),
         ]
+
+    def _cost(self, figures: Figures) -> str:
+        return cost_text(self.texts, figures) if self.limits is WHOLE else old_cost_text(figures.cost)
 
     def _users(self, figures: Figures) -> Iterator[list[str]]:
         for user in figures.users:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
+from flowledger.domain.costs import cost_json
 from flowledger.domain.figures import Figures, ProblemRun, UserFigures
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
@@ -160,7 +161,8 @@ def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
         "total_tokens": figures.total_tokens,
         "elapsed_s": float(figures.elapsed_s),
         "tokens_per_second": round(float(figures.tokens_per_second), 2),
-        "cost": {currency: str(price) for currency, price in figures.cost.items()},
+        "cost": cost_json(figures.cost, figures.costed, figures.runs),
+        "cost_known_runs": figures.costed,
         "duration_p50_s": figures.duration_p50_s,
         "duration_p95_s": figures.duration_p95_s,
         "detailed": figures.detailed,

@@ -270,7 +270,7 @@ def figure_items(texts: Texts, figures: Figures) -> Sequence[tuple[str, str]]:
         (texts["conversations"], str(figures.conversations)),
         (texts["tokens"], str(figures.total_tokens)),
         (texts["speed"], speed_text(texts, figures)),
-        (texts["cost"], cost_text(figures.cost, named=True)),
+        (texts["cost"], cost_text(texts, figures, named=True)),
         (texts["p50"], seconds_text(texts, figures.duration_p50_s)),
         (texts["p95"], seconds_text(texts, figures.duration_p95_s)),
         *(

@@ -9,8 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from flowledger.domain.costs import decimal_of
+from flowledger.domain.costs import CONTAINERS, Cost, metadata_price, parents_of, summed
 from flowledger.domain.figures import FiguresCounter
+from flowledger.domain.numbers import decimal_of
 from flowledger.domain.runs import (
     AppKey,
     Creator,
@@ -99,7 +100,8 @@ def save_csv(directory: Path, rows: Iterable[Row], *, tz: tzinfo | None) -> Sequ
 
 def _write_csv(staging: Path, rows: Iterable[Row], tz: tzinfo | None) -> Sequence[Path]:
     files = CsvSet(staging, ZH, tz, limits=OLD_SCRIPT)
-    counter = FiguresCounter(tz, now=datetime.fromtimestamp(0, UTC))  # nothing is stuck in the old reports
+    # Nothing is stuck in the old reports, and their cost is the old script's.
+    counter = FiguresCounter(tz, now=datetime.fromtimestamp(0, UTC), cost_rule=_old_cost)
     try:
         for row in rows:
             entry = entry_of(row)
@@ -108,6 +110,25 @@ def _write_csv(staging: Path, rows: Iterable[Row], tz: tzinfo | None) -> Sequenc
         return files.finish(counter.figures())
     finally:
         files.close()
+
+
+def _old_cost(nodes: Sequence[NodeExecution]) -> Cost:
+    """Return the cost as the old script counts it: whatever is called ``usage`` is a price, too."""
+    parents = parents_of(nodes)
+    counted = [node for node in nodes if not (node.node_type in CONTAINERS and node.node_id in parents)]
+    return Cost(summed((node, *_old_price(node)) for node in counted), whole=True)
+
+
+def _old_price(node: NodeExecution) -> tuple[Decimal | None, str]:
+    for payload in (node.metadata, _usage_of(node.outputs), _usage_of(node.process_data)):
+        price, currency = metadata_price(payload)
+        if price is not None:
+            return price, currency or ""
+    return None, ""
+
+
+def _usage_of(payload: Any) -> Any:
+    return as_mapping(payload).get("usage")
 
 
 def entry_of(row: Row) -> Entry:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from loguru import logger
 
 from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.costs import cost_json
 from flowledger.domain.history import OperationQuery
 from flowledger.domain.messages import (
     again_notes,
@@ -85,7 +86,9 @@ class RunResult:
     """What a run of all stages came to, in plain values.
 
     The names and the order of the fields are those of the JSON that callers, ``--json`` and messages have.
-    Money is an exact decimal text for each currency; durations are seconds, None where no run has ended.
+    Money is an exact decimal text for each currency, None where it is unknown, and a lower bound where
+    ``cost_known_runs`` (None in older results) is less than ``logs_count``; durations are seconds, None where
+    no run has ended.
     ``late`` means made up for later; ``caught_up`` how many missed reports the run has started runs for.
     """
 
@@ -104,7 +107,7 @@ class RunResult:
     stuck: int
     users: int
     total_tokens: int
-    cost: Mapping[str, str]
+    cost: Mapping[str, str] | None
     duration_p50_s: float | None
     duration_p95_s: float | None
     failures: Sequence[Mapping[str, Json]]
@@ -113,6 +116,7 @@ class RunResult:
     notes: Sequence[str]
     requests: int
     duration: float
+    cost_known_runs: int | None = None
     completeness: str = ""
     """What is whole and what is not, in the app's language: "rows complete, details 0 of 399"."""
     late: bool = False
@@ -315,8 +319,8 @@ class Pipeline:
             stuck=figures.stuck,
             users=len(figures.users),
             total_tokens=figures.total_tokens,
-            # An exponent, which str() may write, is no amount of money to a reader.
-            cost={currency: f"{price:f}" for currency, price in figures.cost.items()},
+            cost=cost_json(figures.cost, figures.costed, figures.runs),
+            cost_known_runs=figures.costed,
             duration_p50_s=figures.duration_p50_s,
             duration_p95_s=figures.duration_p95_s,
             failures=list(failure_rows(figures)),

@@ -230,6 +230,8 @@ def test_facts_tell_what_a_run_cost(ledger: Ledger) -> None:
         START + 4 * SECOND: {},
         START + 5 * SECOND: {"USD": price * 2},
     }
+    known = [facts.listed_at for facts in ledger.facts(EVERYTHING) if facts.cost_known]
+    assert sorted(known) == [START + second * SECOND for second in (2, 3, 5)]
 
 
 def test_a_detail_that_is_read_again_changes_the_cost(ledger: Ledger) -> None:

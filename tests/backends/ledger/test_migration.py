@@ -214,6 +214,27 @@ def test_containers_are_not_added_up_twice(url: str) -> None:
     ledger.close()
 
 
+def test_prices_of_nodes_that_call_no_model_are_removed(url: str) -> None:
+    """An end node handed the usage of its model on and doubled the cost; what has no price is not known."""
+    doubled = [node(0), replace(node(1), node_type="end")]
+    unpriced = [node(0), replace(node(1), total_price=None)]
+    with bare(url) as old:
+        move(old, command.upgrade, "0002")
+        fill_as_then(old)
+        for key, nodes in ((1, doubled), (2, unpriced)):
+            with old.engine.execution_options(writes=()).begin() as connection:
+                connection.execute(sa.delete(node_executions).where(node_executions.c.run == key))
+                execute_columns(
+                    connection, sa.insert(node_executions), node_columns([key] * len(nodes), nodes)
+                )
+                connection.execute(sa.text(f"UPDATE runs SET detail_level = 2 WHERE id = {key}"))
+    ledger = SqlLedger.open(url, DECODERS)
+    costs = {facts.listed_at: (dict(facts.cost), facts.cost_known) for facts in ledger.facts(RunQuery())}
+    price = Decimal("0.0041700")
+    assert costs == {run(1).listed_at: ({"USD": price}, True), run(2).listed_at: ({"USD": price}, False)}
+    ledger.close()
+
+
 def test_the_scripts_make_the_tables_the_program_uses(url: str) -> None:
     """Nothing in the metadata is missing from the migrations, or the other way round."""
     ledger = SqlLedger.open(url, {})

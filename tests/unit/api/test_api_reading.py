@@ -228,6 +228,10 @@ def test_statistics_count_what_lists_show(shared: World) -> None:
     found = shared.get(f"/stats?app={SALES}&since=2026-11-20T00:00:00Z&before=2026-11-22T00:00:00Z").json()
     assert (found["runs"], found["by_status"]) == (119, {"success": 118, "failed": 1})
     assert (found["total_tokens"], found["cost"]) == (1190, {"USD": "0.0041700"})
+    assert found["cost_known_runs"] == sum(day["cost_known_runs"] for day in found["days"])
+    assert 0 < found["cost_known_runs"] < found["runs"]
+    nothing = shared.get(f"/stats?app={SALES}&since=2026-10-20T00:00:00Z&before=2026-10-22T00:00:00Z").json()
+    assert (nothing["runs"], nothing["cost"]) == (0, {})
     assert [(day["day"], day["runs"]) for day in found["days"]] == [("2026-11-21", 119)]
     utc = shared.get(f"/stats?app={SALES}&since=2026-11-20T00:00:00Z&timezone=UTC").json()
     assert [(day["day"], day["runs"]) for day in utc["days"]] == [("2026-11-20", 119)]

@@ -54,7 +54,7 @@ def test_the_table_has_a_row_for_each_figure() -> None:
         "open, of which stuck": "1, 0",
         "users": "2",
         "tokens": "10",
-        "cost": "USD 0.0024",
+        "cost": "0.0024 USD",
         "requests, seconds": "5, 1.25",
         "note": "keyword filtered on our side",
     }
@@ -63,9 +63,9 @@ def test_the_table_has_a_row_for_each_figure() -> None:
 def test_an_unproved_window_stands_out() -> None:
     """So does a source that gives no total, and a day without runs."""
     certificate = replace(PROOF, certified=False, reason="rows moved", expected=None, distinct=0)
-    rows = dict(summary_rows(replace(RESULT, certificate=certificate, logs_count=0, by_status={}, cost={})))
+    rows = dict(summary_rows(replace(RESULT, certificate=certificate, logs_count=0, by_status={}, cost=None)))
     assert (rows["certified"], rows["source counts, seen"]) == ("NO: rows moved", "no total, 0")
-    assert (rows["runs"], rows["cost"]) == ("0 (none)", "none")
+    assert (rows["runs"], rows["cost"]) == ("0 (none)", "unknown")
 
 
 def test_paths_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.costs import cost_of, decimal_of
+from flowledger.domain.costs import MODEL_NODES, amount_text, cost_json, nodes_cost, run_cost
 from flowledger.domain.figures import LISTED_PROBLEMS, Figures, FiguresCounter
+from flowledger.domain.numbers import decimal_of, integer_of
 from flowledger.domain.report_heading import conversation_of, count_turns, user_of
 from flowledger.domain.runs import (
     AppKey,
@@ -144,17 +145,68 @@ def test_prices_count_once() -> None:
     """A container repeats its children's prices; it counts only where no child is listed."""
     child = node(price="0.2", metadata={"iteration_id": "it"})
     container = replace(node("iteration", "0.2"), node_id="it")
-    assert cost_of([container, child]) == {USD: Decimal("0.2")}
-    assert cost_of([container, node(price="0.1")]) == {USD: Decimal("0.3")}
+    assert nodes_cost([container, child]).amounts == {USD: Decimal("0.2")}
+    assert nodes_cost([container, node(price="0.1")]).amounts == {USD: Decimal("0.3")}
 
 
-def test_prices_are_found_in_the_usage() -> None:
-    """Where the source states no price of the node, the usage of outputs or process data has it."""
-    usage = {"usage": {"total_price": "0.5", "currency": "RMB"}}
-    assert cost_of([node(outputs=usage, process_data=usage), node(process_data=usage)]) == {
-        "RMB": Decimal("1.0")
-    }
-    assert cost_of([node(outputs={"usage": None}, metadata="odd"), node(outputs=[1])]) == {}
+def test_what_is_called_usage_is_no_price() -> None:
+    """An end node that hands on the usage of a model does not double it, and no input or output sets it."""
+    usage = {"usage": {"total_price": "0.5", "currency": "RMB"}, "total_price": "7"}
+    model = node(price="0.5", outputs=usage, process_data=usage)
+    others = [
+        node(kind, inputs=usage, outputs=usage, process_data=usage)
+        for kind in ("start", "code", "http-request", "tool", "end", "answer", "template-transform")
+    ]
+    assert nodes_cost([model, *others]) == ({USD: Decimal("0.5")}, True)
+    assert nodes_cost([node("end", "9"), node("start", "9"), node("tool", "1")]).amounts == {USD: Decimal(1)}
+
+
+@pytest.mark.parametrize("kind", sorted(MODEL_NODES))
+def test_a_model_without_a_price_leaves_the_cost_unknown(kind: str) -> None:
+    """What is known is a lower bound then, and nothing known is no zero."""
+    assert nodes_cost([node(kind)]) == ({}, False)
+    assert nodes_cost([node(kind), node(price="0.5")]) == ({USD: Decimal("0.5")}, False)
+    assert nodes_cost([node("start"), node("end")]) == ({}, True)
+
+
+def test_how_many_runs_have_a_known_cost_is_counted() -> None:
+    """A run without its nodes, and an open one, cost what nobody knows."""
+    run = entry().run
+    priced = Detailed({}, {}, [node(price="0.25")], {})
+    figures = count(
+        Entry(run, priced), Entry(run, Missing("gone")), Entry(run, Detailed({}, {}, Missing("x"), {}))
+    )
+    assert (figures.costed, figures.runs, figures.cost) == (1, 3, {USD: Decimal("0.25")})
+    assert run_cost(replace(run, status=RunStatus.RUNNING), priced) == ({USD: Decimal("0.25")}, False)
+    assert cost_json({}, 0, 2) is None
+    assert cost_json({}, 0, 0) == cost_json({}, 2, 2) == {}
+    assert cost_json({USD: Decimal("1E-7")}, 1, 2) == {USD: "0.0000001"}
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [("0", "0"), ("0.0012345678", "0.001235"), ("0.1", "0.1"), ("1234.5678", "1234.57"), ("2", "2.00")],
+)
+def test_amounts_have_sensible_digits(amount: str, text: str) -> None:
+    """Cents from one on, below it four digits that count."""
+    assert amount_text(Decimal(amount)) == text
+
+
+@pytest.mark.parametrize(
+    "value", ["1e9999999", "1e400000000", 10**400, "9" * 5000, float("inf"), "-1e20", "1e", "１２", "1_000"]
+)
+def test_absurd_numbers_are_none(value: Json) -> None:
+    """What no format could carry is no number, instead of a text of a gigabyte."""
+    assert decimal_of(value) is None
+    assert integer_of(value) is None
+
+
+@pytest.mark.parametrize(("value", "number"), [("1e-9999999", 0), ("0e400000000", 0), ("1e18", 10**18)])
+def test_numbers_at_the_bounds(value: str, number: int) -> None:
+    """What is next to nothing is nothing, and costs nothing to write."""
+    assert decimal_of(value) == number
+    assert len(f"{decimal_of(value):f}") < 40
+    assert decimal_of("0." + "3" * 300) == Decimal("0." + "3" * 30)
 
 
 @pytest.mark.parametrize(

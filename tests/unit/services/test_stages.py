@@ -398,7 +398,7 @@ def test_a_result_says_whether_its_files_wait_here(
 KEYS = (
     "app app_id period window logs_count report_paths certificate detailed missing missing_reasons by_status"
     " open stuck users total_tokens cost duration_p50_s duration_p95_s failures filtered kept_locally notes"
-    " requests duration completeness late caught_up"
+    " requests duration cost_known_runs completeness late caught_up"
 )
 """What programs read of ``--json`` and of a flow run's result, in this order."""
 

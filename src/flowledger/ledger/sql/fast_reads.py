@@ -24,7 +24,7 @@ listed: Select[Any] = sa.select(
 """What ``listed_runs`` takes."""
 counted: Select[Any] = sa.select(
     *(runs.c.id, runs.c.listed_at, runs.c.source, runs.c.app_id, runs.c.status, runs.c.elapsed_s),
-    *(runs.c.total_tokens, runs.c.cost),
+    *(runs.c.total_tokens, runs.c.cost, runs.c.cost_known),
 )
 """What ``counted_facts`` takes."""
 Values = tuple[Any, ...]
@@ -71,7 +71,7 @@ def listed_runs(rows: Sequence[Values]) -> Iterator[Run]:
 
 def counted_facts(rows: Sequence[Values]) -> Iterator[RunFacts]:
     """Make facts."""
-    for _, listed_at, source, app_id, status, elapsed_s, total_tokens, cost in rows:
+    for _, listed_at, source, app_id, status, elapsed_s, total_tokens, cost, cost_known in rows:
         yield RunFacts(
             _app(source, app_id),
             instant(listed_at),
@@ -79,6 +79,7 @@ def counted_facts(rows: Sequence[Values]) -> Iterator[RunFacts]:
             None if elapsed_s is None else Decimal(elapsed_s),
             total_tokens,
             money_from(cost),
+            bool(cost_known),
         )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 from flowledger.errors import LedgerError, LedgerVersionError
 from flowledger.ledger.sql.schema import metadata
 
-REVISION = "0005"
+REVISION = "0006"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
 _versions = sa.Table(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from flowledger.domain.certificates import Certificate, Scope
-from flowledger.domain.costs import cost_of
+from flowledger.domain.costs import run_cost
 from flowledger.domain.messages import OutboxMessage
 from flowledger.domain.runs import (
     AppKey,
@@ -19,7 +19,6 @@ from flowledger.domain.runs import (
     Detail,
     Entry,
     Level,
-    Missing,
     NodeExecution,
     Run,
     RunStatus,
@@ -105,6 +104,7 @@ NEVER_READ: Mapping[str, Any] = {
     "detail_read_open": None,
     "detail_settled": False,
     "cost": None,
+    "cost_known": False,
 }
 """Columns of ``runs`` that a detail fills, where there is none."""
 
@@ -112,14 +112,15 @@ NEVER_READ: Mapping[str, Any] = {
 def detail_row(run: Run, detail: Detail) -> dict[str, Any]:
     """Columns of ``runs`` that a detail fills; ``run`` is the run as it was when the detail was read."""
     stored = summarise(run, detail)
-    nodes = () if isinstance(detail, Missing) or isinstance(detail.nodes, Missing) else detail.nodes
+    cost = run_cost(run, detail)
     return {
         "detail_level": stored.level.value,
         "detail_reason": stored.reason,
         "detail_permanent": stored.permanent,
         "detail_read_open": stored.read_open,
         "detail_settled": stored.settled,
-        "cost": cost_of(nodes) or None,
+        "cost": cost.amounts or None,
+        "cost_known": cost.whole,
     }
 
 

@@ -64,10 +64,11 @@ runs = sa.Table(
     sa.Column("detail_permanent", sa.Boolean),
     sa.Column("detail_read_open", sa.Boolean),
     sa.Column("detail_settled", sa.Boolean, nullable=False),
-    # What its nodes cost (domain.costs.cost_of), as JSON; NULL where no price is known.
+    # What its nodes cost (domain.costs.run_cost), as JSON, NULL for no prices; and whether that is all.
     sa.Column("cost", MoneyByCurrency),
     # True where an execution came, from a copy or an older version, with an id that another workflow has.
     sa.Column("id_is_shared", sa.Boolean),
+    sa.Column("cost_known", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("source", "app_id", "run_id"),
 )
 UNSETTLED = runs.c.detail_settled == sa.false()
