@@ -141,7 +141,11 @@ def open_pipeline(
             source=source,
             ledger=ledger,
             store=open_store(settings, order.output_dir, prefix=app.storage_prefix),
-            formats=report_formats(request.formats),
+            formats=report_formats(
+                request.formats,
+                csv_raw_values=settings.csv_raw_values,
+                markdown_details=settings.markdown_details,
+            ),
             clock=clock.utc_now,
             progress=progress or SilentProgress(),
             open_for=settings.stuck_after,

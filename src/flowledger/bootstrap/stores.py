@@ -27,9 +27,12 @@ PREFIXES = "\0"
 """Stands in a message for the prefixes that it is about."""
 
 
-def report_formats(names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
-    """Build report formats by name."""
-    return tuple(plugins.load("report format", name)() for name in names)
+def report_formats(
+    names: tuple[str, ...], *, csv_raw_values: bool = False, markdown_details: bool = True
+) -> tuple[ReportFormat, ...]:
+    """Build report formats by name; the others are the settings of that name."""
+    options = {"csv": {"raw_values": csv_raw_values}, "markdown": {"details": markdown_details}}
+    return tuple(plugins.load("report format", name)(**options.get(name, {})) for name in names)
 
 
 def open_store(

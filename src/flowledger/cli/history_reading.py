@@ -41,7 +41,8 @@ def list_runs(limit: int, form: str, **options: Any) -> None:
         if form == "table":
             _show_table(history, [entry.run for entry in entries])
         else:
-            writer_of(form, Depth.ROW)(rows_of(entries, Depth.ROW), sys.stdout.buffer)
+            write = writer_of(form, Depth.ROW, raw_values=history.settings.csv_raw_values)
+            write(rows_of(entries, Depth.ROW), sys.stdout.buffer)
             sys.stdout.buffer.flush()
 
 

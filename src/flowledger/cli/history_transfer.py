@@ -66,13 +66,16 @@ _to = click.option(
 @click.option(
     "--lossless", is_flag=True, help="All that is held, raw bodies too, so that import brings it back."
 )
-def export(form: str, place: str, details: bool, lossless: bool, **options: Any) -> None:
+@click.option("--raw-values", is_flag=True, help="CSV for programs: texts as they are (CSV_RAW_VALUES).")
+def export(form: str, place: str, details: bool, lossless: bool, raw_values: bool, **options: Any) -> None:
     """Write runs, newest first, as JSON lines, JSON, CSV or Parquet."""
     if details and lossless:
         raise UsageError("--lossless has all that --details has: give one of them")
     depth = Depth.LOSSLESS if lossless else Depth.DETAILS if details else Depth.ROW
-    write = None if form == "parquet" and not lossless else writer_of(form, depth)
     with open_history() as history:
+        raw_values = raw_values or history.settings.csv_raw_values
+        parquet = form == "parquet" and not lossless
+        write = None if parquet else writer_of(form, depth, raw_values=raw_values)
         entries = runs_of(
             history.ledger, history.query(run_filter_of(options)), with_details=depth is not Depth.ROW
         )

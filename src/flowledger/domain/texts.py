@@ -40,19 +40,6 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-_FORMULA = re.compile(r"[\s\ufeff\u200b-\u200f\u2060]*[=+\-@＝＋－＠]|[\t\r]")
-
-
-def defuse(text: str) -> str:
-    """Put an apostrophe before a text that a spreadsheet would run as a formula.
-
-    That is: one whose first sign, white space and invisible signs apart, is = + - @ or their full-width
-    forms, or which begins with a tab or CR (OWASP, CSV injection).  Control characters are shown as symbols.
-    """
-    visible = show_controls(text)
-    return f"'{visible}" if _FORMULA.match(visible) else visible
-
-
 LONGEST = 200
 """Bytes of UTF-8 in a safe name; file systems take 255, and temporary names need some of it."""
 

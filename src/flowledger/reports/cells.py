@@ -8,7 +8,6 @@ from typing import Any
 
 from flowledger.domain.costs import amount_text, is_unknown
 from flowledger.domain.figures import Figures
-from flowledger.domain.texts import defuse
 from flowledger.reports.catalogue import Texts
 
 ABSENT = "N/A"
@@ -56,8 +55,6 @@ def creator_of(row: dict[str, Any]) -> tuple[str | None, str]:
 
 EXCEL_LIMIT = 32_767
 """UTF-16 units that a cell of Excel can have."""
-
-__all__ = ["EXCEL_LIMIT", "cut_cell", "defuse"]
 
 
 def cut_cell(text: str, note: str, length: int) -> tuple[str, bool]:

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 from flowledger.domain.figures import QUESTION_KEYS, Figures
 from flowledger.domain.report_heading import Heading, conversation_of, user_of
 from flowledger.domain.runs import Detailed, Entry, Missing
-from flowledger.domain.texts import one_line
+from flowledger.domain.spreadsheets import defuse, defuse_formula, needs_quotes
+from flowledger.domain.texts import mend, one_line
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import compact
 from flowledger.reports.catalogue import Texts, texts_in
@@ -21,7 +22,6 @@ from flowledger.reports.cells import (
     at,
     cost_text,
     cut_cell,
-    defuse,
     old_cost_text,
     speed_text,
 )
@@ -202,14 +202,15 @@ class CsvSet:
     turns: dict[str, int] = field(default_factory=dict)
     cells_cut: int = 0
     count: int = 0
+    raw_values: bool = False
     _open: ExitStack = field(default_factory=ExitStack)
     _pairs_path: Path = field(init=False)
-    _pairs: Any = None
+    _pairs: "_Rows" = field(init=False)
 
     def __post_init__(self) -> None:
         self._pairs_path = self._path("pairs")
         with naming_file(self._pairs_path):
-            self._pairs = csv.writer(self._open.enter_context(_begun(self._pairs_path)))
+            self._pairs = self._rows(self._open.enter_context(_begun(self._pairs_path)))
             self._pairs.writerows([self._blank(), self.texts["pairs_columns"].split(","), self._blank()])
 
     def add(self, entry: Entry) -> None:
@@ -225,7 +226,7 @@ class CsvSet:
             self._pairs.writerows([self._blank(), note, self._blank()])
         self.close()
         self._write("overview", [self._overview(figures)])
-        self._write("daily", figures.daily.items())
+        self._write("daily", ([day.isoformat(), str(count)] for day, count in figures.daily.items()))
         self._write("users", self._users(figures))
         return [self._path(name) for name in ("overview", "daily", "users", "pairs")]
 
@@ -240,10 +241,10 @@ class CsvSet:
     def _blank(self) -> list[str]:
         return [""] * len(self.texts["pairs_columns"].split(","))
 
-    def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
+    def _write(self, name: str, rows: Iterable[Sequence[str]]) -> None:
         path = self._path(name)
         with naming_file(path), _begun(path) as file:
-            writer = csv.writer(file)
+            writer = self._rows(file)
             writer.writerow(self.texts[f"{name}_columns"].split(","))
             writer.writerows(rows)
 
@@ -299,14 +300,37 @@ class CsvSet:
         self.turns[conversation] = left - 1
         return str(left) if left > 0 else ""
 
+    def _rows(self, file: TextIO) -> "_Rows":
+        return _Rows(file, parted=self.limits is WHOLE and not self.raw_values)
+
     def _cell(self, text: str) -> str:
+        if self.raw_values:
+            return mend(text)
         if self.limits is not WHOLE:
-            return defuse(text)
+            return defuse_formula(text)
         if not text:
             return text
         cell, was_cut = cut_cell(defuse(text), self.texts["cell_cut"], len(text))
         self.cells_cut += was_cut
         return cell
+
+
+class _Rows:
+    """Writes rows, all cells of one in quotes where a sign in it would part them in some spreadsheet."""
+
+    def __init__(self, file: TextIO, *, parted: bool) -> None:
+        self._plain, self._quoting = csv.writer(file), csv.writer(file, quoting=csv.QUOTE_ALL)
+        self._parted = parted
+
+    def writerow(self, cells: Sequence[str]) -> None:
+        """Write one row."""
+        quoted = self._parted and any(map(needs_quotes, cells))
+        (self._quoting if quoted else self._plain).writerow(cells)
+
+    def writerows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write several."""
+        for row in rows:
+            self.writerow(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +353,12 @@ class _Writer:
 
 @dataclass(frozen=True, slots=True)
 class CsvFormat:
-    """Writes the four CSV files of the old script and a text with certificate, figures and notes."""
+    """Writes the four CSV files of the old script and a text with certificate, figures and notes.
+
+    ``raw_values`` leaves texts as they are, for programs; else every spreadsheet takes them for texts.
+    """
+
+    raw_values: bool = False
 
     @property
     def name(self) -> str:
@@ -343,7 +372,9 @@ class CsvFormat:
         :raises StorageError: when a file cannot be written.
         """
         turns = dict(heading.conversation_turns or {})
-        files = CsvSet(directory, texts_in(heading.language), heading.tz, turns=turns)
+        files = CsvSet(
+            directory, texts_in(heading.language), heading.tz, turns=turns, raw_values=self.raw_values
+        )
         try:
             yield _Writer(heading, directory, files)
         finally:

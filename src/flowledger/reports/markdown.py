@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.figures import LISTED_PROBLEMS, Figures, ProblemRun
-from flowledger.domain.report_heading import Heading
-from flowledger.domain.runs import Entry
+from flowledger.domain.report_heading import Heading, user_of
+from flowledger.domain.runs import Entry, RunStatus
 from flowledger.domain.texts import mend, one_line, show_controls
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import JsonStyle
-from flowledger.reports.artifacts import append, spool
+from flowledger.reports.artifacts import append, closing
 from flowledger.reports.catalogue import Texts, texts_in
 from flowledger.reports.cells import (
     ABSENT,
@@ -93,7 +93,11 @@ def _escaped(text: str) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, dashes: int = 5) -> list[str]:
     """Return a table of escaped cells; ``dashes`` is the length of the rule of each column but the first."""
     lines = [f"| {' | '.join(columns)} |", "|------|" + f"{'-' * dashes}|" * (len(columns) - 1)]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    return [*lines, *map(_table_row, rows), ""]
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 SAFE = MarkdownStyle()
@@ -222,7 +226,7 @@ def totals(texts: Texts, style: MarkdownStyle, paging: Paging, statuses: Mapping
     rows = [(texts[key], str(value)) for key, value in paging.items(texts)]
     lines = [f"## {texts['summary']}", "", *table((texts["item"], texts["value"]), rows)]
     if statuses:
-        counted = [(style.cell(status), str(statuses[status])) for status in sorted(statuses)]
+        counted = [(style.cell(status), str(statuses[status])) for status in statuses]
         counts = table((texts["status"], texts["count"]), counted, dashes=6)
         lines += [f"### {texts['status_counts']}", "", *counts]
     return lines
@@ -315,6 +319,7 @@ def _runs_to_check(
 
 
 FILE_NAME = "report.md"
+DETAILS_NAME = "report-details.md"
 
 
 @dataclass(slots=True)
@@ -341,38 +346,85 @@ class MarkdownDocument:
         append(self.body, out)
 
 
-@dataclass(frozen=True, slots=True)
+LISTED_RUNS = 200
+"""How many runs the summary lists, the newest; the details have all."""
+
+
+@dataclass(slots=True)
 class _Writer:
+    """Writes a line a run into the summary and, where these are wanted, a section into the details."""
+
     heading: Heading
     path: Path
     texts: Texts
-    document: MarkdownDocument
+    details: BinaryIO | None
+    count: int = 0
+    statuses: Counter[RunStatus] = field(default_factory=Counter)
+    lines: Lines = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
         heading = self.heading
+        self.count += 1
+        self.statuses[entry.run.status] += 1
+        if len(self.lines) < LISTED_RUNS:
+            self.lines.append(self._line(entry))
+        if self.details is None:
+            return
         row = typed_row(entry, with_details=heading.with_details, with_nodes=heading.with_nodes)
+        section = RunSection(self.texts, SAFE, heading.tz).render(self.count, row)
+        rule = "\n---\n\n" if self.count > 1 else "\n"
         with naming_file(self.path):
-            self.document.add(row)
+            self.details.write(mend(f"{rule}{section}").encode())
 
     def finish(self, figures: Figures) -> Sequence[Path]:
-        with naming_file(self.path), self.path.open("wb") as out:
-            self.document.finish(self._summary(figures), out)
-        return [self.path]
-
-    def _summary(self, figures: Figures) -> Sequence[str]:
-        texts, heading, count = self.texts, self.heading, self.document.count
-        paging = Paging(total=count, records=count, limit=count)
-        return [
+        texts, heading = self.texts, self.heading
+        paging = Paging(total=self.count, records=self.count, limit=self.count)
+        lines = [
             *title(texts, heading.generated_at, heading.tz),
-            *totals(texts, SAFE, paging, self.document.statuses),
+            *totals(texts, SAFE, paging, self._counted()),
             *proof(texts, SAFE, heading),
             *findings(texts, SAFE, figures, heading),
+            *self._runs(),
         ]
+        with naming_file(self.path):
+            self.path.write_bytes(mend("\n".join(lines)).encode())
+        return [self.path] if self.details is None else [self.path, self.path.with_name(DETAILS_NAME)]
+
+    def _counted(self) -> Mapping[str, int]:
+        """Return the number of runs of each status, in the one order of statuses."""
+        return {status.value: self.statuses[status] for status in RunStatus if self.statuses[status]}
+
+    def _line(self, entry: Entry) -> str:
+        run = entry.run
+        cells = (
+            str(self.count),
+            at(run.listed_at, self.heading.tz),
+            SAFE.cell(run.source_status or run.status.value),
+            SAFE.cell(one_line(user_of(entry) or "")),
+            "" if run.elapsed_s is None else f"{run.elapsed_s:.2f}",
+            "" if run.total_tokens is None else str(run.total_tokens),
+            SAFE.code(run.run_id),
+        )
+        return _table_row(cells)
+
+    def _runs(self) -> Lines:
+        texts = self.texts
+        columns = tuple(
+            texts[key] for key in ("index", "created_at", "status", "creator", "elapsed", "tokens", "run_id")
+        )
+        cut = [texts["list_cut"].format(shown=LISTED_RUNS), ""] if self.count > LISTED_RUNS else []
+        where = [] if self.details is None else [texts["details_file"].format(name=DETAILS_NAME), ""]
+        return [f"## {texts['runs']}", "", *where, *table(columns, ())[:-1], *self.lines, "", *cut]
 
 
 @dataclass(frozen=True, slots=True)
 class MarkdownFormat:
-    """Writes ``report.md``: the old script's document, with certificate and figures before its runs."""
+    """Writes ``report.md``: certificate, figures and a line for each run, for people to open.
+
+    With ``details`` the old script's sections, some 18 KB a run, are in ``report-details.md`` beside it.
+    """
+
+    details: bool = True
 
     @property
     def name(self) -> str:
@@ -386,6 +438,14 @@ class MarkdownFormat:
         :raises StorageError: when the file cannot be written.
         """
         path, texts = directory / FILE_NAME, texts_in(heading.language)
-        with spool(path) as body:
-            document = MarkdownDocument(RunSection(texts, SAFE, heading.tz), body)
-            yield _Writer(heading, path, texts, document)
+        if not self.details or not (heading.with_details or heading.with_nodes):
+            yield _Writer(heading, path, texts, None)
+            return
+        beside = directory / DETAILS_NAME
+        with naming_file(beside):
+            out = beside.open("wb")
+        with closing(out, beside):
+            lines = [*title(texts, heading.generated_at, heading.tz), f"## {texts['runs']}", ""]
+            with naming_file(beside):
+                out.write(mend("\n".join(lines)).encode())
+            yield _Writer(heading, path, texts, out)

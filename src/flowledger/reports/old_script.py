@@ -76,7 +76,7 @@ def save_markdown(
             document.add(row)
         summary = [
             *markdown.title(ZH, generated_at, tz),
-            *markdown.totals(ZH, VERBATIM, paging, document.statuses),
+            *markdown.totals(ZH, VERBATIM, paging, dict(sorted(document.statuses.items()))),
         ]
         document.finish(summary, out)
         return document.count

@@ -112,6 +112,8 @@ class Settings(Frozen, BaseSettings):
     timezone: ZoneName = "Asia/Shanghai"
     report_language: Language = "zh"
     report_formats: Formats = ("csv",)
+    csv_raw_values: bool = False
+    markdown_details: bool = True
     report_retention_days: AtLeastOne | None = None
     report_retention_count: AtLeastOne | None = None
     report_retention_mb: AtLeastOne | None = None

@@ -4,6 +4,8 @@ import csv
 import json
 import re
 import resource
+import shutil
+import subprocess
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,12 +21,15 @@ from hypothesis import strategies as st
 
 from flowledger.domain.figures import Figures, FiguresCounter
 from flowledger.domain.report_heading import Heading, count_turns
-from flowledger.domain.runs import Detailed, Entry, Missing, NodeExecution, RunStatus
+from flowledger.domain.runs import Creator, Detailed, Entry, Missing, NodeExecution, RunStatus
+from flowledger.domain.spreadsheets import defuse
 from flowledger.errors import StorageError, UsageError
 from flowledger.plugins import REPORT_FORMATS, load
 from flowledger.ports import ReportFormat
 from flowledger.reports.catalogue import EN, ZH, texts_in
-from flowledger.reports.cells import EXCEL_LIMIT, defuse
+from flowledger.reports.cells import EXCEL_LIMIT
+from flowledger.reports.csv_files import CsvFormat
+from flowledger.reports.markdown import LISTED_RUNS, MarkdownFormat
 
 FORMATS = sorted(REPORT_FORMATS)
 NASTY = (
@@ -105,7 +111,10 @@ def test_csv_cells_come_back(
     assert {len(row) for row in table} == {13}
     assert table[3][4] == defuse(question)
     assert table[3][6] == defuse(answer)
-    assert not [cell for row in table for cell in row if re.match(r"\s*[=+\-@＝＋－＠]", cell)]
+    cells = [cell for row in table for cell in row]
+    formulas = [cell for cell in cells if re.match(r"\s*[=+\-@＝＋－＠]", cell)]
+    # The one formula there is is that of a text, which nothing inside can leave.
+    assert all(re.fullmatch(r'="(?:[^"]|"")*"', cell) for cell in formulas)
 
 
 @pytest.mark.fault(21)
@@ -135,7 +144,7 @@ def test_markdown_is_inert(
 ) -> None:
     """Outside fences no text makes tags, links or cells of its own; every fence is closed."""
     entry = make_entry(1, question, answer)
-    (path,) = render("markdown", heading, tmp_path_factory.mktemp("md"), [entry])
+    _, path = render("markdown", heading, tmp_path_factory.mktemp("md"), [entry])
     document = path.read_bytes().decode()
     assert "\x00" not in document
     prose, fence = [], ""
@@ -311,7 +320,82 @@ def test_truncation_is_shown(heading: Heading, make_entry: Any, tmp_path: Path) 
     entry = make_entry()
     node = replace(entry.detail.nodes[0], truncated=("outputs",))
     entry = replace(entry, detail=replace(entry.detail, nodes=[node]))
-    (markdown,) = render("markdown", heading, tmp_path / "md", [entry])
+    _, markdown = render("markdown", heading, tmp_path / "md", [entry])
     assert "| 来源已截断 | 输出 |" in markdown.read_text(encoding="utf-8")
     (document,) = render("json", heading, tmp_path / "json", [entry])
     assert json.loads(document.read_bytes())["data"][0]["node_executions"][0]["outputs_truncated"] is True
+
+
+USER_IDS = (
+    "110101199003078123",
+    "1234567890123456789",
+    "0012345",
+    "1E5",
+    "007",
+    "13800138000",
+    "1,234",
+    "5%",
+)
+
+
+def user_cells(paths: list[Path]) -> list[str]:
+    """The column of user ids of the user list."""
+    path = next(path for path in paths if "用户列表" in path.name)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return [row[0] for row in csv.reader(file)][1:]
+
+
+def entries_of_users(make_entry: Any) -> list[Any]:
+    """A run of each user."""
+    made = [make_entry(number) for number in range(len(USER_IDS))]
+    creators = [Creator("end_user", session_id=user) for user in USER_IDS]
+    return [
+        replace(each, run=replace(each.run, creator=creator))
+        for each, creator in zip(made, creators, strict=True)
+    ]
+
+
+def test_user_ids_of_digits_are_texts(heading: Heading, make_entry: Any, tmp_path: Path) -> None:
+    """A spreadsheet shows them digit for digit; the option for programs leaves them as they are."""
+    entries = entries_of_users(make_entry)
+    assert user_cells(render("csv", heading, tmp_path / "shown", entries)) == [
+        f'="{user}"' for user in USER_IDS
+    ]
+    counter = FiguresCounter(heading.tz, now=heading.generated_at)
+    (tmp_path / "raw").mkdir()
+    with CsvFormat(raw_values=True).begin(heading, tmp_path / "raw") as writer:
+        for each in entries:
+            writer.add(each)
+            counter.add(each)
+        paths = list(writer.finish(counter.figures()))
+    assert user_cells(paths) == list(USER_IDS)
+
+
+@pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
+def test_libreoffice_shows_user_ids_digit_for_digit(
+    heading: Heading, make_entry: Any, tmp_path: Path
+) -> None:
+    """What is opened and saved there has the ids, and each is a text."""
+    paths = render("csv", heading, tmp_path / "csv", entries_of_users(make_entry))
+    users = next(path for path in paths if "用户列表" in path.name).rename(tmp_path / "users.csv")
+    home = f"-env:UserInstallation=file://{tmp_path}/office"
+    words = ["soffice", home, "--headless", "--convert-to", "xlsx", "--outdir", str(tmp_path), str(users)]
+    subprocess.run(words, check=True, capture_output=True, timeout=200)  # a fixed command
+    with ZipFile(tmp_path / "users.xlsx") as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    cells = re.findall(r'<c r="A\d+"[^>]* t="str"[^>]*>.*?<v>(.*?)</v>', sheet)
+    assert cells == list(USER_IDS)
+
+
+def test_the_summary_in_markdown_stays_short(heading: Heading, make_entry: Any, tmp_path: Path) -> None:
+    """A line a run, the newest only, and it says so; details are beside it or not at all."""
+    entries = [make_entry(number, "user", "x" * 9000) for number in range(LISTED_RUNS + 3)]
+    summary, details = render("markdown", heading, tmp_path / "both", entries)
+    text = summary.read_text()
+    assert len(text) < 200 * LISTED_RUNS
+    assert details.name in text
+    assert f"仅列出最新的 {LISTED_RUNS} 条" in text
+    assert details.read_text().count("x" * 9000) >= LISTED_RUNS + 3
+    (tmp_path / "alone").mkdir()
+    with MarkdownFormat(details=False).begin(heading, tmp_path / "alone") as writer:
+        assert [path.name for path in writer.finish(Figures())] == ["report.md"]

@@ -31,7 +31,8 @@ from flowledger.domain.run_mapping import (
     run_row,
 )
 from flowledger.domain.runs import Entry
-from flowledger.domain.texts import defuse
+from flowledger.domain.spreadsheets import defuse, needs_quotes
+from flowledger.domain.texts import mend
 from flowledger.errors import UsageError
 from flowledger.io.json_text import dumps_escaped
 from flowledger.ports import Decoder, Ledger
@@ -87,16 +88,27 @@ def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) ->
     return written
 
 
-def write_csv(rows: Iterable[Row], columns: Mapping[str, ColumnType], stream: BinaryIO) -> int:
-    """Write CSV with a line of names, as spreadsheets take it: no text in it runs as a formula."""
+def write_csv(
+    rows: Iterable[Row], columns: Mapping[str, ColumnType], stream: BinaryIO, *, raw_values: bool = False
+) -> int:
+    """Write CSV with a line of names, as spreadsheets take it: each text in it is shown as it is.
+
+    ``raw_values`` leaves texts as they are, for programs.
+    """
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
+    writer, quoting = csv.writer(text), csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
     stream.write(BOM)
     written = 0
     for block in _blocks(rows):
-        writer.writerows([_cell(value) for value in flat(row).values()] for row in block)
-        stream.write(text.getvalue().encode("utf-8", "replace"))
+        for row in block:
+            if raw_values:
+                writer.writerow(list(flat(row).values()))
+                continue
+            cells = [_cell(name, value) for name, value in flat(row).items()]
+            parted = any(needs_quotes(cell) for cell in cells if isinstance(cell, str))
+            (quoting if parted else writer).writerow(cells)
+        stream.write(mend(text.getvalue()).encode())
         text.seek(0)
         text.truncate()
         written += len(block)
@@ -136,8 +148,10 @@ def _pyarrow() -> tuple[Any, Any]:
     return pa, pq
 
 
-def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], int]:
-    """Return what writes a format.
+def writer_of(
+    name: str, depth: Depth, *, raw_values: bool = False
+) -> Callable[[Iterable[Row], BinaryIO], int]:
+    """Return what writes a format; ``raw_values`` is that of ``write_csv``.
 
     :raises UsageError: where the format cannot hold the depth.
     """
@@ -149,7 +163,7 @@ def writer_of(name: str, depth: Depth) -> Callable[[Iterable[Row], BinaryIO], in
     if name == "json":
         return partial(write_json, nested=nested)
     columns = columns_of(depth)
-    return lambda rows, stream: write_csv(rows, columns, stream)
+    return lambda rows, stream: write_csv(rows, columns, stream, raw_values=raw_values)
 
 
 def _objects(block: list[Row], between: bytes, *, nested: bool) -> bytes:
@@ -172,8 +186,12 @@ def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield block
 
 
-def _cell(value: Any) -> Any:
-    return defuse(value) if isinstance(value, str) else value
+INSTANTS = frozenset({"listed_at", "started_at", "finished_at"})
+"""Columns of times, which spreadsheets may take for times."""
+
+
+def _cell(name: str, value: Any) -> Any:
+    return defuse(value) if isinstance(value, str) and name not in INSTANTS else value
 
 
 LISTED = 1000
