@@ -2,13 +2,21 @@
 
 import re
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.figures import ProblemRun
-from flowledger.flows.notifications import LONGEST_ERROR, artifact_key, failure_row, markdown_of
+from flowledger.domain.figures import Figures, ProblemRun
+from flowledger.domain.runs import RunStatus
+from flowledger.flows.notifications import (
+    LONGEST_ERROR,
+    artifact_key,
+    failure_row,
+    failure_table,
+    markdown_of,
+)
 from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
 
 RESULT = RunResult(
@@ -73,6 +81,19 @@ def test_the_report_says_when_nothing_is_proved() -> None:
 def test_a_failure_is_one_short_line() -> None:
     """Long errors are cut, and the node that failed is named."""
     at = datetime(2026, 11, 21, tzinfo=UTC)
-    row = failure_row(ProblemRun("run-1", "log-1", at, "failed", "x" * 1000, "http"))
+    row = failure_row(
+        ProblemRun("run-1", "log-1", at, "failed", "x" * 1000, "http"), ZoneInfo("Asia/Shanghai")
+    )
     assert len(row.pop("error")) <= LONGEST_ERROR + 1
-    assert row == {"run": "run-1", "at": "2026-11-21T00:00:00+00:00", "status": "failed", "node": "http"}
+    assert row == {"run": "run-1", "at": "2026-11-21 08:00:00+08:00", "status": "failed", "node": "http"}
+
+
+def test_a_table_of_failures_that_is_cut_says_so() -> None:
+    """The number is that of the message."""
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    listed = tuple(ProblemRun(f"run-{number}", None, at, "failed", "e") for number in range(50))
+    figures = Figures(runs=60, by_status={RunStatus.FAILED: 60}, failures=listed)
+    table = failure_table(figures, UTC)
+    assert len(table) == 51
+    assert table[-1] == {"run": "only the newest 50 of 60 are listed"}
+    assert failure_table(Figures(), UTC) == [{"run": "none failed"}]

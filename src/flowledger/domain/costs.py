@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from flowledger.domain.numbers import decimal_of
+from flowledger.domain.numbers import decimal_of, integer_of
 from flowledger.domain.runs import Detail, Json, Missing, NodeExecution, Run
 
 CONTAINERS = frozenset({"iteration", "loop"})
@@ -70,6 +70,30 @@ def summed(prices: Iterable[tuple[NodeExecution, Decimal | None, str]]) -> Mappi
         if price is not None:
             totals[currency] = totals.get(currency, Decimal(0)) + price
     return totals
+
+
+def output_tokens(nodes: Sequence[NodeExecution]) -> int | None:
+    """Return how many tokens the models of a run put out; None where none of them says.
+
+    Only a model's node is asked for its usage: anybody else's object of that name is the user's.
+    """
+    counts = [
+        count
+        for node in nodes
+        if node.node_type in MODEL_NODES and (count := _completion_tokens(node)) is not None
+    ]
+    return sum(counts) if counts else None
+
+
+def _completion_tokens(node: NodeExecution) -> int | None:
+    for payload in (node.metadata, _usage(node.process_data), _usage(node.outputs)):
+        if isinstance(payload, dict) and (count := integer_of(payload.get("completion_tokens"))) is not None:
+            return max(0, count)
+    return None
+
+
+def _usage(payload: Json) -> Json:
+    return payload.get("usage") if isinstance(payload, dict) else None
 
 
 def metadata_price(metadata: Json) -> tuple[Decimal | None, str | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 
-from flowledger.domain.costs import CostRule, run_cost
+from flowledger.domain.costs import CostRule, output_tokens, run_cost
 from flowledger.domain.report_heading import conversation_of, user_of
 from flowledger.domain.runs import (
     OPEN_FOR,
@@ -21,7 +21,10 @@ from flowledger.domain.runs import (
 )
 from flowledger.domain.statistics import Histogram
 from flowledger.domain.texts import clip
+from flowledger.domain.windows import Window
 
+MOST_DAYS = 3660
+"""Of a longer window only so many days are in the daily list without runs, its last ones."""
 LISTED_PROBLEMS = 50
 """How many failed, and how many stuck, runs the figures name."""
 
@@ -65,11 +68,13 @@ class ProblemRun:
 class Figures:
     """What a report says in numbers.
 
-    ``daily`` is in calendar order, ``users`` by runs (most first, then first met), ``elapsed_s`` and the
-    quantiles are in seconds, ``cost`` by currency: what is known, which is all where ``costed``, the number
-    of runs whose cost is known, is ``runs``.  ``detailed`` and ``missing`` make up
-    ``runs`` where details were wanted.
-    ``failures`` and ``stuck_runs`` hold the newest ``LISTED_PROBLEMS`` only; the counters hold all.
+    ``first_day`` and ``last_day`` are those of the window where one is given, and ``daily`` has each day of
+    it, in calendar order.  Statuses are in the order of ``RunStatus``, the source's own by name.  ``users``
+    are by runs (most first, then first met), ``elapsed_s`` and the quantiles are in seconds, ``cost`` is by
+    currency: what is known, which is all where ``costed``, the number of runs with a known cost, is ``runs``.
+    ``output_tokens`` is the sum over the runs that say it, None where none does, and ``output_s`` their time.
+    ``detailed`` and ``missing`` make up ``runs`` where details were wanted.
+    ``failures`` and ``stuck_runs`` hold the newest ``LISTED_PROBLEMS`` only; ``failed``, ``stuck`` are all.
     """
 
     runs: int = 0
@@ -81,6 +86,8 @@ class Figures:
     users: tuple[UserFigures, ...] = ()
     conversations: int = 0
     total_tokens: int = 0
+    output_tokens: int | None = None
+    output_s: Decimal = Decimal(0)
     elapsed_s: Decimal = Decimal(0)
     cost: Mapping[str, Decimal] = field(default_factory=dict)
     costed: int = 0
@@ -96,8 +103,20 @@ class Figures:
     stuck_runs: tuple[ProblemRun, ...] = ()
 
     @property
-    def tokens_per_second(self) -> Decimal:
-        """Sum of tokens divided by sum of seconds; 0 where no time was spent."""
+    def failed(self) -> int:
+        """How many runs did not end as they should: as many as ``failures`` would list without a limit."""
+        return sum(self.by_status.get(status, 0) for status in _FAILED_STATUSES)
+
+    @property
+    def tokens_per_second(self) -> Decimal | None:
+        """Output tokens a second of the runs that say how many they put out; None where none does."""
+        if self.output_tokens is None or self.output_s <= 0:
+            return None
+        return self.output_tokens / self.output_s
+
+    @property
+    def total_tokens_per_second(self) -> Decimal:
+        """All tokens a second, those of the input too, as the old script counts; 0 where none was spent."""
         return self.total_tokens / self.elapsed_s if self.elapsed_s > 0 else Decimal(0)
 
     @property
@@ -117,7 +136,8 @@ class FiguresCounter:
 
     ``tz`` cuts the days (None for the machine's zone).  A run open for ``open_for`` at ``now`` (aware) is
     stuck.  ``level`` is how much detail was wanted: what was not wanted is not missing.  ``cost_rule``
-    stands in for ``nodes_cost`` where older reports count otherwise.
+    stands in for ``nodes_cost`` where older reports count otherwise.  Of a ``window`` all days
+    are counted, also those without runs.
     """
 
     def __init__(
@@ -128,7 +148,11 @@ class FiguresCounter:
         open_for: timedelta = OPEN_FOR,
         level: Level = Level.NODES,
         cost_rule: CostRule | None = None,
+        window: Window | None = None,
     ) -> None:
+        self._window = window
+        self._output_tokens: int | None = None
+        self._output_s = Decimal(0)
         self._tz, self._now, self._open_for, self._level = tz, now, open_for, level
         self._cost_rule, self._costed = cost_rule, 0
         self._runs = self._alone = self._tokens = self._detailed = self._gone = self._open = self._stuck = 0
@@ -182,10 +206,29 @@ class FiguresCounter:
             self._reasons[reason.replace(entry.run.run_id, "…")] += 1
         elif self._level > Level.NONE:
             self._detailed += 1
+        self._count_output(entry.run, output_tokens(_nodes(detail)))
         cost = run_cost(entry.run, detail, self._cost_rule)
         self._costed += cost.whole
         for currency, price in cost.amounts.items():
             self._cost[currency] = self._cost.get(currency, Decimal(0)) + price
+
+    def _count_output(self, run: Run, tokens: int | None) -> None:
+        if tokens is None or run.elapsed_s is None or not run.elapsed_s.is_finite():
+            return
+        self._output_tokens = (self._output_tokens or 0) + tokens
+        self._output_s += run.elapsed_s
+
+    def _days(self) -> Mapping[date, int]:
+        """Return the runs of each day, of the window where there is one."""
+        days = dict(self._daily)
+        if self._window is not None:
+            first, last = (
+                each.astimezone(self._tz).date() for each in (self._window.after_at, self._window.before_at)
+            )
+            within = min((last - first).days + 1, MOST_DAYS)
+            empty = dict.fromkeys((last - timedelta(days=back) for back in range(within)), 0)
+            days = {first: 0, **empty, **days}
+        return dict(sorted(days.items()))
 
     def _count_problem(self, entry: Entry) -> None:
         run = entry.run
@@ -193,21 +236,24 @@ class FiguresCounter:
         if run.is_stuck(self._now, self._open_for):
             self._stuck += 1
             _add_if_room(self._stuck_runs, entry)
-        elif run.status in _FAILED_STATUSES and not run.gone:
+        elif run.status in _FAILED_STATUSES:
             _add_if_room(self._failures, entry)
 
     def figures(self) -> Figures:
         """Return the figures of what was counted so far."""
+        daily = self._days()
         return Figures(
             runs=self._runs,
-            first_day=min(self._daily, default=None),
-            last_day=max(self._daily, default=None),
-            by_status=dict(self._by_status),
-            by_source_status=dict(self._by_source_status),
-            daily=dict(sorted(self._daily.items())),
+            first_day=min(daily, default=None),
+            last_day=max(daily, default=None),
+            by_status={status: self._by_status[status] for status in RunStatus if self._by_status[status]},
+            by_source_status=dict(sorted(self._by_source_status.items())),
+            daily=daily,
             users=self._user_figures(),
             conversations=len(self._conversations) + self._alone,
             total_tokens=self._tokens,
+            output_tokens=self._output_tokens,
+            output_s=self._output_s,
             elapsed_s=self._elapsed_s,
             cost=dict(self._cost),
             costed=self._costed,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
@@ -147,15 +147,15 @@ def stored_locally_reason(notes: Iterable[str]) -> str | None:
     return None if reason is None else reason.removeprefix(":").strip()
 
 
-def failure_rows(figures: Figures) -> Sequence[Mapping[str, Json]]:
-    """Name the newest failed runs as plain values, for people who read no report."""
-    return [_failure_row(run) for run in islice(figures.failures, LISTED_FAILURES)]
+def failure_rows(figures: Figures, tz: tzinfo | None = UTC) -> Sequence[Mapping[str, Json]]:
+    """Name the newest failed runs as plain values, for people who read no report; times are in the zone."""
+    return [_failure_row(run, tz) for run in islice(figures.failures, LISTED_FAILURES)]
 
 
-def _failure_row(run: ProblemRun) -> Mapping[str, Json]:
+def _failure_row(run: ProblemRun, tz: tzinfo | None) -> Mapping[str, Json]:
     return {
         "run_id": run.run_id,
-        "at": run.at.isoformat(),
+        "at": run.at.astimezone(tz).isoformat(),
         "status": run.source_status,
         "node": one_line(run.node or ""),
         "user": one_line(run.user),

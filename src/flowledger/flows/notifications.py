@@ -1,7 +1,7 @@
 """How the end of a flow run reaches people: artifacts in the Prefect UI, messages, hooks of failures."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from hashlib import sha256
@@ -17,7 +17,7 @@ from prefect.utilities.urls import url_for
 
 from flowledger import bootstrap
 from flowledger.bootstrap import notifications
-from flowledger.domain.figures import ProblemRun
+from flowledger.domain.figures import Figures, ProblemRun
 from flowledger.domain.messages import Occasion
 from flowledger.domain.phrases import result_cost
 from flowledger.domain.texts import clip, one_line
@@ -167,14 +167,14 @@ def artifact_key(name: str, app: str) -> str:
     return "-".join(part for part in (name, slug, distinct) if part)
 
 
-def publish_artifacts(result: RunResult, failures: Sequence[ProblemRun]) -> None:
+def publish_artifacts(result: RunResult, figures: Figures) -> None:
     """Publish both artifacts of one finished run in the Prefect UI."""
     app = result.app
     create_markdown_artifact(
         markdown_of(result), key=artifact_key("report", app), description=f"{app}: {_period(result)}"
     )
     create_table_artifact(
-        [failure_row(failure) for failure in failures] or [{"run": "none failed"}],
+        failure_table(figures, _zone_of(result)),
         key=artifact_key("failures", app),
         description=f"{app}: failed, partial and interrupted runs",
     )
@@ -214,11 +214,23 @@ def _period(result: RunResult) -> str:
     return f"{result.period} {result.window.after[:10]} (late)" if result.late else result.period
 
 
-def failure_row(failure: ProblemRun) -> dict[str, str]:
-    """Return one row of the failures table."""
+def failure_table(figures: Figures, tz: tzinfo | None) -> list[dict[str, str]]:
+    """Return the rows of the failures table, and one that says how many more there are."""
+    rows = [failure_row(failure, tz) for failure in figures.failures]
+    if figures.failed > len(rows):
+        rows.append({"run": f"only the newest {len(rows)} of {figures.failed} are listed"})
+    return rows or [{"run": "none failed"}]
+
+
+def _zone_of(result: RunResult) -> tzinfo | None:
+    return datetime.fromisoformat(result.window.after).tzinfo
+
+
+def failure_row(failure: ProblemRun, tz: tzinfo | None) -> dict[str, str]:
+    """Return one row of the failures table; its time is in the zone."""
     return {
         "run": failure.run_id,
-        "at": failure.at.isoformat(),
+        "at": failure.at.astimezone(tz).isoformat(sep=" ", timespec="seconds"),
         "status": failure.source_status,
         "node": failure.node or "",
         "error": clip(failure.error, LONGEST_ERROR),

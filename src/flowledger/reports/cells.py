@@ -103,8 +103,14 @@ def old_cost_text(cost: Mapping[str, Decimal]) -> str:
 
 
 def speed_text(texts: Texts, figures: Figures) -> str:
-    """Write the token speed with its unit."""
-    return f"{figures.tokens_per_second:.2f} {texts['speed_unit']}"
+    """Write the speed of output with its unit."""
+    speed = figures.tokens_per_second
+    return texts["speed_unknown"] if speed is None else f"{speed:.2f} {texts['speed_unit']}"
+
+
+def old_speed_text(texts: Texts, figures: Figures) -> str:
+    """Write the speed as the old script counts it: tokens of the input are in it, too."""
+    return f"{figures.total_tokens_per_second:.2f} {texts['speed_unit']}"
 
 
 def seconds_text(texts: Texts, seconds: float | None) -> str:

@@ -23,6 +23,7 @@ from flowledger.reports.cells import (
     cost_text,
     cut_cell,
     old_cost_text,
+    old_speed_text,
     speed_text,
 )
 from flowledger.reports.markdown import certificate_items, figure_items
@@ -174,7 +175,10 @@ def notes_text(texts: Texts, heading: Heading, figures: Figures, cells_cut: int 
     if cells_cut:
         notes.append(texts["cells_cut"].format(count=cells_cut))
     lines += _listed(texts["notes"], notes)
-    lines += _listed(texts["stuck_runs"], [run.run_id for run in figures.stuck_runs])
+    stuck = [run.run_id for run in figures.stuck_runs]
+    if figures.stuck > len(stuck):
+        stuck.append(texts["list_cut"].format(shown=len(stuck), total=figures.stuck))
+    lines += _listed(texts["stuck_runs"], stuck)
     return LINE_END.join([*lines, ""])
 
 
@@ -257,10 +261,14 @@ class CsvSet:
             str(len(figures.users)),
             str(figures.conversations),
             f"{figures.runs_per_conversation:.2f}",
-            speed_text(self.texts, figures),
+            self._speed(figures),
             satisfaction,
             self._cost(figures),
         ]
+
+    def _speed(self, figures: Figures) -> str:
+        whole = self.limits is WHOLE
+        return speed_text(self.texts, figures) if whole else old_speed_text(self.texts, figures)
 
     def _cost(self, figures: Figures) -> str:
         return cost_text(self.texts, figures) if self.limits is WHOLE else old_cost_text(figures.cost)

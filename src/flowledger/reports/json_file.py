@@ -149,6 +149,7 @@ def certificate_object(certificate: Certificate | None, tz: tzinfo | None) -> Ro
 
 def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
     """Return figures as JSON; money as text, days in the report's zone, durations in seconds."""
+    speed = figures.tokens_per_second
     return {
         "runs": figures.runs,
         "first_day": figures.first_day and figures.first_day.isoformat(),
@@ -160,7 +161,8 @@ def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
         "conversations": figures.conversations,
         "total_tokens": figures.total_tokens,
         "elapsed_s": float(figures.elapsed_s),
-        "tokens_per_second": round(float(figures.tokens_per_second), 2),
+        "output_tokens": figures.output_tokens,
+        "tokens_per_second": None if speed is None else round(float(speed), 2),
         "cost": cost_json(figures.cost, figures.costed, figures.runs),
         "cost_known_runs": figures.costed,
         "duration_p50_s": figures.duration_p50_s,
@@ -171,6 +173,7 @@ def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
         "open": figures.open,
         "stuck": figures.stuck,
         "gone": figures.gone,
+        "failed": figures.failed,
         "failures": [_problem(run, tz) for run in figures.failures],
         "stuck_runs": [_problem(run, tz) for run in figures.stuck_runs],
     }

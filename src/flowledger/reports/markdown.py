@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.figures import LISTED_PROBLEMS, Figures, ProblemRun
+from flowledger.domain.figures import Figures, ProblemRun
 from flowledger.domain.report_heading import Heading, user_of
 from flowledger.domain.runs import Entry, RunStatus
 from flowledger.domain.texts import mend, one_line, show_controls
@@ -293,13 +293,13 @@ def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Head
         lines += [f"### {texts['missing_reasons']}", "", *table((texts["reason"], texts["count"]), reasons)]
     if heading.notes:
         lines += [f"### {texts['notes']}", "", *(f"- {style.heading(note)}" for note in heading.notes), ""]
-    lines += _runs_to_check(texts, style, "failures", figures.failures, heading.tz)
-    lines += _runs_to_check(texts, style, "stuck_runs", figures.stuck_runs, heading.tz)
+    lines += _runs_to_check(texts, style, "failures", figures.failures, figures.failed, heading.tz)
+    lines += _runs_to_check(texts, style, "stuck_runs", figures.stuck_runs, figures.stuck, heading.tz)
     return lines
 
 
 def _runs_to_check(
-    texts: Texts, style: MarkdownStyle, name: str, runs: Sequence[ProblemRun], tz: tzinfo | None
+    texts: Texts, style: MarkdownStyle, name: str, runs: Sequence[ProblemRun], total: int, tz: tzinfo | None
 ) -> Lines:
     if not runs:
         return []
@@ -314,7 +314,7 @@ def _runs_to_check(
         )
         for run in runs
     ]
-    cut = [texts["list_cut"].format(shown=LISTED_PROBLEMS), ""] if len(runs) == LISTED_PROBLEMS else []
+    cut = [texts["list_cut"].format(shown=len(runs), total=total), ""] if total > len(runs) else []
     return [f"### {texts[name]}", "", *table(columns, rows), *cut]
 
 
@@ -412,7 +412,11 @@ class _Writer:
         columns = tuple(
             texts[key] for key in ("index", "created_at", "status", "creator", "elapsed", "tokens", "run_id")
         )
-        cut = [texts["list_cut"].format(shown=LISTED_RUNS), ""] if self.count > LISTED_RUNS else []
+        cut = (
+            [texts["list_cut"].format(shown=LISTED_RUNS, total=self.count), ""]
+            if self.count > LISTED_RUNS
+            else []
+        )
         where = [] if self.details is None else [texts["details_file"].format(name=DETAILS_NAME), ""]
         return [f"## {texts['runs']}", "", *where, *table(columns, ())[:-1], *self.lines, "", *cut]
 
@@ -421,7 +425,7 @@ class _Writer:
 class MarkdownFormat:
     """Writes ``report.md``: certificate, figures and a line for each run, for people to open.
 
-    With ``details`` the old script's sections, some 18 KB a run, are in ``report-details.md`` beside it.
+    With ``details`` the old script's sections, some 18 KB a run, are in ``DETAILS_NAME`` beside it.
     """
 
     details: bool = True

@@ -323,7 +323,7 @@ class Pipeline:
             cost_known_runs=figures.costed,
             duration_p50_s=figures.duration_p50_s,
             duration_p95_s=figures.duration_p95_s,
-            failures=list(failure_rows(figures)),
+            failures=list(failure_rows(figures, request.tz)),
             filtered=bool(request.run_filter),
             kept_locally=stored_locally_reason(report.notes) is not None,
             notes=[
@@ -411,7 +411,8 @@ def notes_of(request: ReportRequest, collected: Collected) -> tuple[str, ...]:
     """Return what a reader must know to read the figures rightly, such as a filter that left runs out."""
     filter_note = (f"only runs with {request.run_filter}",) if request.run_filter else ()
     window = collected.certificate.scope.window
-    cut = (f"ends at {window.before_at.isoformat()}, before which all had settled by the source's clock",)
+    end = window.before_at.astimezone(request.tz).isoformat()
+    cut = (f"ends at {end}, before which all had settled by the source's clock",)
     return (
         *filter_note,
         *collected.split.notes,

@@ -57,7 +57,9 @@ class ReportGenerator:
         heading = self._with_turns(scope, heading, local)
         undecided = self._undecided(scope, local)
         heading = replace(heading, notes=(*heading.notes, *undecided))
-        counter = FiguresCounter(heading.tz, now=self.clock(), open_for=self.open_for, level=level)
+        counter = FiguresCounter(
+            heading.tz, now=self.clock(), open_for=self.open_for, level=level, window=heading.window
+        )
         # What is filtered neither looks like the whole report nor takes its place as the latest.
         filtered = "-filtered" if scope.query or local else ""
         first_day = heading.window.after_at.astimezone(heading.tz).date()

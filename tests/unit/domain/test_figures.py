@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import ceil
 from zoneinfo import ZoneInfo
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.costs import MODEL_NODES, amount_text, cost_json, nodes_cost, run_cost
-from flowledger.domain.figures import LISTED_PROBLEMS, Figures, FiguresCounter
+from flowledger.domain.costs import MODEL_NODES, amount_text, cost_json, nodes_cost, output_tokens, run_cost
+from flowledger.domain.figures import LISTED_PROBLEMS, MOST_DAYS, Figures, FiguresCounter
+from flowledger.domain.messages import failed_of
 from flowledger.domain.numbers import decimal_of, integer_of
 from flowledger.domain.report_heading import conversation_of, count_turns, user_of
 from flowledger.domain.runs import (
@@ -28,6 +29,7 @@ from flowledger.domain.runs import (
     RunStatus,
 )
 from flowledger.domain.statistics import Histogram
+from flowledger.domain.windows import Window
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
@@ -245,9 +247,56 @@ def test_speed_and_mean_turns() -> None:
     """Speed is the sum of tokens over the sum of seconds; conversations count once."""
     chat = replace(entry(10), detail=Detailed({"sys.conversation_id": "c"}, {}, [], {}))
     figures = count(chat, chat, entry(20))
-    assert figures.tokens_per_second == 1
+    assert figures.total_tokens_per_second == 1
+    assert figures.tokens_per_second is None
     assert (figures.conversations, figures.runs_per_conversation) == (2, Decimal("1.5"))
     assert count_turns([chat, chat, entry()]) == {"c": 2}
+
+
+def test_speed_is_that_of_output_tokens() -> None:
+    """Tokens that models put out, a second of the runs that say how many; nobody else's ``usage`` counts."""
+    usage = {"usage": {"completion_tokens": 30, "total_tokens": 900}}
+    spoken = Detailed({}, {}, [node(process_data=usage, outputs=usage), node("end", outputs=usage)], {})
+    runs = [replace(entry(10), detail=spoken), entry(90), replace(entry(5), detail=spoken)]
+    figures = count(*runs)
+    assert (figures.output_tokens, figures.output_s, figures.tokens_per_second) == (60, 15, 4)
+    assert output_tokens([node(outputs={"usage": {"completion_tokens": "1e400"}})]) is None
+
+
+def test_a_window_has_all_its_days() -> None:
+    """Days without runs count 0, and the first and last day are the window's, however few runs there are."""
+    window = Window.between(NOW - timedelta(days=3), NOW)
+    counter = FiguresCounter(SHANGHAI, now=NOW, window=window)
+    counter.add(entry(1, hours_ago=30))
+    figures = counter.figures()
+    days = [date(2026, 11, day) for day in (19, 20, 21, 22)]
+    assert figures.daily == dict(zip(days, (0, 0, 1, 0), strict=True))
+    assert list(figures.daily) == days
+    assert (figures.first_day, figures.last_day) == (days[0], days[-1])
+    ages = Window.between(datetime(1970, 1, 2, tzinfo=UTC), NOW)
+    assert len(FiguresCounter(SHANGHAI, now=NOW, window=ages).figures().daily) == MOST_DAYS + 1
+
+
+def test_statuses_are_in_one_order() -> None:
+    """However the runs come."""
+    mixed = [entry(n, status=status) for n, status in enumerate(reversed(RunStatus))]
+    figures = count(*mixed)
+    assert list(figures.by_status) == list(RunStatus)
+    assert list(figures.by_source_status) == sorted(figures.by_source_status)
+
+
+def test_as_many_failures_are_counted_as_are_listed() -> None:
+    """The number in a message is that of the list, also of runs that the source no longer has."""
+    gone = entry(3, status=RunStatus.INTERRUPTED)
+    figures = count(
+        entry(1, status=RunStatus.FAILED),
+        entry(2, status=RunStatus.PARTIAL),
+        Entry(replace(gone.run, gone=True), Missing("deleted")),
+        entry(4, status=RunStatus.CANCELLED),
+        entry(5, status=RunStatus.RUNNING),
+    )
+    assert figures.failed == len(figures.failures) == 3
+    assert figures.failed == failed_of({str(status): n for status, n in figures.by_status.items()})
 
 
 def test_users_and_conversations() -> None:

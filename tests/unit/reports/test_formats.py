@@ -288,7 +288,8 @@ def test_memory_is_flat(name: str, heading: Heading, make_entry: Any, tmp_path: 
 
 def test_empty_figures_have_no_speed() -> None:
     """Nothing counted divides by nothing."""
-    assert Figures().tokens_per_second == Figures().runs_per_conversation == 0
+    assert Figures().total_tokens_per_second == Figures().runs_per_conversation == 0
+    assert Figures().tokens_per_second is None
 
 
 @contextmanager
