@@ -13,7 +13,7 @@ FOLDERS = ("src", "tests", "scripts", "benchmarks", "deployments")
 CODE = sorted({path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")} - {Path(__file__)})
 CITED = re.compile(r'([\w-]+\.md)((?:,?[\s#]+(?:and )?"[A-Z][^"\n]*")+)')
 MENTIONED = re.compile(r"(?<![\w/.*{-])((?:docs/)?[\w-]+\.md)\b")
-WRITTEN = {"report.md"}
+WRITTEN = {"report.md", "report-details.md"}
 """Names of what Flowledger writes, which comments may have too."""
 
 
