@@ -20,10 +20,13 @@ from flowledger.domain.runs import (
     Run,
     RunStatus,
 )
+from flowledger.domain.windows import LATEST
 from flowledger.errors import SourceGarbledError
 from flowledger.io.json_text import dumps_lossless, loads
 
 LATEST_SECOND = 253_402_300_799  # 9999-12-31: beyond it an epoch is milliseconds
+SHOWABLE = range(LATEST + 1)
+"""Seconds that every zone can show; other times are none."""
 
 
 def text(value: Any) -> str | None:
@@ -47,7 +50,7 @@ def integer(value: Any) -> int | None:
 
 def instant(value: Any) -> datetime | None:
     """Return epoch seconds (or milliseconds), ISO 8601 or RFC 822 text (before 1.2.0) as aware UTC."""
-    if type(value) is int and 0 <= value <= LATEST_SECOND:
+    if type(value) is int and value in SHOWABLE:
         return datetime.fromtimestamp(value, UTC)
     seconds = number(value)
     if seconds is not None:
@@ -58,16 +61,17 @@ def instant(value: Any) -> datetime | None:
 def _epoch(seconds: Decimal) -> datetime | None:
     if seconds > LATEST_SECOND:
         seconds /= 1000
-    return datetime.fromtimestamp(float(seconds), UTC) if 0 <= seconds <= LATEST_SECOND else None
+    return datetime.fromtimestamp(float(seconds), UTC) if 0 <= seconds <= LATEST else None
 
 
 def _written(value: str) -> datetime | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = read(value)
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             continue
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return moment if int(moment.timestamp()) in SHOWABLE else None
     return None
 
 

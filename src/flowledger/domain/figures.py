@@ -169,8 +169,15 @@ class FiguresCounter:
         self._stuck_runs: list[ProblemRun] = []
 
     def add(self, entry: Entry) -> None:
-        """Count one run."""
+        """Count one run; where something of it cannot be counted, nothing of it is.
+
+        :raises Exception: whatever its data makes the rules raise.
+        """
         day = entry.run.listed_at.astimezone(self._tz).date()
+        for rule in (user_of, conversation_of, _problem_of):
+            rule(entry)
+        run_cost(entry.run, entry.detail, self._cost_rule)
+        output_tokens(_nodes(entry.detail))
         self._runs += 1
         self._daily[day] += 1
         self._count_run(entry.run)

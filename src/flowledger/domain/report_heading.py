@@ -48,7 +48,13 @@ def conversation_of(entry: Entry) -> str | None:
         return conversation
     if b'"conversation_id"' not in entry.run.raw:
         return None
-    row = json.loads(entry.run.raw)
+    try:
+        row = json.loads(entry.run.raw)
+    except (
+        ValueError,
+        RecursionError,
+    ):  # no JSON, or nested beyond what can be read
+        return None
     conversation = row.get("conversation_id") if isinstance(row, dict) else None
     return conversation if isinstance(conversation, str) and conversation else None
 

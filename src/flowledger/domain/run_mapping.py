@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from flowledger.domain.json_values import strict_text
 from flowledger.domain.runs import (
     UNREAD,
     AppKey,
@@ -33,6 +34,7 @@ from flowledger.domain.runs import (
     level_of,
     missing_reason,
 )
+from flowledger.errors import FlowledgerError
 
 
 class ColumnType(StrEnum):
@@ -169,8 +171,26 @@ def detail_from_values(run: Run, values: Mapping[str, Any] | None, decoders: Map
     if run.app.source not in decoders:
         raise ValueError(f"nothing here reads details of the source {run.app.source!r}: add its decoder")
     bodies = values["bodies"]
-    detailed = replace(decoders[run.app.source](run, bodies, absent.reason), raw=bodies)
+    detailed = replace(decoded(decoders[run.app.source], run, bodies, absent.reason), raw=bodies)
     return detailed if level is Level.NODES else replace(detailed, nodes=absent)
+
+
+def decoded(decoder: Decoder, run: Run, bodies: Mapping[str, bytes], reason: str) -> Detailed:
+    """Return the detail that a decoder makes of bodies, and why there is none where it cannot.
+
+    What one run holds must not keep all others from being read; the bodies stay.
+    """
+    try:
+        return decoder(run, bodies, reason)
+    except FlowledgerError:
+        raise
+    except Exception as error:  # noqa: BLE001  # named boundary: one run's data, whatever it is
+        return Detailed(None, None, Missing(unreadable(error)), bodies)
+
+
+def unreadable(error: Exception) -> str:
+    """Return the reason of what cannot be read of a run, or shown."""
+    return f"its data cannot be read ({type(error).__name__})"
 
 
 def run_row(run: Run) -> Row:
@@ -331,7 +351,7 @@ def _utc_text(at: datetime | None) -> str | None:
 
 
 def _json_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if value is None or isinstance(value, str) else strict_text(value)
 
 
 def _text(value: Any) -> str:

@@ -12,13 +12,14 @@ back to ``json`` for the rare rest.  The writers differ in what becomes of that 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from flowledger.domain.json_values import BEYOND_FLOATS, DEEPEST, TOO_DEEP, bounded
 from flowledger.domain.texts import mend
 
 
@@ -33,7 +34,10 @@ def loads(text: bytes | str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
 
 
 def dumps_lossless(value: Any) -> bytes:
@@ -41,11 +45,43 @@ def dumps_lossless(value: Any) -> bytes:
     try:
         text = orjson.dumps(value)
     except TypeError:
-        return json.dumps(value).encode()
+        return _dumps(value)
     # orjson writes NaN as null, which would change what the source sent.
     if b"null" in text and _has_nonfinite(value):
         return json.dumps(value).encode()
     return text
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return json.dumps(value).encode()
+    except RecursionError:
+        return "".join(_pieces(value)).encode()
+
+
+class _Ready(str):
+    """Text that is JSON already."""
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """Yield the JSON text of a value of any depth, which a writer that calls itself cannot."""
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, _Ready):
+            yield item
+        elif isinstance(item, dict):
+            waiting.append(_Ready("}"))
+            for at, (name, each) in reversed(list(enumerate(item.items()))):
+                waiting += [each, _Ready(f"{', ' if at else ''}{json.dumps(str(name))}: ")]
+            waiting.append(_Ready("{"))
+        elif isinstance(item, list):
+            waiting.append(_Ready("]"))
+            for at, each in reversed(list(enumerate(item))):
+                waiting += [each, _Ready(", " if at else "")]
+            waiting.append(_Ready("["))
+        else:
+            yield json.dumps(item)
 
 
 def dumps_escaped(value: Any) -> bytes:
@@ -56,7 +92,7 @@ def dumps_escaped(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        return json.dumps(value).encode()
+        return _dumps(value)
 
 
 def dumps_readable(value: Any) -> bytes:
@@ -77,7 +113,7 @@ def dumps_strict(value: Any) -> bytes:
         return orjson.dumps(value, default=_exact)
     except orjson.JSONEncodeError:
         # Numbers beyond 64 bits, lone surrogates, 255 levels: rare, and slow is better than not at all.
-        return mend(json.dumps(_strict(value), ensure_ascii=False)).encode()
+        return json.dumps(bounded(value), ensure_ascii=False).encode()
 
 
 def _has_nonfinite(value: Any) -> bool:
@@ -98,21 +134,6 @@ def _exact(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _strict(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    if isinstance(value, Decimal | float):
-        number = float(value)
-        return number if math.isfinite(number) else None
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-DEEPEST = 200
-"""Levels shown; below, a note stands for the value (orjson refuses more than 254)."""
-
-_TOO_DEEP = "[nested too deeply to show]"
 _LITERALS = frozenset({"true", "false", "null", "NaN", "Infinity", "-Infinity"})
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|-Infinity"
 _STRUCTURED = re.compile(rf'[ \t\r\n]*(?:[\[{{"]|(?:{_NUMBER})[ \t\r\n]*\Z)')
@@ -168,11 +189,11 @@ class JsonStyle:
         if kind is float:
             return self._float(value)
         if kind is int:
-            return value if _INT64 <= value < _UINT64 else orjson.Fragment(str(value))
+            return value if _INT64 <= value < _UINT64 else _large(value)
         return value
 
     def _nested_in(self, depth: int, value: Any) -> str | None:
-        return _TOO_DEEP if depth >= DEEPEST and value else None
+        return TOO_DEEP if depth >= DEEPEST and value else None
 
     def _unfolded(self, text: str, depth: int) -> Any:
         if text not in _LITERALS and not _STRUCTURED.match(text):
@@ -196,9 +217,16 @@ class JsonStyle:
         return orjson.Fragment(repr(value))
 
 
+def _large(value: int) -> Any:
+    return orjson.Fragment(str(value)) if abs(value) < BEYOND_FLOATS else str(value)
+
+
 def compact(value: Any) -> str:
     """Write a value on one line, as text for a reader; lone surrogates become U+FFFD."""
-    return mend(json.dumps(value, ensure_ascii=False, default=str))
+    try:
+        return mend(json.dumps(value, ensure_ascii=False, default=str))
+    except RecursionError:
+        return json.dumps(bounded(value), ensure_ascii=False, default=str)
 
 
 def _other(value: object) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from flowledger.domain.history import RunKey
 from flowledger.domain.merging import merge
 from flowledger.domain.messages import Attachment, Message, OutboxMessage
+from flowledger.domain.run_mapping import decoded
 from flowledger.domain.runs import UNREAD, Detail, Detailed, Level, Missing, Run, level_of
 from flowledger.errors import LedgerError
 from flowledger.ledger.texts import clean
@@ -120,7 +121,7 @@ def rebuild(
             f"run {run.run_id} of {run.app}: nothing here can read details of the source {run.app.source!r};"
             f" readable are {', '.join(sorted(decoders)) or 'none'}: add its decoder"
         )
-    detailed = decoders[run.app.source](run, raws, stored.reason)
+    detailed = decoded(decoders[run.app.source], run, raws, stored.reason)
     if stored.level == Level.NODES:
         return detailed
     return replace(detailed, nodes=Missing(stored.reason, stored.permanent))

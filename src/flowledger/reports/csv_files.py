@@ -219,9 +219,10 @@ class CsvSet:
 
     def add(self, entry: Entry) -> None:
         """Write one run's question and answer."""
-        self.count += 1
+        row = self._pair(entry)
         with naming_file(self._pairs_path):
-            self._pairs.writerow(self._pair(entry))
+            self._pairs.writerow([str(self.count + 1), *row])
+        self.count += 1
 
     def finish(self, figures: Figures) -> Sequence[Path]:
         """Complete all files and return them."""
@@ -292,14 +293,10 @@ class CsvSet:
             second,
             "; ".join(segment for segment in further if segment),
         )
-        return [
-            str(self.count),
-            self._cell(user_of(entry) or ""),
-            self._cell(conversation or _own_id(entry)),
-            self._turn(conversation),
-            *map(self._cell, texts),
-            at(entry.run.listed_at, self.tz),
-        ]
+        before = [self._cell(user_of(entry) or ""), self._cell(conversation or _own_id(entry))]
+        after = [*map(self._cell, texts), at(entry.run.listed_at, self.tz)]
+        # Last, since a turn is counted by it.
+        return [*before, self._turn(conversation), *after]
 
     def _turn(self, conversation: str | None) -> str:
         if conversation is None:

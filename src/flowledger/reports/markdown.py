@@ -364,17 +364,18 @@ class _Writer:
 
     def add(self, entry: Entry) -> None:
         heading = self.heading
+        line, section = self._line(entry), ""
+        if self.details is not None:
+            row = typed_row(entry, with_details=heading.with_details, with_nodes=heading.with_nodes)
+            section = mend(RunSection(self.texts, SAFE, heading.tz).render(self.count + 1, row))
         self.count += 1
         self.statuses[entry.run.status] += 1
         if len(self.lines) < LISTED_RUNS:
-            self.lines.append(self._line(entry))
-        if self.details is None:
-            return
-        row = typed_row(entry, with_details=heading.with_details, with_nodes=heading.with_nodes)
-        section = RunSection(self.texts, SAFE, heading.tz).render(self.count, row)
-        rule = "\n---\n\n" if self.count > 1 else "\n"
-        with naming_file(self.path):
-            self.details.write(mend(f"{rule}{section}").encode())
+            self.lines.append(line)
+        if self.details is not None:
+            rule = "\n---\n\n" if self.count > 1 else "\n"
+            with naming_file(self.path):
+                self.details.write(f"{rule}{section}".encode())
 
     def finish(self, figures: Figures) -> Sequence[Path]:
         texts, heading = self.texts, self.heading
@@ -397,7 +398,7 @@ class _Writer:
     def _line(self, entry: Entry) -> str:
         run = entry.run
         cells = (
-            str(self.count),
+            str(self.count + 1),
             at(run.listed_at, self.heading.tz),
             SAFE.cell(run.source_status or run.status.value),
             SAFE.cell(one_line(user_of(entry) or "")),

@@ -11,6 +11,7 @@ import orjson
 from flowledger.domain.figures import Figures
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Detailed, Entry, missing_reason
+from flowledger.domain.texts import mend
 from flowledger.io.atomic import naming_file
 from flowledger.reports.artifacts import closing
 
@@ -23,8 +24,9 @@ class _Writer:
     out: BinaryIO
 
     def add(self, entry: Entry) -> None:
+        line = line_of(entry)
         with naming_file(self.path):
-            self.out.write(line_of(entry))
+            self.out.write(line)
 
     def finish(self, figures: Figures) -> Sequence[Path]:  # noqa: ARG002  # raw data has no figures
         with naming_file(self.path):
@@ -51,10 +53,10 @@ class RawDataFormat:
 def line_of(entry: Entry) -> bytes:
     """Return one run as a line; a literal line end in JSON is white space, so it can become a space."""
     run, detail = entry.run, entry.detail
-    fields = {"run_id": orjson.dumps(run.run_id), "row": run.raw or b"null"}
+    fields = {"run_id": orjson.dumps(mend(run.run_id)), "row": run.raw or b"null"}
     if isinstance(detail, Detailed):
         fields |= detail.raw
     if reason := missing_reason(detail):
-        fields["missing"] = orjson.dumps(reason)
+        fields["missing"] = orjson.dumps(mend(reason))
     pairs = (orjson.dumps(name) + b":" + body.strip() for name, body in fields.items())
     return b"{" + b",".join(pairs).replace(b"\r", b" ").replace(b"\n", b" ") + b"}\n"

@@ -9,7 +9,10 @@ from itertools import islice, takewhile
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from loguru import logger
+
 from flowledger.domain.certificates import Scope
+from flowledger.domain.run_mapping import unreadable
 from flowledger.domain.runs import (
     OPEN_FOR,
     WAITS_FOR,
@@ -24,6 +27,7 @@ from flowledger.domain.runs import (
 from flowledger.domain.windows import Window
 from flowledger.errors import (
     AuthenticationError,
+    FlowledgerError,
     LedgerError,
     RetriableError,
     SkippableError,
@@ -166,6 +170,11 @@ class Enricher:
             return _Answer(run, Missing(str(error)))
         except RetriableError as error:
             return _Answer(run, Missing(str(error)), answered=False)
+        except FlowledgerError:
+            raise
+        except Exception as error:  # noqa: BLE001  # named boundary: one run's data never stops an app's report
+            logger.warning("run {}: its data cannot be read: {!r}", run.run_id, error)
+            return _Answer(run, Missing(unreadable(error)))
 
 
 @dataclass(slots=True)

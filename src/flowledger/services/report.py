@@ -1,20 +1,23 @@
 """Write reports from the ledger: one pass over the runs feeds the figures and every format."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
+from loguru import logger
+
 from flowledger.domain.certificates import Scope
 from flowledger.domain.figures import Figures, FiguresCounter
 from flowledger.domain.report_heading import Heading, conversation_of, count_turns
 from flowledger.domain.retention import ReportSubject
 from flowledger.domain.run_filters import RunFilter
-from flowledger.domain.runs import OPEN_FOR, Entry, Level
+from flowledger.domain.run_mapping import unreadable
+from flowledger.domain.runs import OPEN_FOR, Entry, Level, Missing
 from flowledger.domain.texts import report_stem
-from flowledger.errors import StorageError
+from flowledger.errors import FlowledgerError, StorageError
 from flowledger.io.scratch_folders import scratch_folder
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore
 
@@ -94,9 +97,8 @@ class ReportGenerator:
                 directory.mkdir()
                 writers[report_format.name] = stack.enter_context(report_format.begin(heading, directory))
             for entry in entries:
-                counter.add(entry)
-                for writer in writers.values():
-                    writer.add(entry)
+                for add in (counter.add, *(writer.add for writer in writers.values())):
+                    add_run(add, entry)
                 self.progress.advance()
             figures = counter.figures()
             return figures, {name: writer.finish(figures) for name, writer in writers.items()}
@@ -122,6 +124,18 @@ class ReportGenerator:
         if newest is None or conversation_of(newest) is None:
             return heading
         return replace(heading, conversation_turns=count_turns(self._entries(scope, local)))
+
+
+def add_run(add: Callable[[Entry], None], entry: Entry) -> None:
+    """Add a run to the figures or a format; what of it cannot be shown is missing, with the reason."""
+    try:
+        add(entry)
+    except (FlowledgerError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001  # named boundary: one run's data never stops an app's report
+        logger.warning("run {}: its data cannot be shown: {!r}", entry.run.run_id, error)
+        run = replace(entry.run, raw=b"", creator=None, error=None, elapsed_s=None, total_tokens=None)
+        add(Entry(run, Missing(unreadable(error))))
 
 
 def _subject_of(heading: Heading) -> ReportSubject:

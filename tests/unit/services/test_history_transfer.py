@@ -1,16 +1,15 @@
 """Runs as JSON: many at once are written as they are one by one."""
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 
-import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowledger.domain.run_mapping import Row, instant, run_row
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
+from flowledger.io.json_text import dumps_strict
 from flowledger.services.history.transfer import Depth, writer_of
 
 RUN = Run(AppKey("dify", "app"), "run", datetime(2026, 11, 1, tzinfo=UTC), RunStatus.SUCCESS, "succeeded")
@@ -39,11 +38,8 @@ def written(name: str, rows: list[Row]) -> bytes:
 
 
 def line(row: Row) -> bytes:
-    """An object as one line; Python's own writer takes what orjson does not."""
-    try:
-        return orjson.dumps(row)
-    except TypeError:
-        return json.dumps(row).encode()
+    """An object as one line of strict JSON; lone surrogates, which no strict parser takes, are replaced."""
+    return dumps_strict(row)
 
 
 @given(st.lists(RUNS, max_size=4))

@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from flowledger.domain.numbers import decimal_of
 from flowledger.ledger.texts import clean, fitting
 
 WHOLE = len("2026-11-01T00:00:00+00:00")
@@ -166,4 +167,6 @@ def money_text(amounts: Mapping[str, Decimal]) -> str:
 def money_from(text: str | None) -> Mapping[str, Decimal]:
     """Read amounts by currency; most runs of an app cost one of few sums."""
     amounts: Mapping[str, str] = orjson.loads(text or "{}")
-    return MappingProxyType({currency: Decimal(amount) for currency, amount in amounts.items()})
+    return MappingProxyType(
+        {currency: decimal_of(amount) or Decimal(0) for currency, amount in amounts.items()}
+    )

@@ -16,6 +16,7 @@ import orjson
 
 from flowledger.domain.executions import other_workflow
 from flowledger.domain.history import RunKey
+from flowledger.domain.numbers import LARGEST
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import KINDS
 from flowledger.domain.run_mapping import (
@@ -34,7 +35,7 @@ from flowledger.domain.runs import Entry
 from flowledger.domain.spreadsheets import defuse, needs_quotes
 from flowledger.domain.texts import mend
 from flowledger.errors import UsageError
-from flowledger.io.json_text import dumps_escaped
+from flowledger.io.json_text import dumps_escaped, dumps_strict
 from flowledger.ports import Decoder, Ledger
 from flowledger.services.history.migrate import save_entries
 from flowledger.services.history.old_layouts import record_item
@@ -69,20 +70,25 @@ def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
     return map(entry_row if depth is Depth.DETAILS else document_of, entries)
 
 
-def write_json_lines(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
-    """Write an object on each line, and return how many; they may hold objects where they are ``nested``."""
+def write_json_lines(
+    rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True, strict: bool = False
+) -> int:
+    """Write an object on each line, and return how many; they may hold objects where they are ``nested``.
+
+    ``strict`` mends what strict parsers refuse; else it is escaped, so that it comes back as it was.
+    """
     written = 0
     for block in _blocks(rows):
-        stream.write(_objects(block, b"\n", nested=nested) + b"\n")
+        stream.write(_objects(block, b"\n", nested=nested, strict=strict) + b"\n")
         written += len(block)
     return written
 
 
 def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
-    """Write one list of objects, and return how many; they may hold objects where they are ``nested``."""
+    """Write one list of objects as strict JSON, and return how many; they hold objects if ``nested``."""
     written, before = 0, b"[\n"
     for block in _blocks(rows):
-        stream.write(before + _objects(block, b",\n", nested=nested))
+        stream.write(before + _objects(block, b",\n", nested=nested, strict=True))
         written, before = written + len(block), b",\n"
     stream.write(b"\n]\n" if written else b"[]\n")
     return written
@@ -134,9 +140,16 @@ def write_parquet(rows: Iterable[Row], columns: Mapping[str, ColumnType], path: 
     written = 0
     with whole_file(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for block in _blocks(rows):
-            writer.write_table(pa.Table.from_pylist(block, schema=schema))
+            fitting = [{name: _parquet_value(value) for name, value in row.items()} for row in block]
+            writer.write_table(pa.Table.from_pylist(fitting, schema=schema))
             written += len(block)
     return written
+
+
+def _parquet_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return mend(value)
+    return None if isinstance(value, int) and abs(value) > LARGEST else value
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -157,7 +170,7 @@ def writer_of(
     """
     nested = depth is not Depth.ROW
     if name == "jsonl":
-        return partial(write_json_lines, nested=nested)
+        return partial(write_json_lines, nested=nested, strict=depth is not Depth.LOSSLESS)
     if depth is Depth.LOSSLESS:
         raise UsageError("--lossless is written as JSON lines only: --format jsonl")
     if name == "json":
@@ -166,13 +179,13 @@ def writer_of(
     return lambda rows, stream: write_csv(rows, columns, stream, raw_values=raw_values)
 
 
-def _objects(block: list[Row], between: bytes, *, nested: bool) -> bytes:
+def _objects(block: list[Row], between: bytes, *, nested: bool, strict: bool) -> bytes:
     """Write objects with something between; flat ones all at once, which takes a fraction of the time."""
     if not nested:
         with suppress(TypeError):  # where one of them needs Python's own writer
             # A quote inside of a text follows a backslash: this is where one object ends and another begins.
             return orjson.dumps(block)[1:-1].replace(b'},{"', b"}" + between + b'{"')
-    return between.join(map(dumps_escaped, block))
+    return between.join(map(dumps_strict if strict else dumps_escaped, block))
 
 
 def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
