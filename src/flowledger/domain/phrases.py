@@ -6,14 +6,30 @@ from decimal import Decimal, InvalidOperation
 from flowledger.domain.costs import amount_text
 
 _ZH: Mapping[str, str] = {
+    "language": "zh",
     "cost_unknown": "未知",
     "cost_at_least": "≥ {cost}（{runs} 次运行中 {known} 次费用已知）",
     "comma": "，",
+    **{"status_success": "成功", "status_partial": "部分成功", "status_failed": "失败"},
+    **{"status_cancelled": "已停止", "status_interrupted": "中断", "status_running": "运行中"},
+    **{"status_paused": "暂停", "status_pending": "等待中"},
+    **{"period_yesterday": "昨天", "period_today": "今天", "period_last_week": "上周"},
+    **{"period_last_month": "上月", "period_last_24h": "过去 24 小时", "period_custom": "指定时段"},
 }
 _EN: Mapping[str, str] = {
+    "language": "en",
     "cost_unknown": "unknown",
     "cost_at_least": "≥ {cost} (known for {known} of {runs} runs)",
     "comma": ", ",
+    **{"status_success": "success", "status_partial": "partial", "status_failed": "failed"},
+    **{"status_cancelled": "cancelled", "status_interrupted": "interrupted", "status_running": "running"},
+    **{"status_paused": "paused", "status_pending": "pending"},
+    **{"period_yesterday": "yesterday", "period_today": "today", "period_last_week": "last week"},
+    **{
+        "period_last_month": "last month",
+        "period_last_24h": "last 24 hours",
+        "period_custom": "custom period",
+    },
 }
 PHRASES: Mapping[str, Mapping[str, str]] = {"zh": _ZH, "en": _EN}
 
@@ -21,6 +37,16 @@ PHRASES: Mapping[str, Mapping[str, str]] = {"zh": _ZH, "en": _EN}
 def phrase(code: str, language: str, **values: object) -> str:
     """Return the phrase of a code in a language, with values in its places."""
     return PHRASES[language][code].format(**values)
+
+
+def status_word(status: str, language: str) -> str:
+    """Return the word of a status (``RunStatus``), any other text as it is."""
+    return PHRASES[language].get(f"status_{status}", status)
+
+
+def period_word(period: str, language: str) -> str:
+    """Return the word of a period, any other text as it is."""
+    return PHRASES[language].get(f"period_{period}", period)
 
 
 def result_cost(cost: Mapping[str, str] | None, known: int | None, runs: int, language: str) -> str:

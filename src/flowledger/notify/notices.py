@@ -20,6 +20,7 @@ from flowledger.domain.messages import (
     stored_locally_reason,
 )
 from flowledger.domain.phrases import result_cost
+from flowledger.domain.reasons import reason_text
 from flowledger.domain.report_heading import LANGUAGES
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.texts import mend, one_line, show_controls
@@ -180,12 +181,14 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "window": _window(result.get("window")),
         "figures": figures,
         "change": _change(figures, notice.previous),
-        "certificate": _certificate(result.get("certificate")),
+        "certificate": _certificate(result.get("certificate"), notice.language),
         "failures": [_failure(each, notice.at.tzinfo) for each in _listed(result.get("failures"))],
         # Why reports wait on this machine; None where they do not.  Templates have a sentence for it.
         "kept_locally": (stored_locally_reason(notes) or "") if result.get("kept_locally") is True else None,
-        "notes": [note for note in notes if not note.startswith(STORED_LOCALLY)],
-        "error": show_controls(notice.error).strip(),
+        "notes": [
+            reason_text(note, notice.language) for note in notes if not note.startswith(STORED_LOCALLY)
+        ],
+        "error": reason_text(show_controls(notice.error).strip(), notice.language),
         "run_url": notice.run_url,
         "logs_url": notice.logs_url,
         # A path on a server opens nowhere else, and is nobody's business: its name is enough.
@@ -243,7 +246,7 @@ def _figures(result: Mapping[str, Json], language: str) -> Mapping[str, Any] | N
         "stuck": _number(result.get("stuck")),
         "detailed": _number(result.get("detailed")),
         "missing": _number(result.get("missing")),
-        "missing_reasons": _counts(result.get("missing_reasons")),
+        "missing_reasons": _reasons(result.get("missing_reasons"), language),
         "completeness": one_line(str(result.get("completeness") or "")),
         "duration_s": _seconds(result.get("duration")),
     }
@@ -265,12 +268,12 @@ def _difference(now: int, before: int) -> Mapping[str, Any]:
     return {"before": before, "delta": delta, "percent": 100 * delta / before if before else None}
 
 
-def _certificate(certificate: Json) -> Mapping[str, Any] | None:
+def _certificate(certificate: Json, language: str) -> Mapping[str, Any] | None:
     if not isinstance(certificate, Mapping):
         return None
     return {
         "certified": certificate.get("certified") is True,
-        "reason": one_line(str(certificate.get("reason") or "")),
+        "reason": reason_text(one_line(str(certificate.get("reason") or "")), language),
         "expected": certificate.get("expected"),
         "distinct": certificate.get("distinct", 0),
         "retained": certificate.get("retained", 0),
@@ -329,6 +332,14 @@ def _pairs(value: Json) -> Iterable[tuple[str, Json]]:
 
 def _counts(value: Json) -> Mapping[str, int]:
     return {one_line(name): _number(count) for name, count in _pairs(value)}
+
+
+def _reasons(value: Json, language: str) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for why, count in _counts(value).items():
+        text = reason_text(why, language)
+        counts[text] = counts.get(text, 0) + count
+    return counts
 
 
 def _number(value: Json) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flowledger.domain.figures import QUESTION_KEYS, Figures
+from flowledger.domain.phrases import period_word
+from flowledger.domain.reasons import reason_text
 from flowledger.domain.report_heading import Heading, conversation_of, user_of
 from flowledger.domain.runs import Detailed, Entry, Missing
 from flowledger.domain.spreadsheets import defuse, defuse_formula, needs_quotes
@@ -159,7 +161,7 @@ def notes_text(texts: Texts, heading: Heading, figures: Figures, cells_cut: int 
     window = heading.window
     facts = [
         (texts["app"], heading.app_name),
-        (texts["period"], heading.period),
+        (texts["period"], period_word(heading.period, heading.language)),
         (texts["window"], f"{at(window.after_at, heading.tz)} – {at(window.before_at, heading.tz)}"),
         (texts["zone"], str(heading.tz)),
         (texts["generated_at"], at(heading.generated_at, heading.tz)),
@@ -169,9 +171,13 @@ def notes_text(texts: Texts, heading: Heading, figures: Figures, cells_cut: int 
     ]
     lines = [f"{name}: {one_line(value)}" for name, value in facts]
     lines += _listed(
-        texts["missing_reasons"], [f"{one_line(why)}: {n}" for why, n in figures.missing_reasons.items()]
+        texts["missing_reasons"],
+        [
+            f"{one_line(reason_text(why, heading.language))}: {n}"
+            for why, n in figures.missing_reasons.items()
+        ],
     )
-    notes = [one_line(note) for note in heading.notes]
+    notes = [one_line(reason_text(note, heading.language)) for note in heading.notes]
     if cells_cut:
         notes.append(texts["cells_cut"].format(count=cells_cut))
     lines += _listed(texts["notes"], notes)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.costs import cost_json
 from flowledger.domain.figures import Figures, ProblemRun, UserFigures
+from flowledger.domain.reasons import reason_code
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.runs import Entry
 from flowledger.io.atomic import naming_file
@@ -139,6 +140,7 @@ def certificate_object(certificate: Certificate | None, tz: tzinfo | None) -> Ro
     return {
         "certified": certificate.certified,
         "reason": certificate.reason,
+        "reason_code": reason_code(certificate.reason),
         "expected": certificate.expected,
         "distinct": certificate.distinct,
         "retained": certificate.retained,
@@ -170,6 +172,7 @@ def figures_object(figures: Figures, tz: tzinfo | None) -> Row:
         "detailed": figures.detailed,
         "missing": figures.missing,
         "missing_reasons": dict(figures.missing_reasons),
+        "missing_reason_codes": {why: reason_code(why) for why in figures.missing_reasons},
         "open": figures.open,
         "stuck": figures.stuck,
         "gone": figures.gone,

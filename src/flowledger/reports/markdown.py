@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.figures import Figures, ProblemRun
+from flowledger.domain.phrases import period_word, status_word
+from flowledger.domain.reasons import reason_text
 from flowledger.domain.report_heading import Heading, user_of
 from flowledger.domain.runs import Entry, RunStatus
 from flowledger.domain.texts import mend, one_line, show_controls
@@ -206,7 +208,8 @@ class RunSection:
     def _failed(self, title: str, reason: Any) -> list[str]:
         if not reason:
             return []
-        message = f"{self.texts['fetch_failed']}: {self.style.heading(reason)}"
+        why = reason if self.style.verbatim else reason_text(str(reason), self.texts["language"])
+        message = f"{self.texts['fetch_failed']}: {self.style.heading(why)}"
         return [f"#### {self.texts[title]}", "", message, ""]
 
     def _seconds(self, part: Row) -> str:
@@ -237,7 +240,7 @@ def proof(texts: Texts, style: MarkdownStyle, heading: Heading) -> Lines:
     window = heading.window
     rows = [
         (texts["app"], style.cell(heading.app_name)),
-        (texts["period"], style.cell(heading.period)),
+        (texts["period"], style.cell(period_word(heading.period, heading.language))),
         (texts["window"], f"{at(window.after_at, heading.tz)} – {at(window.before_at, heading.tz)}"),
         (texts["zone"], style.cell(heading.tz)),
         *(
@@ -256,7 +259,7 @@ def certificate_items(
         return [(texts["verdict"], texts["no_certificate"])]
     items = [
         (texts["verdict"], texts["certified" if certificate.certified else "uncertified"]),
-        (texts["reason"], certificate.reason),
+        (texts["reason"], reason_text(certificate.reason, texts["language"])),
         (texts["distinct"], str(certificate.distinct)),
         (texts["certified_at"], at(certificate.at, tz)),
     ]
@@ -289,10 +292,18 @@ def findings(texts: Texts, style: MarkdownStyle, figures: Figures, heading: Head
     rows = [(name, style.cell(value)) for name, value in figure_items(texts, figures)]
     lines = [f"## {texts['figures']}", "", *table((texts["item"], texts["value"]), rows)]
     if figures.missing_reasons:
-        reasons = [(style.cell(reason), str(count)) for reason, count in figures.missing_reasons.items()]
+        reasons = [
+            (style.cell(reason_text(reason, heading.language)), str(count))
+            for reason, count in figures.missing_reasons.items()
+        ]
         lines += [f"### {texts['missing_reasons']}", "", *table((texts["reason"], texts["count"]), reasons)]
     if heading.notes:
-        lines += [f"### {texts['notes']}", "", *(f"- {style.heading(note)}" for note in heading.notes), ""]
+        lines += [
+            f"### {texts['notes']}",
+            "",
+            *(f"- {style.heading(reason_text(note, heading.language))}" for note in heading.notes),
+            "",
+        ]
     lines += _runs_to_check(texts, style, "failures", figures.failures, figures.failed, heading.tz)
     lines += _runs_to_check(texts, style, "stuck_runs", figures.stuck_runs, figures.stuck, heading.tz)
     return lines
@@ -393,14 +404,19 @@ class _Writer:
 
     def _counted(self) -> Mapping[str, int]:
         """Return the number of runs of each status, in the one order of statuses."""
-        return {status.value: self.statuses[status] for status in RunStatus if self.statuses[status]}
+        language = self.heading.language
+        return {
+            status_word(status.value, language): self.statuses[status]
+            for status in RunStatus
+            if self.statuses[status]
+        }
 
     def _line(self, entry: Entry) -> str:
         run = entry.run
         cells = (
             str(self.count + 1),
             at(run.listed_at, self.heading.tz),
-            SAFE.cell(run.source_status or run.status.value),
+            SAFE.cell(status_word(run.status.value, self.heading.language)),
             SAFE.cell(one_line(user_of(entry) or "")),
             "" if run.elapsed_s is None else f"{run.elapsed_s:.2f}",
             "" if run.total_tokens is None else str(run.total_tokens),

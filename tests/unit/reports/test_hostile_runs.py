@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow.parquet as pq
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # has no types
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
