@@ -97,3 +97,13 @@ def test_a_table_of_failures_that_is_cut_says_so() -> None:
     assert len(table) == 51
     assert table[-1] == {"run": "only the newest 50 of 60 are listed"}
     assert failure_table(Figures(), UTC) == [{"run": "none failed"}]
+
+
+def test_artifacts_are_chinese_for_an_app_whose_reports_are() -> None:
+    """Names, statuses, periods and reasons; not only the words around them."""
+    text = markdown_of(RESULT, "zh")
+    assert text.startswith("# support \\| &lt;b>: 昨天\n")
+    assert "| 采集证明 | 未证明：rows moved（来源 无总数，读到 3） |" in text
+    assert "| 状态 | 成功 2, 失败 1 |" in text
+    assert "| 缺少详情 | 1 没有控制台权限 1 |" in text
+    assert failure_table(Figures(), UTC, "zh") == [{"运行": "没有失败的运行"}]

@@ -176,7 +176,8 @@ def notify_completion_task(job: ReportJob, result: RunResult, report: Report) ->
     """
     logger = get_run_logger()
     try:
-        publish_artifacts(result, report.figures)
+        language = bootstrap.load_settings().app(job.order.app).language
+        publish_artifacts(result, report.figures, language)
     except Exception as error:  # noqa: BLE001  # named boundary: the report is written, and people must be told
         logger.warning("the UI goes without the figures of this run: %s", type(error).__name__)
     logger.info(

@@ -19,7 +19,8 @@ from flowledger import bootstrap
 from flowledger.bootstrap import notifications
 from flowledger.domain.figures import Figures, ProblemRun
 from flowledger.domain.messages import Occasion
-from flowledger.domain.phrases import result_cost
+from flowledger.domain.phrases import period_word, result_cost, status_word
+from flowledger.domain.reasons import reason_text
 from flowledger.domain.texts import clip, one_line
 from flowledger.errors import FlowledgerError
 from flowledger.flows.backfill_runs import report_instant, with_origin
@@ -167,59 +168,117 @@ def artifact_key(name: str, app: str) -> str:
     return "-".join(part for part in (name, slug, distinct) if part)
 
 
-def publish_artifacts(result: RunResult, figures: Figures) -> None:
-    """Publish both artifacts of one finished run in the Prefect UI."""
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "zh": {
+        "Window": "时间窗口",
+        "Certificate": "采集证明",
+        "Complete": "完整性",
+        "Runs": "运行",
+        "By status": "状态",
+        "Open, of which stuck": "未结束（其中卡住）",
+        "Detailed": "有详情",
+        "Missing details": "缺少详情",
+        "Users": "用户",
+        "Tokens": "Token",
+        "Cost": "费用",
+        "Caught up": "补发的报告",
+        " (late)": "（补发）",
+        "Requests": "请求数",
+        "Duration": "用时（秒）",
+        "Reports": "报告",
+        "Notes": "说明",
+        "certified": "已证明完整",
+        "NOT certified": "未证明",
+        "no total": "无总数",
+        "{proof}: {reason} (source {expected}, seen {distinct})": (
+            "{proof}：{reason}（来源 {expected}，读到 {distinct}）"
+        ),
+        "failed, partial and interrupted runs": "失败、部分成功与中断的运行",
+        "run": "运行",
+        "at": "时间",
+        "status": "状态",
+        "node": "节点",
+        "error": "错误",
+        "none failed": "没有失败的运行",
+        "only the newest {shown} of {total} are listed": "共 {total} 次，仅列出最新的 {shown} 次",
+    },
+    "en": {},
+}
+"""Language → English word of an artifact → its word; English has no need of any."""
+
+
+def _word(english: str, language: str) -> str:
+    return _WORDS[language].get(english, english)
+
+
+def publish_artifacts(result: RunResult, figures: Figures, language: str = "en") -> None:
+    """Publish both artifacts of one finished run in the Prefect UI, in a language."""
     app = result.app
     create_markdown_artifact(
-        markdown_of(result), key=artifact_key("report", app), description=f"{app}: {_period(result)}"
+        markdown_of(result, language),
+        key=artifact_key("report", app),
+        description=f"{app}: {_period(result, language)}",
     )
     create_table_artifact(
-        failure_table(figures, _zone_of(result)),
+        failure_table(figures, _zone_of(result), language),
         key=artifact_key("failures", app),
-        description=f"{app}: failed, partial and interrupted runs",
+        description=f"{app}: {_word('failed, partial and interrupted runs', language)}",
     )
 
 
-def markdown_of(result: RunResult) -> str:
-    """Write the figures of a result as Markdown."""
+def markdown_of(result: RunResult, language: str = "en") -> str:
+    """Write the figures of a result as Markdown, in a language."""
     certificate = result.certificate
-    proof = "certified" if certificate.certified else "NOT certified"
+    proof = _word("certified" if certificate.certified else "NOT certified", language)
+    expected = _word("no total", language) if certificate.expected is None else str(certificate.expected)
+    reasons = {reason_text(why, language): count for why, count in result.missing_reasons.items()}
+    statuses = {status_word(status, language): count for status, count in result.by_status.items()}
     rows = {
-        "Window": f"{result.window.after} to {result.window.before}",
-        "Certificate": f"{proof}: {certificate.reason}"
-        f" (source {_total(certificate.expected)}, seen {certificate.distinct})",
+        "Window": f"{result.window.after} – {result.window.before}",
+        "Certificate": _word("{proof}: {reason} (source {expected}, seen {distinct})", language).format(
+            proof=proof,
+            reason=reason_text(certificate.reason, language),
+            expected=expected,
+            distinct=certificate.distinct,
+        ),
         "Complete": result.completeness or proof,
         "Runs": result.logs_count,
-        "By status": _pairs(result.by_status),
+        "By status": _pairs(statuses),
         "Open, of which stuck": f"{result.open}, {result.stuck}",
         "Detailed": result.detailed,
-        "Missing details": f"{result.missing} {_pairs(result.missing_reasons)}".strip(),
+        "Missing details": f"{result.missing} {_pairs(reasons)}".strip(),
         "Users": result.users,
         "Tokens": result.total_tokens,
-        "Cost": result_cost(result.cost, result.cost_known_runs, result.logs_count, "en"),
-        **({"Caught up": f"{result.caught_up} missed reports"} if result.caught_up else {}),
+        "Cost": result_cost(result.cost, result.cost_known_runs, result.logs_count, language),
+        **({"Caught up": result.caught_up} if result.caught_up else {}),
         "Requests": result.requests,
         "Duration": f"{result.duration} s",
     }
-    lines = [f"# {_cell(result.app)}: {_period(result)}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {_cell(str(value))} |" for name, value in rows.items()]
-    lines += ["", "## Reports", ""] + [f"- `{path}`" for path in result.report_paths]
+    lines = [f"# {_cell(result.app)}: {_period(result, language)}", "", "| | |", "|---|---|"]
+    lines += [f"| {_word(name, language)} | {_cell(str(value))} |" for name, value in rows.items()]
+    lines += ["", f"## {_word('Reports', language)}", ""] + [f"- `{path}`" for path in result.report_paths]
     if result.notes:
-        lines += ["", "## Notes", ""] + [f"- {_cell(note)}" for note in result.notes]
+        notes = [reason_text(note, language) for note in result.notes]
+        lines += ["", f"## {_word('Notes', language)}", ""] + [f"- {_cell(note)}" for note in notes]
     return "\n".join(lines) + "\n"
 
 
-def _period(result: RunResult) -> str:
+def _period(result: RunResult, language: str) -> str:
     """Name the period of a result; by its date where it comes late, when "yesterday" was another day."""
-    return f"{result.period} {result.window.after[:10]} (late)" if result.late else result.period
+    name = period_word(result.period, language) if language == "zh" else result.period
+    if not result.late:
+        return name
+    return f"{name} {result.window.after[:10]}{_word(' (late)', language)}"
 
 
-def failure_table(figures: Figures, tz: tzinfo | None) -> list[dict[str, str]]:
+def failure_table(figures: Figures, tz: tzinfo | None, language: str = "en") -> list[dict[str, str]]:
     """Return the rows of the failures table, and one that says how many more there are."""
     rows = [failure_row(failure, tz) for failure in figures.failures]
     if figures.failed > len(rows):
-        rows.append({"run": f"only the newest {len(rows)} of {figures.failed} are listed"})
-    return rows or [{"run": "none failed"}]
+        text = _word("only the newest {shown} of {total} are listed", language)
+        rows.append({"run": text.format(shown=len(rows), total=figures.failed)})
+    rows = rows or [{"run": _word("none failed", language)}]
+    return [{_word(name, language): cell for name, cell in row.items()} for row in rows]
 
 
 def _zone_of(result: RunResult) -> tzinfo | None:
@@ -240,10 +299,6 @@ def failure_row(failure: ProblemRun, tz: tzinfo | None) -> dict[str, str]:
 def _cell(text: str) -> str:
     """Keep a text inside its table cell, and HTML in it inert."""
     return one_line(text).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;")
-
-
-def _total(expected: int | None) -> str:
-    return "no total" if expected is None else str(expected)
 
 
 def _pairs(counts: Mapping[str, Any]) -> str:
