@@ -220,7 +220,7 @@ def publish_artifacts(result: RunResult, figures: Figures, language: str = "en")
         description=f"{app}: {_period(result, language)}",
     )
     create_table_artifact(
-        failure_table(figures, _zone_of(result), language),
+        failure_table(figures, _zone_of_result(result), language),
         key=artifact_key("failures", app),
         description=f"{app}: {_word('failed, partial and interrupted runs', language)}",
     )
@@ -281,7 +281,7 @@ def failure_table(figures: Figures, tz: tzinfo | None, language: str = "en") -> 
     return [{_word(name, language): cell for name, cell in row.items()} for row in rows]
 
 
-def _zone_of(result: RunResult) -> tzinfo | None:
+def _zone_of_result(result: RunResult) -> tzinfo | None:
     return datetime.fromisoformat(result.window.after).tzinfo
 
 
