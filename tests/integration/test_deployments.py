@@ -39,9 +39,13 @@ class Site:
         (folder / "config").mkdir(parents=True)
 
     def apps(self, *apps: dict[str, Any]) -> None:
-        """Write the apps, and that they all use the two reports."""
-        common = {"base_url": "https://dify.example.com", "api_token": TOKEN}
-        document = {"apps": [{**common, **app} for app in apps]}
+        """Write the apps, and that they all use the two reports; each has a key of its own."""
+        document = {
+            "apps": [
+                {"base_url": "https://dify.example.com", "api_token": f"{TOKEN}{number}", **app}
+                for number, app in enumerate(apps)
+            ]
+        }
         (self.folder / "config/settings.yaml").write_text(json.dumps(document), "utf-8")
 
     def entries(self, **entries: dict[str, Any]) -> None:
@@ -256,7 +260,7 @@ def test_doctor_asks_the_server(site: Site, variables: dict[str, str], line: str
 def test_setting_up_again_changes_nothing(site: Site) -> None:
     """Profile, pool and automations are as they should be; there is one of each."""
     done = site.run("deploy", "--setup-only")
-    assert done.stdout.count(": unchanged") == 4
+    assert done.stdout.count(": unchanged") == 5
     profiles = (site.folder / "home/profiles.toml").read_text("utf-8")
     assert 'active = "flowledger"' in profiles
     assert 'PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED = "events,flow_runs"' in profiles

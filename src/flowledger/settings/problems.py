@@ -110,11 +110,15 @@ def _clashes(reading: Reading) -> Iterator[str]:
 
 
 def _shared_keys(reading: Reading) -> Iterator[str]:
-    """Yield a line for each key that two apps have: each run would be collected and reported twice."""
-    labels: dict[str, list[str]] = {}
+    """Yield a line for each key that two apps of one server have: each run would be reported twice.
+
+    Two servers may know the same key, where one was copied from the other.
+    """
+    labels: dict[tuple[str, str], list[str]] = {}
     for index, app in reading.listed_apps():
         if key := _plain_text(app.get("api_token")):
-            labels.setdefault(key, []).append(reading.label((APPS, index, "api_token")))
+            server = str(_plain_text(app.get("base_url")) or "").rstrip("/")
+            labels.setdefault((server, key), []).append(reading.label((APPS, index, "api_token")))
     for shared in labels.values():
         if len(shared) > 1:
             yield (

@@ -164,6 +164,20 @@ apps:
     assert "SameKey" not in line
 
 
+def test_a_copied_server_may_know_the_same_key(tmp_path: Path) -> None:
+    """A staging server made from the production database has its keys; its runs are its own."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/settings.yaml").write_text(
+        """
+apps:
+  - {name: live, id: "11111111", base_url: "http://127.0.0.1:5001", api_token: app-SameKeyForBoth00001}
+  - {name: staging, id: "99999999", base_url: "http://127.0.0.1:5002", api_token: app-SameKeyForBoth00001}
+""",
+        "utf-8",
+    )
+    assert checked(tmp_path, {}) == ()
+
+
 def test_half_a_key_of_s3_is_named(tmp_path: Path, app: Variables) -> None:
     """Else the keys of the machine would be used in the place of both."""
     environ = {**app, "STORAGE_TYPE": "s3", "S3_BUCKET_NAME": "b", "S3_ACCESS_KEY_ID": "k"}
