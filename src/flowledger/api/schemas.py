@@ -10,7 +10,7 @@ from flowledger.domain.costs import cost_json
 from flowledger.domain.history import AppSummary
 from flowledger.domain.operations import Operation
 from flowledger.domain.run_mapping import node_values, run_values
-from flowledger.domain.runs import AppKey, Detailed, Entry, Missing, Run, RunStatus
+from flowledger.domain.runs import STATUS_ORDER, AppKey, Detailed, Entry, Missing, Run, RunStatus
 from flowledger.domain.statistics import RunTotals, Statistics
 from flowledger.domain.texts import clip
 
@@ -191,7 +191,7 @@ def app_row(app: AppKey, name: str | None, summary: AppSummary | None) -> dict[s
         "app_id": app.app_id,
         "name": name,
         "runs": summary.runs if summary else 0,
-        "by_status": {status.value: counts[status] for status in RunStatus if counts.get(status)},
+        "by_status": {status.value: counts[status] for status in STATUS_ORDER if counts.get(status)},
         "first_at": summary.first_at if summary else None,
         "last_at": summary.last_at if summary else None,
     }
@@ -277,7 +277,7 @@ def _totals_row(totals: RunTotals) -> dict[str, Any]:
     return {
         "runs": totals.runs,
         "by_status": {
-            status.value: totals.by_status[status] for status in RunStatus if totals.by_status[status]
+            status.value: totals.by_status[status] for status in STATUS_ORDER if totals.by_status[status]
         },
         "total_tokens": totals.total_tokens,
         "cost": cost_json(dict(sorted(totals.cost.items())), totals.costed, totals.runs),

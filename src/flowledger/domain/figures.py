@@ -10,6 +10,7 @@ from flowledger.domain.costs import CostRule, output_tokens, run_cost
 from flowledger.domain.report_heading import conversation_of, user_of
 from flowledger.domain.runs import (
     OPEN_FOR,
+    STATUS_ORDER,
     Detail,
     Entry,
     Level,
@@ -69,7 +70,7 @@ class Figures:
     """What a report says in numbers.
 
     ``first_day`` and ``last_day`` are those of the window where one is given, and ``daily`` has each day of
-    it, in calendar order.  Statuses are in the order of ``RunStatus``, the source's own by name.  ``users``
+    it, in calendar order.  Statuses are in ``STATUS_ORDER``, the source's own by name.  ``users``
     are by runs (most first, then first met), ``elapsed_s`` and the quantiles are in seconds, ``cost`` is by
     currency: what is known, which is all where ``costed``, the number of runs with a known cost, is ``runs``.
     ``output_tokens`` is the sum over the runs that say it, None where none does, and ``output_s`` their time.
@@ -253,7 +254,7 @@ class FiguresCounter:
             runs=self._runs,
             first_day=min(daily, default=None),
             last_day=max(daily, default=None),
-            by_status={status: self._by_status[status] for status in RunStatus if self._by_status[status]},
+            by_status={status: self._by_status[status] for status in STATUS_ORDER if self._by_status[status]},
             by_source_status=dict(sorted(self._by_source_status.items())),
             daily=daily,
             users=self._user_figures(),

@@ -34,6 +34,13 @@ class RunStatus(StrEnum):
         return self in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED)
 
 
+STATUS_ORDER = (
+    *(RunStatus.SUCCESS, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERRUPTED),
+    *(RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.PENDING),
+)
+"""The one order in which people read statuses: what has ended first."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppKey:
     """One monitored application: the source it lives in and its id there."""

@@ -14,7 +14,7 @@ from flowledger.domain.figures import Figures, ProblemRun
 from flowledger.domain.phrases import period_word, status_word
 from flowledger.domain.reasons import reason_text
 from flowledger.domain.report_heading import Heading, user_of
-from flowledger.domain.runs import Entry, RunStatus
+from flowledger.domain.runs import STATUS_ORDER, Entry, RunStatus
 from flowledger.domain.texts import mend, one_line, show_controls
 from flowledger.io.atomic import naming_file
 from flowledger.io.json_text import JsonStyle
@@ -407,7 +407,7 @@ class _Writer:
         language = self.heading.language
         return {
             status_word(status.value, language): self.statuses[status]
-            for status in RunStatus
+            for status in STATUS_ORDER
             if self.statuses[status]
         }
 

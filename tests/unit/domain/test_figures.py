@@ -17,6 +17,7 @@ from flowledger.domain.messages import failed_of
 from flowledger.domain.numbers import decimal_of, integer_of
 from flowledger.domain.report_heading import conversation_of, count_turns, user_of
 from flowledger.domain.runs import (
+    STATUS_ORDER,
     AppKey,
     Creator,
     Detailed,
@@ -282,7 +283,8 @@ def test_statuses_are_in_one_order() -> None:
     """However the runs come."""
     mixed = [entry(n, status=status) for n, status in enumerate(reversed(RunStatus))]
     figures = count(*mixed)
-    assert list(figures.by_status) == list(RunStatus)
+    assert list(figures.by_status) == list(STATUS_ORDER)
+    assert set(STATUS_ORDER) == set(RunStatus)
     assert list(figures.by_source_status) == sorted(figures.by_source_status)
 
 
