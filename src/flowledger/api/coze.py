@@ -24,15 +24,8 @@ from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import MEDIA_TYPE, documented
 from flowledger.api.query_params import RECORD_ID, RecordId, Word
 from flowledger.api.responses import Answer, tagged
+from flowledger.domain import coze_runs
 from flowledger.domain.access_keys import Caller
-from flowledger.domain.coze_runs import (
-    CLIENT_GONE,
-    ERROR,
-    SERVER_STOPPED,
-    CozeEvent,
-    Ending,
-    WorkflowOrder,
-)
 from flowledger.domain.record_kinds import COZE
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, RecordConflictError, SourceBusyError
@@ -177,9 +170,9 @@ class RunWorkflow(BaseModel):
     )
     user_id: Word | None = Field(default=None, description="For whom it runs; sent to Coze as ext.user_id.")
 
-    def order(self) -> WorkflowOrder:
+    def order(self) -> coze_runs.WorkflowOrder:
         """Return the order as services take it."""
-        return WorkflowOrder(
+        return coze_runs.WorkflowOrder(
             self.workflow_id, self.parameters, self.bot_id, self.conversation_id, self.user_id
         )
 
@@ -236,7 +229,7 @@ async def stream_run(
     try:
         await _wait_until_opened(run, request)
     except BaseException:
-        run.stop(SERVER_STOPPED)
+        run.stop(coze_runs.SERVER_STOPPED)
         raise
     location = f"/coze/workflows/{body.workflow_id}/history/{run.execute_id}"
     error = run.opened.result() if run.opened.done() else None
@@ -273,7 +266,7 @@ async def _wait_until_opened(run: StreamedRun, request: Request) -> None:
     try:
         await asyncio.wait(either, timeout=REFUSAL_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         if disconnect.done():
-            run.stop(CLIENT_GONE)
+            run.stop(coze_runs.CLIENT_GONE)
     finally:
         disconnect.cancel()
 
@@ -300,11 +293,11 @@ class RunStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         except asyncio.CancelledError:
-            self._run.stop(SERVER_STOPPED)
+            self._run.stop(coze_runs.SERVER_STOPPED)
             raise
         finally:
             # Of a run that has ended or been stopped already this changes nothing.
-            self._run.stop(CLIENT_GONE)
+            self._run.stop(coze_runs.CLIENT_GONE)
 
 
 async def _frames(run: StreamedRun) -> AsyncIterator[bytes]:
@@ -327,12 +320,12 @@ async def _frames(run: StreamedRun) -> AsyncIterator[bytes]:
 
 def _event_frame(event: StreamItem) -> bytes:
     match event.what:
-        case Ending(status=status, error_code=code, error_message=message):
+        case coze_runs.Ending(status=status, error_code=code, error_message=message):
             data = {"error_code": code, "error_message": redacted(message or ""), "execute_status": status}
             return _frame("error", data, event.at)
-        case CozeEvent(event=word, data=data) if word == ERROR:
+        case coze_runs.CozeEvent(event=word, data=data) if word == coze_runs.ERROR:
             return _frame("error", {**data, "execute_status": "failed"}, event.at)
-        case CozeEvent(event=word, data=data, number=number):
+        case coze_runs.CozeEvent(event=word, data=data, number=number):
             return _frame("data", {"event": word, "id": number, "data": data}, event.at)
 
 

@@ -7,21 +7,11 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from flowledger.api import query_params
 from flowledger.api.auth import Operator, Viewer, must_reach
 from flowledger.api.backend import Backend, backend_of
 from flowledger.api.idempotency import IdempotencyKey, once
 from flowledger.api.problems import documented
-from flowledger.api.query_params import (
-    RECORD_ID,
-    AppParams,
-    PageParams,
-    RecordId,
-    RunParams,
-    TimeParams,
-    Word,
-    read_cursor,
-    write_cursor,
-)
 from flowledger.api.responses import Answer, tagged
 from flowledger.api.schemas import FreeShape, OperationShape, Page, operation_row
 from flowledger.domain.access_keys import Caller
@@ -36,14 +26,14 @@ router = APIRouter(prefix="/logs", tags=["logs"])
 LOG_EXECUTION = "LOG_EXECUTION"
 
 
-class ExecutionList(RunParams, PageParams):
+class ExecutionList(query_params.RunParams, query_params.PageParams):
     """Which logged executions."""
 
 
-class OperationList(TimeParams, AppParams, PageParams):
+class OperationList(query_params.TimeParams, query_params.AppParams, query_params.PageParams):
     """Which operations."""
 
-    type: list[Word] = Field(default=[], max_length=50, examples=[["REPORT", "DELETE"]])
+    type: list[query_params.Word] = Field(default=[], max_length=50, examples=[["REPORT", "DELETE"]])
     subject: str = Field(default="", max_length=255, pattern=r"^[^\x00]*$")
     user: str = Field(default="", max_length=255, pattern=r"^[^\x00]*$")
 
@@ -68,8 +58,8 @@ class ExecutionBody(BaseModel):
         },
     )
 
-    workflow_id: Annotated[str, Field(pattern=RECORD_ID)]
-    execution_id: Annotated[str, Field(pattern=RECORD_ID)] | None = None
+    workflow_id: Annotated[str, Field(pattern=query_params.RECORD_ID)]
+    execution_id: Annotated[str, Field(pattern=query_params.RECORD_ID)] | None = None
 
 
 class ChangeBody(BaseModel):
@@ -80,7 +70,7 @@ class ChangeBody(BaseModel):
         json_schema_extra={"examples": [{"status": "completed", "messages": ["all rows read"]}]},
     )
 
-    status: Word | None = None
+    status: query_params.Word | None = None
     messages: list[Any] | None = None
     task_results: dict[str, Any] | None = None
 
@@ -95,25 +85,27 @@ class OperationBody(BaseModel):
         },
     )
 
-    operation_type: Word
-    workflow_id: Annotated[str, Field(pattern=RECORD_ID)]
+    operation_type: query_params.Word
+    workflow_id: Annotated[str, Field(pattern=query_params.RECORD_ID)]
     data: dict[str, Any] | None = None
-    user: Word | None = None
+    user: query_params.Word | None = None
 
 
 @router.get("/executions", response_model=Page[FreeShape], responses=documented(400))
 def list_executions(request: Request, params: Annotated[ExecutionList, Query()], caller: Viewer) -> Response:
     """List the executions that programs have logged, with all their fields, newest first."""
     cursor_scope = params.cursor_scope(caller)
-    after = read_cursor(params.cursor, cursor_scope)
+    after = query_params.read_cursor(params.cursor, cursor_scope)
     query = params.query(sources=(LOG,), apps=caller.apps)
     page = backend_of(request).ledger.history(query, after=after, limit=params.limit, with_details=True)
     rows = [record_of(entry.run) for entry in page.entries]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(page.following, cursor_scope)})
+    return tagged(
+        request, {"items": rows, "next_cursor": query_params.write_cursor(page.following, cursor_scope)}
+    )
 
 
 @router.get("/executions/{execution_id}", response_model=FreeShape, responses=documented(404))
-def show_execution(request: Request, execution_id: RecordId, caller: Viewer) -> Response:
+def show_execution(request: Request, execution_id: query_params.RecordId, caller: Viewer) -> Response:
     """Show one logged execution with all its fields."""
     app = _app_of(backend_of(request), execution_id, caller)
     entry = backend_of(request).ledger.entry(RunKey(app, execution_id))
@@ -148,7 +140,11 @@ def log_execution(
     "/executions/{execution_id}", response_model=FreeShape, responses=documented(400, 404, 409, 413)
 )
 def change_execution(
-    request: Request, execution_id: RecordId, body: ChangeBody, caller: Operator, key: IdempotencyKey = None
+    request: Request,
+    execution_id: query_params.RecordId,
+    body: ChangeBody,
+    caller: Operator,
+    key: IdempotencyKey = None,
 ) -> Response:
     """Change a logged execution: its status, more messages, more results of tasks."""
     backend = backend_of(request)
@@ -165,7 +161,7 @@ def change_execution(
 def list_operations(request: Request, params: Annotated[OperationList, Query()], caller: Viewer) -> Response:
     """List the audit log: who did what, newest first."""
     cursor_scope = params.cursor_scope(caller)
-    after = read_cursor(params.cursor, cursor_scope)
+    after = query_params.read_cursor(params.cursor, cursor_scope)
     apps = params.apps_for(caller)
     if params.source and apps is None:
         apps = tuple(summary.app for summary in backend_of(request).ledger.apps())
@@ -177,7 +173,7 @@ def list_operations(request: Request, params: Annotated[OperationList, Query()],
     page = operations[: params.limit]
     following = Place(page[-1].at, page[-1].operation_id) if len(operations) > len(page) else None
     rows = [operation_row(each) for each in page]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, cursor_scope)})
+    return tagged(request, {"items": rows, "next_cursor": query_params.write_cursor(following, cursor_scope)})
 
 
 @router.post("/operations", response_model=FreeShape, responses=documented(400, 404, 409, 413))

@@ -9,35 +9,11 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from flowledger.api import query_params, schemas
 from flowledger.api.auth import Viewer, must_reach
 from flowledger.api.backend import Backend, backend_of
 from flowledger.api.problems import documented
-from flowledger.api.query_params import (
-    AppParams,
-    Id,
-    PageParams,
-    RunParams,
-    Source,
-    TimeParams,
-    read_cursor,
-    write_cursor,
-)
 from flowledger.api.responses import tagged
-from flowledger.api.schemas import (
-    AppShape,
-    NodesShape,
-    Page,
-    RunDetailShape,
-    RunShape,
-    StatsShape,
-    WindowShape,
-    app_row,
-    nodes_of,
-    run_detail_row,
-    run_row,
-    stats_row,
-    window_row,
-)
 from flowledger.domain.access_keys import Caller
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.history import Place, RunKey, RunQuery
@@ -53,26 +29,26 @@ DEFAULT_SPAN, MAX_SPAN = timedelta(days=30), timedelta(days=400)
 """Of ``/stats``, which reads every run of its span."""
 
 
-class RunList(RunParams, AppParams, PageParams):
+class RunList(query_params.RunParams, query_params.AppParams, query_params.PageParams):
     """Which runs of which apps, page by page."""
 
 
-class AppRunList(RunParams, PageParams):
+class AppRunList(query_params.RunParams, query_params.PageParams):
     """Which runs of one app, page by page."""
 
 
-class AppList(AppParams, PageParams):
+class AppList(query_params.AppParams, query_params.PageParams):
     """Which apps, page by page."""
 
 
-class WindowList(TimeParams, AppParams, PageParams):
+class WindowList(query_params.TimeParams, query_params.AppParams, query_params.PageParams):
     """Which certificates: those of windows that lie wholly between the two times."""
 
     certified: bool | None = Field(default=None, description="Only those that are, or are not.")
     filtered: bool = Field(default=False, description="Also those of collections with a filter.")
 
 
-class StatsParams(RunParams, AppParams):
+class StatsParams(query_params.RunParams, query_params.AppParams):
     """Which runs, and the time zone that defines days."""
 
     timezone: str | None = Field(
@@ -80,7 +56,7 @@ class StatsParams(RunParams, AppParams):
     )
 
 
-@router.get("/runs", response_model=Page[RunShape], responses=documented(400), tags=["runs"])
+@router.get("/runs", response_model=schemas.Page[schemas.RunShape], responses=documented(400), tags=["runs"])
 def list_runs(request: Request, params: Annotated[RunList, Query()], caller: Viewer) -> Response:
     """List runs of all sources, newest first."""
     query = params.query(sources=tuple(params.source), apps=params.apps_for(caller))
@@ -88,10 +64,13 @@ def list_runs(request: Request, params: Annotated[RunList, Query()], caller: Vie
 
 
 @router.get(
-    "/dify/apps/{app_id}/runs", response_model=Page[RunShape], responses=documented(400, 404), tags=["runs"]
+    "/dify/apps/{app_id}/runs",
+    response_model=schemas.Page[schemas.RunShape],
+    responses=documented(400, 404),
+    tags=["runs"],
 )
 def list_runs_of_dify_app(
-    request: Request, app_id: Id, params: Annotated[AppRunList, Query()], caller: Viewer
+    request: Request, app_id: query_params.Id, params: Annotated[AppRunList, Query()], caller: Viewer
 ) -> Response:
     """List the runs of one Dify app, newest first."""
     backend, app = backend_of(request), AppKey(DIFY, app_id)
@@ -104,34 +83,48 @@ def list_runs_of_dify_app(
 
 @router.get(
     "/runs/{source}/{app_id}/{run_id}",
-    response_model=RunDetailShape,
+    response_model=schemas.RunDetailShape,
     responses=documented(404),
     tags=["runs"],
 )
-def show_run(request: Request, source: Source, app_id: Id, run_id: Id, caller: Viewer) -> Response:
+def show_run(
+    request: Request,
+    source: query_params.Source,
+    app_id: query_params.Id,
+    run_id: query_params.Id,
+    caller: Viewer,
+) -> Response:
     """Show one run with its inputs and outputs."""
-    return tagged(request, run_detail_row(_entry(request, RunKey(AppKey(source, app_id), run_id), caller)))
+    return tagged(
+        request, schemas.run_detail_row(_entry(request, RunKey(AppKey(source, app_id), run_id), caller))
+    )
 
 
 @router.get(
     "/runs/{source}/{app_id}/{run_id}/nodes",
-    response_model=NodesShape,
+    response_model=schemas.NodesShape,
     responses=documented(404),
     tags=["runs"],
 )
-def list_nodes(request: Request, source: Source, app_id: Id, run_id: Id, caller: Viewer) -> Response:
+def list_nodes(
+    request: Request,
+    source: query_params.Source,
+    app_id: query_params.Id,
+    run_id: query_params.Id,
+    caller: Viewer,
+) -> Response:
     """List the node executions of one run, in the order of the source."""
-    return tagged(request, nodes_of(_entry(request, RunKey(AppKey(source, app_id), run_id), caller)))
+    return tagged(request, schemas.nodes_of(_entry(request, RunKey(AppKey(source, app_id), run_id), caller)))
 
 
 def _page(
-    backend: Backend, query: RunQuery, params: PageParams, cursor_scope: dict[str, Any]
+    backend: Backend, query: RunQuery, params: query_params.PageParams, cursor_scope: dict[str, Any]
 ) -> dict[str, Any]:
-    after = read_cursor(params.cursor, cursor_scope)
+    after = query_params.read_cursor(params.cursor, cursor_scope)
     page = backend.ledger.history(query, after=after, limit=params.limit)
     return {
-        "items": [run_row(entry.run) for entry in page.entries],
-        "next_cursor": write_cursor(page.following, cursor_scope),
+        "items": [schemas.run_row(entry.run) for entry in page.entries],
+        "next_cursor": query_params.write_cursor(page.following, cursor_scope),
     }
 
 
@@ -147,11 +140,11 @@ def _entry(request: Request, key: RunKey, caller: Caller) -> Entry:
     return entry
 
 
-@router.get("/apps", response_model=Page[AppShape], responses=documented(400), tags=["apps"])
+@router.get("/apps", response_model=schemas.Page[schemas.AppShape], responses=documented(400), tags=["apps"])
 def list_apps(request: Request, params: Annotated[AppList, Query()], caller: Viewer) -> Response:
     """List the apps that are configured or have runs, by source and id."""
     backend, cursor_scope = backend_of(request), params.cursor_scope(caller)
-    after = read_cursor(params.cursor, cursor_scope)
+    after = query_params.read_cursor(params.cursor, cursor_scope)
     summaries = {summary.app: summary for summary in backend.ledger.apps()}
     rest = [
         app
@@ -160,26 +153,30 @@ def list_apps(request: Request, params: Annotated[AppList, Query()], caller: Vie
     ]
     page = rest[: params.limit]
     following = Place(EPOCH, str(page[-1])) if len(rest) > len(page) else None
-    rows = [app_row(app, backend.names.get(app), summaries.get(app)) for app in page]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, cursor_scope)})
+    rows = [schemas.app_row(app, backend.names.get(app), summaries.get(app)) for app in page]
+    return tagged(request, {"items": rows, "next_cursor": query_params.write_cursor(following, cursor_scope)})
 
 
-@router.get("/windows", response_model=Page[WindowShape], responses=documented(400), tags=["apps"])
+@router.get(
+    "/windows", response_model=schemas.Page[schemas.WindowShape], responses=documented(400), tags=["apps"]
+)
 def list_windows(request: Request, params: Annotated[WindowList, Query()], caller: Viewer) -> Response:
     """List the newest certificate of each window, newest window first."""
     backend, cursor_scope = backend_of(request), params.cursor_scope(caller)
-    after = read_cursor(params.cursor, cursor_scope)
+    after = query_params.read_cursor(params.cursor, cursor_scope)
     requested = params.apps_for(caller)
     apps = _selected(params, requested, _all_apps(backend) if requested is None else set(requested))
     certificates = sorted(_certificates(backend, params, apps), key=_position, reverse=True)
     rest = [each for each in certificates if after is None or _position(each) < after]
     page = rest[: params.limit]
     following = _position(page[-1]) if len(rest) > len(page) else None
-    rows = [window_row(each) for each in page]
-    return tagged(request, {"items": rows, "next_cursor": write_cursor(following, cursor_scope)})
+    rows = [schemas.window_row(each) for each in page]
+    return tagged(request, {"items": rows, "next_cursor": query_params.write_cursor(following, cursor_scope)})
 
 
-def _selected(params: AppParams, requested: tuple[AppKey, ...] | None, existing: set[AppKey]) -> set[AppKey]:
+def _selected(
+    params: query_params.AppParams, requested: tuple[AppKey, ...] | None, existing: set[AppKey]
+) -> set[AppKey]:
     apps = existing if requested is None else existing & set(requested)
     return {app for app in apps if not params.source or app.source in params.source}
 
@@ -206,7 +203,7 @@ def _position(certificate: Certificate) -> Place:
     return Place(scope.window.before_at, json.dumps(tie))
 
 
-@router.get("/stats", response_model=StatsShape, responses=documented(), tags=["statistics"])
+@router.get("/stats", response_model=schemas.StatsShape, responses=documented(), tags=["statistics"])
 def show_stats(request: Request, params: Annotated[StatsParams, Query()], caller: Viewer) -> Response:
     """Count runs, by default those of the last 30 days; days without runs are left out."""
     backend = backend_of(request)
@@ -219,5 +216,5 @@ def show_stats(request: Request, params: Annotated[StatsParams, Query()], caller
         )
     params = params.model_copy(update={"since": since, "before": before})
     query = params.query(sources=tuple(params.source), apps=params.apps_for(caller))
-    row = stats_row(statistics_of(backend.ledger.facts(query), tz))
+    row = schemas.stats_row(statistics_of(backend.ledger.facts(query), tz))
     return tagged(request, {"since": since, "before": before, "timezone": str(tz), **row})

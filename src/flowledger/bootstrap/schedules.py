@@ -9,16 +9,9 @@ from flowledger.bootstrap.configuration import load_settings, manager, settings_
 from flowledger.bootstrap.stores import report_folder
 from flowledger.domain.windows import CALENDAR_DAYS
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
+from flowledger.services import report_requests
 from flowledger.services.catch_up import Cadence, owed_instant
 from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
-from flowledger.services.report_requests import (
-    ReportContent,
-    ReportRequest,
-    RunOrder,
-    formats_of,
-    order_from,
-    requested_level,
-)
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.schedules import ScheduleSettings
 from flowledger.settings.schedules import load_schedules as load_schedules_of
@@ -107,11 +100,13 @@ def cadences(app: AppSettings) -> Sequence[Cadence]:
     )
 
 
-def _content(app: AppSettings, parameters: Mapping[str, Any]) -> ReportContent:
+def _content(app: AppSettings, parameters: Mapping[str, Any]) -> report_requests.ReportContent:
     """Return what the reports of a schedule have by its parameters and the app's settings."""
-    order = order_from(parameters)
-    level = requested_level(order.with_details, order.with_node_executions)
-    return ReportContent(storage_of(app, order.output_dir), formats_of(order, app.formats), level)
+    order = report_requests.order_from(parameters)
+    level = report_requests.requested_level(order.with_details, order.with_node_executions)
+    return report_requests.ReportContent(
+        storage_of(app, order.output_dir), report_requests.formats_of(order, app.formats), level
+    )
 
 
 def storage_of(app: AppSettings, output_dir: str | None) -> str:
@@ -119,7 +114,9 @@ def storage_of(app: AppSettings, output_dir: str | None) -> str:
     return str(report_folder(output_dir)) if output_dir else app.storage_prefix
 
 
-def settled_schedule(order: RunOrder, request: ReportRequest, app: AppSettings) -> str | None:
+def settled_schedule(
+    order: report_requests.RunOrder, request: report_requests.ReportRequest, app: AppSettings
+) -> str | None:
     """Return the schedule whose due report an order settles: that it is of, unless it has less than its own.
 
     The comparison is made when the report is written, so that a later change of the settings does not make
@@ -131,7 +128,7 @@ def settled_schedule(order: RunOrder, request: ReportRequest, app: AppSettings) 
         own = cadence(app, order.schedule)
     except FlowledgerError:
         return None  # no schedule owes it, such as the custom report
-    content = ReportContent(storage_of(app, order.output_dir), request.formats, request.level)
+    content = report_requests.ReportContent(storage_of(app, order.output_dir), request.formats, request.level)
     return own.key if content.includes(own.content) and not request.run_filter else None
 
 

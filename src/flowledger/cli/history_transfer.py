@@ -19,21 +19,13 @@ from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
 from flowledger.ports import Ledger
 from flowledger.services.history import migrate as migration
+from flowledger.services.history import transfer
 from flowledger.services.history import verify as verification
 from flowledger.services.history.audit import IMPORT, MIGRATE, RESTORE, act, without_password
 from flowledger.services.history.backup import back_up, check_backup, reopening_keys
 from flowledger.services.history.backup import restore as restore_into
 from flowledger.services.history.migrate import MigrationCounts
 from flowledger.services.history.paging import runs_of
-from flowledger.services.history.transfer import (
-    Depth,
-    Imported,
-    columns_of,
-    import_lines,
-    rows_of,
-    write_parquet,
-    writer_of,
-)
 from flowledger.services.history.whole_file import whole_file
 from flowledger.services.secret_masking import register_secrets
 from flowledger.settings import Settings
@@ -71,15 +63,17 @@ def export(form: str, place: str, details: bool, lossless: bool, raw_values: boo
     """Write runs, newest first, as JSON lines, JSON, CSV or Parquet."""
     if details and lossless:
         raise UsageError("--lossless has all that --details has: give one of them")
-    depth = Depth.LOSSLESS if lossless else Depth.DETAILS if details else Depth.ROW
+    depth = transfer.Depth.LOSSLESS if lossless else transfer.Depth.DETAILS if details else transfer.Depth.ROW
     with open_history() as history:
         raw_values = raw_values or history.settings.csv_raw_values
         parquet = form == "parquet" and not lossless
-        write = None if parquet else writer_of(form, depth, raw_values=raw_values)
+        write = None if parquet else transfer.writer_of(form, depth, raw_values=raw_values)
         entries = runs_of(
-            history.ledger, history.query(run_filter_of(options)), with_details=depth is not Depth.ROW
+            history.ledger,
+            history.query(run_filter_of(options)),
+            with_details=depth is not transfer.Depth.ROW,
         )
-        rows = rows_of(entries, depth)
+        rows = transfer.rows_of(entries, depth)
         if write is None:
             count = _export_parquet(rows, depth, place)
         else:
@@ -103,7 +97,7 @@ def import_(file: str, dry_run: bool) -> int:
     Twice is once.  Bad lines are listed with their numbers, and the exit status is 1 then.
     """
     with open_history() as history, _lines(file) as lines:
-        imported = import_lines(
+        imported = transfer.import_lines(
             lines, None if dry_run else history.ledger, decoders(), zone(history.settings.timezone)
         )
         if not dry_run and imported.runs + imported.operations:
@@ -125,18 +119,18 @@ def _lines(file: str) -> Iterator[Iterable[bytes]]:
         yield stream
 
 
-def _report_import(imported: Imported, dry_run: bool) -> None:
+def _report_import(imported: transfer.Imported, dry_run: bool) -> None:
     for line in imported.problems:
         click.echo(line, err=True)
     verb = "would be imported" if dry_run else "imported"
     click.echo(f"{imported.runs} runs, {imported.operations} operations {verb}, {imported.bad} bad lines")
 
 
-def _export_parquet(rows: Iterable[Row], depth: Depth, place: str) -> int:
+def _export_parquet(rows: Iterable[Row], depth: transfer.Depth, place: str) -> int:
     if place == STANDARD:
         # Its footer is written last and says where everything is: a pipe cannot be sought.
         raise UsageError("Parquet goes into a file only: add --out FILE")
-    return write_parquet(map(flat, rows), columns_of(depth), Path(place))
+    return transfer.write_parquet(map(flat, rows), transfer.columns_of(depth), Path(place))
 
 
 def _stream(place: str) -> AbstractContextManager[BinaryIO]:

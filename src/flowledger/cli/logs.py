@@ -8,15 +8,7 @@ import click
 
 from flowledger import bootstrap
 from flowledger.errors import UsageError
-from flowledger.services.log_query import (
-    LEVELS,
-    LogLine,
-    LogQuery,
-    LogReader,
-    format_line,
-    instant_of,
-    pattern_of,
-)
+from flowledger.services import log_query
 
 EXIT_NOTHING = 1
 
@@ -29,10 +21,10 @@ def logs() -> None:
 @logs.command()
 @click.option(
     "--level",
-    type=click.Choice(tuple(LEVELS), case_sensitive=False),
+    type=click.Choice(tuple(log_query.LEVELS), case_sensitive=False),
     default="TRACE",
     metavar="LEVEL",
-    help=f"At least this: {', '.join(LEVELS)}. Default: all.",
+    help=f"At least this: {', '.join(log_query.LEVELS)}. Default: all.",
 )
 @click.option("--since", metavar="TIME", help="ISO 8601, or how long ago: 30m, 2h, 3d.")
 @click.option("--until", metavar="TIME", help="Likewise, inclusive; a bare date means its end.")
@@ -61,19 +53,20 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
     """Print the lines that match, newest last; exits with 1 when none does, as grep does."""
     settings = bootstrap.load_settings(need_app=False)
     now, tz = bootstrap.clock.utc_now(), settings.timezone
-    query_filter = LogQuery(
+    query_filter = log_query.LogQuery(
         level=level.upper(),
-        since=instant_of(since, now, tz) if since else None,
-        until=instant_of(until, now, tz, is_end=True) if until else None,
+        since=log_query.instant_of(since, now, tz) if since else None,
+        until=log_query.instant_of(until, now, tz, is_end=True) if until else None,
         run=run,
         app=app,
-        pattern=pattern_of(grep) if grep else None,
+        pattern=log_query.pattern_of(grep) if grep else None,
     )
     if query_filter.since and query_filter.until and query_filter.since > query_filter.until:
         raise UsageError("--since lies after --until: exchange them")
-    reader = LogReader(directory or settings.log_dir)
+    reader = log_query.LogReader(directory or settings.log_dir)
     printed = _printed(
-        _newest(reader.read(query_filter), limit), lambda line: line.raw if as_json else format_line(line, tz)
+        _newest(reader.read(query_filter), limit),
+        lambda line: line.raw if as_json else log_query.format_line(line, tz),
     )
     if reader.unreadable:
         click.echo(f"{reader.unreadable} lines are torn or not Flowledger's: left out", err=True)
@@ -82,11 +75,11 @@ def query(  # noqa: PLR0913, PLR0917  # the options of a command
     return 0 if printed else EXIT_NOTHING
 
 
-def _newest(lines: Iterable[LogLine], limit: int | None) -> Iterable[LogLine]:
+def _newest(lines: Iterable[log_query.LogLine], limit: int | None) -> Iterable[log_query.LogLine]:
     return lines if limit is None else deque(lines, maxlen=limit)
 
 
-def _printed(lines: Iterable[LogLine], text_of: Callable[[LogLine], str]) -> int:
+def _printed(lines: Iterable[log_query.LogLine], text_of: Callable[[log_query.LogLine], str]) -> int:
     count = 0
     for count, line in enumerate(lines, 1):  # noqa: B007  # how many there were
         click.echo(text_of(line))

@@ -9,19 +9,10 @@ from typing import Any, NoReturn
 
 from pydantic import SecretStr
 
+from flowledger import errors
 from flowledger.coze.event_stream import EventParser, ServerSentEvent
 from flowledger.domain.coze_runs import CozeEvent, WorkflowOrder
 from flowledger.domain.texts import clip, one_line
-from flowledger.errors import (
-    AuthenticationError,
-    DeadlineExceededError,
-    FlowledgerError,
-    SettingsError,
-    SourceBusyError,
-    SourceGarbledError,
-    SourceRefusedError,
-    SourceUnreachableError,
-)
 from flowledger.http.errors import CONNECTION_ERRORS, FailureKind, classify, retry_after_s
 from flowledger.http.session import HttpOptions, HttpSession, HttpStream, check_headers, proxy_variable
 from flowledger.http.urls import host_of
@@ -42,31 +33,31 @@ def coze_event(raw: ServerSentEvent) -> CozeEvent:
         return CozeEvent(raw.event, {}, number)
     data = _json(raw.data)
     if not isinstance(data, dict):
-        raise SourceGarbledError(f"Coze: the data of an event {_excerpt(raw.event)} is no JSON object")
+        raise errors.SourceGarbledError(f"Coze: the data of an event {_excerpt(raw.event)} is no JSON object")
     return CozeEvent(raw.event, data, number)
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> FlowledgerError:
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> errors.FlowledgerError:
     """Return the error for an answer that holds no events."""
     text = body.decode("utf-8", "replace")
     document = _json(text)
     code, msg = (document.get("code"), document.get("msg")) if isinstance(document, dict) else (None, None)
     why = f"{status}" if code is None else f"{status}, code {_excerpt(code)}: {_excerpt(msg or 'no reason')}"
     if status in (401, 403) or code in WRONG_TOKEN:
-        return AuthenticationError(
+        return errors.AuthenticationError(
             f"Coze refuses the token ({why}): check that COZE_API_TOKEN is valid and may run this workflow",
             status=status,
             body=text,
         )
     if status == 429 or status >= 500 or code in TOO_MANY:
         wait = retry_after_s(headers.get("Retry-After"), now=datetime.now(UTC))
-        return SourceBusyError(f"Coze is busy ({why}): try later", status=status, retry_after_s=wait)
+        return errors.SourceBusyError(f"Coze is busy ({why}): try later", status=status, retry_after_s=wait)
     if status == 200 and code is None:
         kind = _excerpt(headers.get("Content-Type", "nothing named"))
-        return SourceGarbledError(
+        return errors.SourceGarbledError(
             f"Coze answered {kind} instead of events: check that COZE_BASE_URL is the address of its API"
         )
-    return SourceRefusedError(
+    return errors.SourceRefusedError(
         f"Coze refuses to run the workflow ({why}): check that it is published, and its parameters",
         status=status,
         body=text,
@@ -119,7 +110,7 @@ class CozeRun:
         self._response: HttpStream | None = None
         self._closed = Event()
         self._is_busy = self._is_over = False
-        self._fault: FlowledgerError | None = None
+        self._fault: errors.FlowledgerError | None = None
 
     @property
     def log_id(self) -> str | None:
@@ -194,7 +185,7 @@ class CozeRun:
         is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
         return response.status == 200 and kind == EVENTS and is_plain
 
-    def _refused(self, response: HttpStream) -> FlowledgerError:
+    def _refused(self, response: HttpStream) -> errors.FlowledgerError:
         try:
             body = response.read(READ_AT_ONCE)
         except CONNECTION_ERRORS:
@@ -230,35 +221,37 @@ class CozeRun:
         try:
             for raw in self._parser.feed(chunk) if chunk else self._parser.finish():
                 events.append(coze_event(raw))  # those before a wrong one count
-        except SourceGarbledError as error:
+        except errors.SourceGarbledError as error:
             self._fault, self._is_over = error, False
         return events
 
-    def _lost(self, error: Exception) -> FlowledgerError:
+    def _lost(self, error: Exception) -> errors.FlowledgerError:
         host, kind = host_of(self._client.base_url), classify(error).kind
         if kind is FailureKind.DEADLINE:
-            return DeadlineExceededError(f"{host}: Coze sent nothing for {self._client.silence_s:g} s")
+            return errors.DeadlineExceededError(f"{host}: Coze sent nothing for {self._client.silence_s:g} s")
         if kind is FailureKind.ADDRESS:
-            return SettingsError([f"COZE_BASE_URL: {host!r} is not an address that requests can be sent to"])
+            return errors.SettingsError(
+                [f"COZE_BASE_URL: {host!r} is not an address that requests can be sent to"]
+            )
         if kind in (FailureKind.TLS, FailureKind.CERTIFICATE):
-            return SourceUnreachableError(
+            return errors.SourceUnreachableError(
                 f"{host}: no secure connection; check that the port speaks https and its certificate is"
                 " trusted (REQUESTS_CA_BUNDLE names the file of another authority)"
             )
         if kind in (FailureKind.PROXY, FailureKind.PROXY_ADDRESS, FailureKind.SOCKS):
             return _proxy_error(host, kind, proxy_variable(self._client.base_url))
         if self._response is None:
-            return SourceUnreachableError(
+            return errors.SourceUnreachableError(
                 f"{host}: no connection, or none that lasted; check COZE_BASE_URL and the network"
             )
-        return SourceUnreachableError(f"{host}: the connection to Coze broke ({type(error).__name__})")
+        return errors.SourceUnreachableError(f"{host}: the connection to Coze broke ({type(error).__name__})")
 
 
-def _proxy_error(host: str, kind: FailureKind, variable: str) -> FlowledgerError:
+def _proxy_error(host: str, kind: FailureKind, variable: str) -> errors.FlowledgerError:
     if kind is FailureKind.PROXY:
-        return SourceUnreachableError(f"{host}: the proxy refuses the connection; check {variable}")
+        return errors.SourceUnreachableError(f"{host}: the proxy refuses the connection; check {variable}")
     why = "a SOCKS proxy is not supported" if kind is FailureKind.SOCKS else "not the address of a proxy"
-    return SettingsError([f"{variable}: {why}; name one that speaks HTTP, or {host} in NO_PROXY"])
+    return errors.SettingsError([f"{variable}: {why}; name one that speaks HTTP, or {host} in NO_PROXY"])
 
 
 def _body(order: WorkflowOrder) -> dict[str, Any]:

@@ -6,16 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowledger.errors import (
-    AuthenticationError,
-    DeadlineExceededError,
-    FlowledgerError,
-    SettingsError,
-    SourceBusyError,
-    SourceGarbledError,
-    SourceRefusedError,
-    SourceUnreachableError,
-)
+from flowledger import errors
 from flowledger.http.errors import Failure, FailureKind, classify
 from flowledger.http.session import Headers
 from flowledger.http.urls import host_of, path_of
@@ -76,7 +67,7 @@ class Answer:
         try:
             return loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise SourceGarbledError(
+            raise errors.SourceGarbledError(
                 f"{self.place} answered {self.status} with {self._kind()} instead of JSON: "
                 f"{excerpt(self)!r}; check whether a proxy or a login page answers in place of Dify"
             ) from error
@@ -102,7 +93,7 @@ class Answer:
             return
         absent = [name for name in fields if not isinstance(document, dict) or name not in document]
         if absent or not fields:
-            raise SourceGarbledError(
+            raise errors.SourceGarbledError(
                 f"{self.place} answered {self.status} without the fields of its data "
                 f"({', '.join(absent) or 'an error object'}): {excerpt(self)!r}"
             )
@@ -113,7 +104,9 @@ class Answer:
         return "HTML" if "html" in self.headers.get("Content-Type", "") else "a cut or foreign text"
 
 
-def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) -> FlowledgerError | None:
+def refusal(
+    answer: Answer, method: str, *, retry_after_s: float | None = None
+) -> errors.FlowledgerError | None:
     """Return the error that a status means; None for success."""
     status = answer.status
     if 200 <= status < 300:
@@ -123,13 +116,13 @@ def refusal(answer: Answer, method: str, *, retry_after_s: float | None = None) 
     body = _redact(answer.body.decode(errors="replace"), answer.sent)[:BODY_CHARACTERS]
     if status == 401:
         text = f"{place}: the credentials were refused (401): {words}"
-        return AuthenticationError(text, status=status, body=body)
+        return errors.AuthenticationError(text, status=status, body=body)
     if status in BUSY_STATUSES or status >= 500:
         text = f"{place}: the server cannot answer now ({status}): {words}"
-        return SourceBusyError(text, status=status, retry_after_s=retry_after_s)
+        return errors.SourceBusyError(text, status=status, retry_after_s=retry_after_s)
     if status < 400:
-        return SourceGarbledError(f"{place}: an answer without data ({status}): {words}")
-    return SourceRefusedError(f"{place}: refused ({status}): {words}", status=status, body=body)
+        return errors.SourceGarbledError(f"{place}: an answer without data ({status}): {words}")
+    return errors.SourceRefusedError(f"{place}: refused ({status}): {words}", status=status, body=body)
 
 
 def excerpt(answer: Answer) -> str:
@@ -205,17 +198,17 @@ MISTAKEN_SETTINGS = {
 """Failures that stay until somebody changes a setting."""
 
 
-def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
+def failure_of(error: BaseException, attempt: Attempt) -> errors.FlowledgerError:
     """Return our error for one of requests or urllib3, naming the host and what to do."""
     failure = classify(error)
     host, kind, name = attempt.host, failure.kind, type(failure.cause).__name__
     if kind is FailureKind.DEADLINE:
-        return DeadlineExceededError(
+        return errors.DeadlineExceededError(
             f"{host}: no complete answer in time ({attempt.connect_s:g} s to connect, "
             f"{attempt.deadline_s:g} s in all); the server is overloaded or hangs (DIFY_REQUEST_DEADLINE_S)"
         )
     if kind is FailureKind.GARBLED:
-        return SourceGarbledError(f"{host}: the answer breaks the rules of HTTP ({name})")
+        return errors.SourceGarbledError(f"{host}: the answer breaks the rules of HTTP ({name})")
     facts = {
         "connect_s": attempt.connect_s,
         "error": name,
@@ -227,8 +220,8 @@ def failure_of(error: BaseException, attempt: Attempt) -> FlowledgerError:
         "verdict": getattr(failure.cause, "verify_message", ""),
     }
     if kind in MISTAKEN_SETTINGS:
-        return SettingsError([MISTAKEN_SETTINGS[kind].format(**facts)])
-    return SourceUnreachableError(f"{host}: {PASSING[kind].format(**facts)}")
+        return errors.SettingsError([MISTAKEN_SETTINGS[kind].format(**facts)])
+    return errors.SourceUnreachableError(f"{host}: {PASSING[kind].format(**facts)}")
 
 
 def _requires_password(failure: Failure) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from loguru import logger
 
+from flowledger import errors
 from flowledger.dify import list_answers, parsing
 from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
@@ -16,16 +17,6 @@ from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run
 from flowledger.domain.windows import Window
-from flowledger.errors import (
-    AuthenticationError,
-    FlowledgerError,
-    LoginLockedError,
-    RetriableError,
-    RunUnavailableError,
-    SourceGarbledError,
-    SourceRefusedError,
-    UsageError,
-)
 from flowledger.ports import CursorPage, LogPage
 
 SERVICE_STATUSES = ("succeeded", "failed", "stopped")
@@ -130,7 +121,7 @@ class WorkflowLogFetcher:
         title = self.title()
         ids = self._ids_of(title)
         if len(ids) != 1:
-            raise UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
+            raise errors.UsageError(f"{len(ids)} apps are called {title!r}: name the app's id (--app-id)")
         self.app = AppKey(self.app.source, ids[0])
 
     def check_app_id(self) -> None:
@@ -173,7 +164,7 @@ class WorkflowLogFetcher:
     def _require_mode(self) -> None:
         title = self.title()
         if self._mode in MODES_WITHOUT_RUNS:
-            raise UsageError(
+            raise errors.UsageError(
                 f"the key opens {title!r}, which is of the kind {self._mode}: such apps have no workflow"
                 " runs; give the key and the id of a workflow or a chatflow"
             )
@@ -188,7 +179,7 @@ class WorkflowLogFetcher:
             return ()
         try:
             return self._ids_of(self.title())
-        except (AuthenticationError, SourceRefusedError, RetriableError) as error:
+        except (errors.AuthenticationError, errors.SourceRefusedError, errors.RetriableError) as error:
             # The stages that follow read what they can without a console, and say why.
             logger.info("app {}: the console does not tell which app the key opens: {}", self.app, error)
             return ()
@@ -203,7 +194,7 @@ class WorkflowLogFetcher:
             return None
         try:
             answer = self.service.run_detail(runs[0].run_id)
-        except SourceRefusedError:
+        except errors.SourceRefusedError:
             return None
         stated = parsing.run_detail(answer.document, answer.place)
         if stated is None:
@@ -213,8 +204,8 @@ class WorkflowLogFetcher:
             self._checked_run[runs[0].run_id] = answer
         return parsing.text((parsing.mapping(stated.get("inputs")) or {}).get("sys.app_id"))
 
-    def _wrong_app(self, ids: Sequence[str]) -> UsageError:
-        return UsageError(
+    def _wrong_app(self, ids: Sequence[str]) -> errors.UsageError:
+        return errors.UsageError(
             f"the key opens {self.title()!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
             f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify;"
             " flowledger history move-app moves runs that were filed under a wrong id"
@@ -293,7 +284,7 @@ class WorkflowLogFetcher:
     def _require_release(self) -> None:
         release = self.service.session.release
         if release is not None and release < CONSOLE_LISTS_APP_RUNS:
-            raise SourceRefusedError(
+            raise errors.SourceRefusedError(
                 f"app {self.app} is a chatflow, and the console of Dify {release} lists debugging runs only:"
                 f" {CONSOLE_LISTS_APP_RUNS} is the first release whose console lists them",
                 status=NOT_FOUND,
@@ -310,7 +301,7 @@ class WorkflowLogFetcher:
         words = sorted({run.source_status for run in runs})
         try:
             lists = {word: self._listed_with(self.console, window, word) for word in words}
-        except (AuthenticationError, SourceRefusedError, RetriableError) as error:
+        except (errors.AuthenticationError, errors.SourceRefusedError, errors.RetriableError) as error:
             logger.info("app {}: open runs are read one by one: {}", self.app, error)
             return None
         complete = {word: listed for word, listed in lists.items() if listed is not None}
@@ -352,7 +343,7 @@ class WorkflowLogFetcher:
         :raises RunUnavailableError: when Dify no longer knows the run.
         """
         if run.gone:
-            raise RunUnavailableError("the source has deleted the run and has only its log row")
+            raise errors.RunUnavailableError("the source has deleted the run and has only its log row")
         raw: dict[str, bytes] = {}
         stated: Mapping[str, Any] | None = None
         if run.status.is_open:
@@ -380,7 +371,9 @@ class WorkflowLogFetcher:
         return parsing.is_self_contained(run, nodes)
 
     def _read_state(self, run: Run, raw: dict[str, bytes]) -> tuple[Run, Mapping[str, Any]]:
-        gone = RunUnavailableError(f"app {self.app}, run {run.run_id}: the source no longer knows the run")
+        gone = errors.RunUnavailableError(
+            f"app {self.app}, run {run.run_id}: the source no longer knows the run"
+        )
         try:
             if run.run_id in self._checked_run:
                 name, answer = "detail", self._checked_run.pop(run.run_id)
@@ -388,7 +381,7 @@ class WorkflowLogFetcher:
                 name, answer = "console_detail", self.console.run_detail(self.app.app_id, run.run_id)
             else:
                 name, answer = "detail", self.service.run_detail(run.run_id)
-        except SourceRefusedError as error:
+        except errors.SourceRefusedError as error:
             if error.status == NOT_FOUND:
                 raise gone from error
             raise
@@ -396,7 +389,9 @@ class WorkflowLogFetcher:
         if stated is None:
             raise gone
         if str(stated["id"]) != run.run_id:
-            raise SourceGarbledError(f"{answer.place}: the answer is about another run, {stated['id']}")
+            raise errors.SourceGarbledError(
+                f"{answer.place}: the answer is about another run, {stated['id']}"
+            )
         raw[name] = answer.body
         return parsing.refreshed_run(run, stated), stated
 
@@ -405,14 +400,14 @@ class WorkflowLogFetcher:
             return Missing(self.why_not_deeper())
         try:
             answer = self.console.node_executions(self.app.app_id, run.run_id)
-        except AuthenticationError as error:
-            locked = isinstance(error, LoginLockedError)
+        except errors.AuthenticationError as error:
+            locked = isinstance(error, errors.LoginLockedError)
             return self._shut_out("console login locked" if locked else "console login refused", error)
-        except RetriableError as error:
+        except errors.RetriableError as error:
             if not self.console.login.given_up:
                 raise
             return self._shut_out("console login unanswered", error)
-        except SourceRefusedError as error:
+        except errors.SourceRefusedError as error:
             if error.status == NOT_FOUND:
                 # An unknown run would be an empty list (docs/dify-api.md "Node executions"): the app is
                 # unknown, for every run.
@@ -425,7 +420,7 @@ class WorkflowLogFetcher:
         raw["nodes"] = answer.body
         return parsing.nodes(answer.document, answer.place)
 
-    def _shut_out(self, reason: str, error: FlowledgerError) -> Missing:
+    def _shut_out(self, reason: str, error: errors.FlowledgerError) -> Missing:
         """Remember that the console is closed, so that no other run tries a failed log-in again."""
         if self._console_failure != reason:
             logger.warning("app {}: {}", self.app, error)
@@ -434,7 +429,7 @@ class WorkflowLogFetcher:
 
     def _required_console(self) -> Console:
         if self.console is None:
-            raise AuthenticationError(
+            raise errors.AuthenticationError(
                 f"app {self.app} is a chatflow, whose runs only the console lists: set DIFY_CONSOLE_EMAIL and"
                 " DIFY_CONSOLE_PASSWORD (or DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID)"
             )

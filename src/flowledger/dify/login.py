@@ -7,6 +7,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self
 
+from flowledger import errors
 from flowledger.dify.answers import Answer, excerpt
 from flowledger.dify.concurrency import AdaptiveLimiter, SearchState
 from flowledger.dify.credentials import (
@@ -24,14 +25,6 @@ from flowledger.dify.credentials import (
     read_tokens,
 )
 from flowledger.dify.session import NOTHING, DifySession, SessionOptions, normalise
-from flowledger.errors import (
-    AuthenticationError,
-    FatalError,
-    LoginLockedError,
-    RetriableError,
-    SourceBusyError,
-    SourceRefusedError,
-)
 
 __all__ = ["AdminKey", "ConsoleLogin", "ConsoleToken", "Credentials", "EmailPassword"]
 
@@ -49,7 +42,7 @@ class ConsoleLogin:
         self._credentials = credentials
         self._lock = Lock()
         self._tokens: Tokens | None = None
-        self._failure: FatalError | RetriableError | None = None
+        self._failure: errors.FatalError | errors.RetriableError | None = None
         self._unanswered = 0
 
     def get(self, path: str, params: Mapping[str, str] = NOTHING, *, fields: Collection[str] = ()) -> Answer:
@@ -61,7 +54,7 @@ class ConsoleLogin:
         tokens = self.sign_in()
         try:
             return self._get(path, params, tokens, fields)
-        except AuthenticationError as refusal:
+        except errors.AuthenticationError as refusal:
             renewed = self._renew(tokens, refusal)
         return self._get(path, params, renewed, fields)
 
@@ -84,7 +77,7 @@ class ConsoleLogin:
     def _get(self, path: str, params: Mapping[str, str], tokens: Tokens, fields: Collection[str]) -> Answer:
         return self.session.get(path, params, headers=tokens.headers(), fields=fields)
 
-    def _renew(self, stale: Tokens, refusal: AuthenticationError) -> Tokens:
+    def _renew(self, stale: Tokens, refusal: errors.AuthenticationError) -> Tokens:
         with self._lock:
             self._raise_earlier_failure()
             if self._tokens is stale or self._tokens is None:
@@ -98,12 +91,12 @@ class ConsoleLogin:
         headers, document = request
         try:
             answer = self.session.post(f"{ROOT}/refresh-token", document, headers=headers)
-        except (AuthenticationError, SourceRefusedError, RetriableError):
+        except (errors.AuthenticationError, errors.SourceRefusedError, errors.RetriableError):
             # A refresh token works once, so after a lost answer it is as used up as after a refusal.
             return None
         return read_tokens(answer)
 
-    def _reopen(self, refusal: AuthenticationError) -> Tokens:
+    def _reopen(self, refusal: errors.AuthenticationError) -> Tokens:
         if isinstance(self._credentials, EmailPassword):
             return self._open()
         self._failure = _explain(self._credentials, self.session.host, refusal)
@@ -112,10 +105,10 @@ class ConsoleLogin:
     def _open(self) -> Tokens:
         try:
             tokens = self._enter()
-        except FatalError as failure:
+        except errors.FatalError as failure:
             self._failure = failure
             raise
-        except RetriableError as failure:
+        except errors.RetriableError as failure:
             if self._unanswered >= MOST_UNANSWERED:
                 self._failure = failure
             raise
@@ -129,7 +122,7 @@ class ConsoleLogin:
         if isinstance(self._credentials, EmailPassword):
             return self._log_in(self._credentials, form)
         if form is not LoginForm.BEARER:
-            raise AuthenticationError(
+            raise errors.AuthenticationError(
                 f"{self.session.host}: Dify {COOKIES_SINCE} and newer do not accept a console token alone; "
                 "set DIFY_CONSOLE_EMAIL and DIFY_CONSOLE_PASSWORD, "
                 "or DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID"
@@ -140,7 +133,7 @@ class ConsoleLogin:
         if self.session.release is None:
             try:
                 self.session.get(f"{ROOT}/setup")
-            except (AuthenticationError, SourceRefusedError):
+            except (errors.AuthenticationError, errors.SourceRefusedError):
                 # Only its X-Version matters, and error answers carry it too.
                 return login_form(self.session.release)
         return login_form(self.session.release)
@@ -148,18 +141,20 @@ class ConsoleLogin:
     def _log_in(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
         try:
             answer = self._offer(credentials, form)
-        except LoginLockedError:
+        except errors.LoginLockedError:
             raise
-        except AuthenticationError as error:
+        except errors.AuthenticationError as error:
             raise _explain(credentials, self.session.host, error) from error
-        except SourceRefusedError as error:
+        except errors.SourceRefusedError as error:
             if error.status == 400:
                 raise _explain(credentials, self.session.host, error) from error
             raise
         tokens = read_tokens(answer)
         if tokens is None:
             raise _explain(
-                credentials, self.session.host, SourceRefusedError(excerpt(answer), status=answer.status)
+                credentials,
+                self.session.host,
+                errors.SourceRefusedError(excerpt(answer), status=answer.status),
             )
         return tokens
 
@@ -170,8 +165,8 @@ class ConsoleLogin:
         def post() -> Answer:
             try:
                 return self.session.post(f"{ROOT}/login", document, secrets=secrets)
-            except RetriableError as error:
-                if isinstance(error, SourceBusyError) and error.status == 429:
+            except errors.RetriableError as error:
+                if isinstance(error, errors.SourceBusyError) and error.status == 429:
                     raise _locked(credentials, self.session.host) from error
                 self._unanswered += 1
                 raise
@@ -184,8 +179,8 @@ class ConsoleLogin:
             raise self._failure.with_traceback(None)
 
 
-def _locked(credentials: EmailPassword, host: str) -> LoginLockedError:
-    return LoginLockedError(
+def _locked(credentials: EmailPassword, host: str) -> errors.LoginLockedError:
+    return errors.LoginLockedError(
         f"{host} has locked the console login of {credentials.email} for 24 hours after too many wrong "
         "passwords; no further try is made. Wait, or let an administrator unlock it or set "
         "DIFY_ADMIN_API_KEY and DIFY_WORKSPACE_ID; then check DIFY_CONSOLE_PASSWORD",
@@ -194,8 +189,8 @@ def _locked(credentials: EmailPassword, host: str) -> LoginLockedError:
 
 
 def _explain(
-    credentials: Credentials, host: str, refusal: AuthenticationError | SourceRefusedError
-) -> AuthenticationError:
+    credentials: Credentials, host: str, refusal: errors.AuthenticationError | errors.SourceRefusedError
+) -> errors.AuthenticationError:
     if isinstance(credentials, EmailPassword):
         advice = (
             f"the console login of {credentials.email} was refused: check DIFY_CONSOLE_EMAIL and "
@@ -208,7 +203,9 @@ def _explain(
         )
     else:
         advice = "the console token was refused or has expired: renew DIFY_CONSOLE_TOKEN"
-    return AuthenticationError(f"{host}: {advice} ({refusal})", status=refusal.status, body=refusal.body)
+    return errors.AuthenticationError(
+        f"{host}: {advice} ({refusal})", status=refusal.status, body=refusal.body
+    )
 
 
 class Servers:

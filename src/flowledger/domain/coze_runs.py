@@ -10,16 +10,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from flowledger.domain import record_checks
 from flowledger.domain.executions import Record, same_json
-from flowledger.domain.record_checks import (
-    RecordLimits,
-    check_json,
-    check_size,
-    checked_id,
-    checked_word,
-    kind_of,
-    shortened,
-)
 from flowledger.domain.record_kinds import raw_of
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, mend
@@ -42,15 +34,15 @@ class NotGiven(Enum):
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
-def created(fields: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+def created(fields: Mapping[str, Json], at: datetime, limits: record_checks.RecordLimits) -> Record:
     """Make the record of an execution that begins; ``given`` are its fields, None for those not known.
 
     :raises UsageError: when something is wrong with it.
     """
     now = milliseconds(at)
     record: Record = {
-        "execute_id": checked_id("execute_id", fields.get("execute_id")),
-        "workflow_id": checked_id("workflow_id", fields.get("workflow_id")),
+        "execute_id": record_checks.checked_id("execute_id", fields.get("execute_id")),
+        "workflow_id": record_checks.checked_id("workflow_id", fields.get("workflow_id")),
         "create_time": now,
         "update_time": now,
         "execute_status": RUNNING,
@@ -99,7 +91,9 @@ def begun(stored: Record | None, fresh: Record) -> Record:
     return stored
 
 
-def changed(stored: Record, changes: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+def changed(
+    stored: Record, changes: Mapping[str, Json], at: datetime, limits: record_checks.RecordLimits
+) -> Record:
     """Return a record with some of its fields changed; without any it stays as it is.
 
     :raises UsageError: when something is wrong; RecordConflictError: when it has ended with another status.
@@ -122,26 +116,28 @@ def milliseconds(at: datetime) -> int:
     return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
-def _checked(record: Record, limits: RecordLimits) -> Record:
-    check_json("the execution", record, limits)
+def _checked(record: Record, limits: record_checks.RecordLimits) -> Record:
+    record_checks.check_json("the execution", record, limits)
     status = record["execute_status"]
     if status not in STATUSES:
-        raise UsageError(f"unknown execute_status {shortened(status)}: one of {', '.join(STATUSES)}")
+        raise UsageError(
+            f"unknown execute_status {record_checks.shortened(status)}: one of {', '.join(STATUSES)}"
+        )
     mode = record["run_mode"]
     if type(mode) is not int or mode not in RUN_MODES:
         modes = ", ".join(f"{number} ({name})" for number, name in RUN_MODES.items())
         raise UsageError(f"run_mode must be one of {modes}")
     for name in ("bot_id", "conversation_id", "connector_id", "connector_uid"):
         if record[name] is not None:
-            checked_word(name, record[name])
+            record_checks.checked_word(name, record[name])
     for name, kinds, words in _KINDS:
         if not isinstance(record[name], kinds) or (isinstance(record[name], bool) and bool not in kinds):
-            raise UsageError(f"{name} must be {words}, not {kind_of(record[name])}")
+            raise UsageError(f"{name} must be {words}, not {record_checks.kind_of(record[name])}")
     return record
 
 
-def _fitting(record: Record, limits: RecordLimits) -> Record:
-    check_size(f"the execution {record['execute_id']}", raw_of(record), limits)
+def _fitting(record: Record, limits: record_checks.RecordLimits) -> Record:
+    record_checks.check_size(f"the execution {record['execute_id']}", raw_of(record), limits)
     return record
 
 

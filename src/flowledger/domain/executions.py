@@ -10,15 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from flowledger.domain.record_checks import (
-    RecordLimits,
-    check_json,
-    check_size,
-    checked_id,
-    checked_time,
-    checked_word,
-    kind_of,
-)
+from flowledger.domain import record_checks
 from flowledger.domain.record_kinds import LOG, instant_of, raw_of, record_of, status_from_word, status_of
 from flowledger.domain.runs import Detailed, Entry, Json, RunStatus
 from flowledger.errors import RecordConflictError, UsageError
@@ -29,7 +21,9 @@ _DID_WELL = (RunStatus.SUCCESS, RunStatus.PARTIAL)
 _TIMES = ("start_time", "end_time")
 
 
-def logged(stored: Record | None, fields: Mapping[str, Json], at: datetime, limits: RecordLimits) -> Record:
+def logged(
+    stored: Record | None, fields: Mapping[str, Json], at: datetime, limits: record_checks.RecordLimits
+) -> Record:
     """Return an execution as it is after being logged: what is given takes the place of what is held.
 
     Of a new one ``status`` is else running, ``start_time`` the present; ``given`` has both ids.
@@ -50,7 +44,7 @@ def started(
     execution_id: str,
     context: Json,
     at: datetime,
-    limits: RecordLimits,
+    limits: record_checks.RecordLimits,
 ) -> Record:
     """Return an execution as it is after its start; one that was started just so before stays as it is.
 
@@ -72,7 +66,7 @@ def started(
 def updated(
     stored: Record,
     at: datetime,
-    limits: RecordLimits,
+    limits: record_checks.RecordLimits,
     *,
     status: object = None,
     messages: object = None,
@@ -84,21 +78,21 @@ def updated(
     """
     changes: Record = {}
     if status is not None:
-        changes["status"] = checked_word("status", status)
+        changes["status"] = record_checks.checked_word("status", status)
         _refuse_late(stored, changes["status"])
     if messages is not None:
         changes["messages"] = [*_list("messages", stored.get("messages")), *_list("messages", messages)]
     if task_results is not None:
         merged = {**_object("task_results", stored.get("task_results"))}
         changes["task_results"] = {**merged, **_object("task_results", task_results)}
-    check_json("the execution", changes, limits)
+    record_checks.check_json("the execution", changes, limits)
     return _fitting(_ended({**stored, **changes}, stored, changes, at), limits)
 
 
 def completed(
     stored: Record,
     at: datetime,
-    limits: RecordLimits,
+    limits: record_checks.RecordLimits,
     *,
     success: object = True,
     messages: object = None,
@@ -109,17 +103,17 @@ def completed(
     :raises UsageError: when something is wrong; RecordConflictError: when it ended otherwise before.
     """
     if not isinstance(success, bool):
-        raise UsageError(f"success must be true or false, not {kind_of(success)}")
+        raise UsageError(f"success must be true or false, not {record_checks.kind_of(success)}")
     before = _status(stored)
     if not before.is_open and (before in _DID_WELL) is not success:
         raise _ended_before(stored, COMPLETED if success else FAILED)
     existing, added = _list("messages", stored.get("messages")), _list("messages", messages)
     is_repeated = not before.is_open and existing[len(existing) - len(added) :] == added
     changes: Record = {"messages": existing if is_repeated else [*existing, *added]}
-    check_json("the execution", changes, limits)
+    record_checks.check_json("the execution", changes, limits)
     if before.is_open:
         changes["status"] = COMPLETED if success else FAILED
-    end = checked_time("end_time", end_time, limits.zone)
+    end = record_checks.checked_time("end_time", end_time, limits.zone)
     ended = end or stored.get("end_time") or _not_before(stored.get("start_time"), at)
     return _fitting({**stored, **changes, "end_time": ended}, limits)
 
@@ -164,22 +158,22 @@ def same_json(one: Json, other: Json) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _checked(fields: Mapping[str, Json], limits: RecordLimits) -> Record:
+def _checked(fields: Mapping[str, Json], limits: record_checks.RecordLimits) -> Record:
     """Return what is told of an execution with its parts of the right kinds."""
     if not isinstance(fields, Mapping):
-        raise UsageError(f"an execution must be an object, not {kind_of(fields)}")
+        raise UsageError(f"an execution must be an object, not {record_checks.kind_of(fields)}")
     times = {
-        name: checked_time(name, fields[name], limits.zone)
+        name: record_checks.checked_time(name, fields[name], limits.zone)
         for name in _TIMES
         if fields.get(name) is not None or (name == "end_time" and name in fields)
     }
     changes: Record = {**{name: value for name, value in fields.items() if name not in _TIMES}, **times}
-    changes["execution_id"] = checked_id("execution_id", changes.get("execution_id"))
-    changes["workflow_id"] = checked_id("workflow_id", changes.get("workflow_id"))
-    check_json("the execution", changes, limits)
+    changes["execution_id"] = record_checks.checked_id("execution_id", changes.get("execution_id"))
+    changes["workflow_id"] = record_checks.checked_id("workflow_id", changes.get("workflow_id"))
+    record_checks.check_json("the execution", changes, limits)
     if "status" in changes:
         changes["status"] = (
-            RUNNING if changes["status"] is None else checked_word("status", changes["status"])
+            RUNNING if changes["status"] is None else record_checks.checked_word("status", changes["status"])
         )
     for name, kind in (("context", _object), ("messages", _list), ("task_results", _object)):
         if name in changes:
@@ -187,8 +181,8 @@ def _checked(fields: Mapping[str, Json], limits: RecordLimits) -> Record:
     return changes
 
 
-def _fitting(record: Record, limits: RecordLimits) -> Record:
-    check_size(f"the execution {record['execution_id']}", raw_of(record), limits)
+def _fitting(record: Record, limits: record_checks.RecordLimits) -> Record:
+    record_checks.check_size(f"the execution {record['execution_id']}", raw_of(record), limits)
     return record
 
 
@@ -233,7 +227,7 @@ def _list(name: str, value: object) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
-        raise UsageError(f"{name} must be a list, not {kind_of(value)}")
+        raise UsageError(f"{name} must be a list, not {record_checks.kind_of(value)}")
     return list(value)
 
 
@@ -241,5 +235,5 @@ def _object(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UsageError(f"{name} must be an object, not {kind_of(value)}")
+        raise UsageError(f"{name} must be an object, not {record_checks.kind_of(value)}")
     return dict(value)

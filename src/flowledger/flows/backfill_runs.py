@@ -30,17 +30,7 @@ from flowledger.bootstrap import schedules
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, SchedulerError, UsageError
 from flowledger.flows.logs import RunLog
-from flowledger.services.catch_up import (
-    CATCH_UP,
-    LONGEST_SHIFT,
-    Cadence,
-    Due,
-    Filled,
-    FillStatus,
-    catch_up_key,
-    filling_operation,
-    missing,
-)
+from flowledger.services import catch_up
 from flowledger.services.deploy import APP_TAG, MARK, SCHEDULE_TAG
 from flowledger.services.report_requests import RunOrder
 
@@ -74,7 +64,7 @@ def prefect_api() -> Iterator[SyncPrefectClient]:
         raise SchedulerError(f"{error}: start the Prefect server, or correct PREFECT_API_URL") from error
 
 
-def deployment_of(client: SyncPrefectClient, app: AppKey, cadence: Cadence) -> DeploymentResponse:
+def deployment_of(client: SyncPrefectClient, app: AppKey, cadence: catch_up.Cadence) -> DeploymentResponse:
     """Return the deployment of an app and a schedule, by its tags.
 
     :raises UsageError: where there is none, or more than one.
@@ -95,13 +85,13 @@ def deployment_of(client: SyncPrefectClient, app: AppKey, cadence: Cadence) -> D
 
 
 def create_runs(
-    client: SyncPrefectClient, deployment: DeploymentResponse, dues: Mapping[str, Due], tag: str
-) -> Iterator[Filled]:
+    client: SyncPrefectClient, deployment: DeploymentResponse, dues: Mapping[str, catch_up.Due], tag: str
+) -> Iterator[catch_up.Filled]:
     """Create a past-dated run for each due report, unless there is one of its idempotency key."""
     existing = _runs_by_key(client, list(dues))
     for key, due in dues.items():
         if key in existing:
-            yield Filled(due, FillStatus.EXISTING, _described(existing[key]))
+            yield catch_up.Filled(due, catch_up.FillStatus.EXISTING, _described(existing[key]))
             continue
         try:
             run = client.create_flow_run_from_deployment(
@@ -111,14 +101,19 @@ def create_runs(
                 tags=[tag],
             )
         except (HTTPError, PrefectException) as error:
-            yield Filled(due, FillStatus.FAILED, f"Prefect does not create the run: {error}")
+            yield catch_up.Filled(
+                due, catch_up.FillStatus.FAILED, f"Prefect does not create the run: {error}"
+            )
         else:
-            yield Filled(due, FillStatus.CREATED, _described(run))
+            yield catch_up.Filled(due, catch_up.FillStatus.CREATED, _described(run))
 
 
 def not_coming(
-    client: SyncPrefectClient, deployment: DeploymentResponse, cadence: Cadence, dues: Sequence[Due]
-) -> Sequence[Due]:
+    client: SyncPrefectClient,
+    deployment: DeploymentResponse,
+    cadence: catch_up.Cadence,
+    dues: Sequence[catch_up.Due],
+) -> Sequence[catch_up.Due]:
     """Return the due reports that no run of the deployment is still going to write."""
     if not dues:
         return dues
@@ -130,14 +125,14 @@ def not_coming(
 
 
 def _runs_still_coming(
-    client: SyncPrefectClient, deployment_id: UUID, dues: Sequence[Due]
+    client: SyncPrefectClient, deployment_id: UUID, dues: Sequence[catch_up.Due]
 ) -> Iterator[FlowRun]:
     chosen = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STILL_COMING)),
         expected_start_time=FlowRunFilterExpectedStartTime(
             # A scheduler may start the first one on the day before, where daylight saving skips its time.
-            after_=min(due.period.current_during.after_at for due in dues) - LONGEST_SHIFT,
+            after_=min(due.period.current_during.after_at for due in dues) - catch_up.LONGEST_SHIFT,
             before_=max(due.period.current_during.before_at for due in dues),
         ),
     )
@@ -147,7 +142,7 @@ def _runs_still_coming(
         offset += len(page)
 
 
-def _is_plain(run: FlowRun, cadence: Cadence) -> bool:
+def _is_plain(run: FlowRun, cadence: catch_up.Cadence) -> bool:
     """Whether a run is about the schedule's own period, and not what somebody typed into the form."""
     parameters = run.parameters
     odd = ("created_at_after", "created_at_before", "keyword", "status")
@@ -169,8 +164,13 @@ def _described(run: FlowRun) -> str:
 
 
 def catch_up_runs(
-    app: AppKey, cadence: Cadence, dues: Sequence[Due], *, now: datetime, tag: str = CAUGHT_UP
-) -> Sequence[Filled]:
+    app: AppKey,
+    cadence: catch_up.Cadence,
+    dues: Sequence[catch_up.Due],
+    *,
+    now: datetime,
+    tag: str = CAUGHT_UP,
+) -> Sequence[catch_up.Filled]:
     """Create runs for what is missing and not coming anyway, at most one a day for each period.
 
     ``now`` is in the app's zone: its date is the day of the attempt.
@@ -180,13 +180,17 @@ def catch_up_runs(
     with prefect_api() as client:
         deployment = deployment_of(client, app, cadence)
         alone = not_coming(client, deployment, cadence, dues)
-        keys = {catch_up_key(app, cadence, due, now.date()): due for due in alone}
+        keys = {catch_up.catch_up_key(app, cadence, due, now.date()): due for due in alone}
         created = {filled.due: filled for filled in create_runs(client, deployment, keys, tag)}
     on_its_way = "a run of the deployment is on its way"
-    return [created.get(due) or Filled(due, FillStatus.EXISTING, on_its_way) for due in dues]
+    return [
+        created.get(due) or catch_up.Filled(due, catch_up.FillStatus.EXISTING, on_its_way) for due in dues
+    ]
 
 
-def backfill_runs(app: AppKey, cadence: Cadence, keys: Mapping[str, Due]) -> Sequence[Filled]:
+def backfill_runs(
+    app: AppKey, cadence: catch_up.Cadence, keys: Mapping[str, catch_up.Due]
+) -> Sequence[catch_up.Filled]:
     """Create runs for what somebody asked for, by idempotency key.
 
     :raises SchedulerError, UsageError: where Prefect or the deployment cannot be had.
@@ -214,14 +218,14 @@ def catch_up_after_run(logger: RunLog) -> int:
     else:
         for filled in created:
             logger.warning("caught up: %s: %s: %s", filled.due, filled.status, filled.detail)
-        count = sum(filled.status is FillStatus.CREATED for filled in created)
+        count = sum(filled.status is catch_up.FillStatus.CREATED for filled in created)
         if count:
             logger.warning("%d missed reports are caught up by runs of their own", count)
         return count
     return 0
 
 
-def _catch_up(run: FlowRun) -> Sequence[Filled]:
+def _catch_up(run: FlowRun) -> Sequence[catch_up.Filled]:
     app_id, key = _tagged(run.tags, APP_TAG), _tagged(run.tags, SCHEDULE_TAG)
     if app_id is None or key is None:
         return ()
@@ -229,19 +233,27 @@ def _catch_up(run: FlowRun) -> Sequence[Filled]:
     app, now = settings.app(app_id), bootstrap.clock.utc_now()
     cadence = schedules.cadence(app, key)
     with bootstrap.opened_ledger(settings) as ledger:
-        due_reports = missing(ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods)
+        due_reports = catch_up.missing(
+            ledger, app.key, cadence, tz=app.tz, now=now, most=settings.catch_up_periods
+        )
         # This run's own report is not tried again at once: if it is not certified now, tomorrow may help.
         own = report_instant(run.tags, run.expected_start_time or now)
         others = [due for due in due_reports if own not in due.period.current_during]
         dues = [due for due in others if not due.covered_by]
-        covered = [Filled(due, FillStatus.COVERED, due.covered_by) for due in others if due.covered_by]
+        covered = [
+            catch_up.Filled(due, catch_up.FillStatus.COVERED, due.covered_by)
+            for due in others
+            if due.covered_by
+        ]
         if not dues:
             return covered
         filled = catch_up_runs(app.key, cadence, dues, now=now.astimezone(app.tz))
-        new = [each for each in filled if each.status is not FillStatus.EXISTING]
+        new = [each for each in filled if each.status is not catch_up.FillStatus.EXISTING]
         if new:
             user = f"flow run {run.name}"
-            ledger.record(filling_operation(CATCH_UP, app.key, cadence, new, user=user, at=now))
+            ledger.record(
+                catch_up.filling_operation(catch_up.CATCH_UP, app.key, cadence, new, user=user, at=now)
+            )
         return [*covered, *new]
 
 

@@ -20,12 +20,7 @@ from pydantic import Field
 from flowledger import bootstrap
 from flowledger.domain.windows import CALENDAR_PERIODS, resolve_period, zone
 from flowledger.errors import FlowledgerError, SettingsError
-from flowledger.flows.backfill_runs import (
-    catch_up_after_run,
-    is_late,
-    report_instant,
-    with_origin,
-)
+from flowledger.flows import backfill_runs
 from flowledger.flows.flow_retries import tried_again
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
@@ -203,7 +198,7 @@ def name_flow_run() -> str:
         app, tz = settings_app.name, zone(parameters.get("timezone") or settings_app.timezone)
         if period in CALENDAR_PERIODS:
             window = resolve_period(period, instant=scheduled_instant(), tz=tz)
-            late = " (late)" if is_late(runtime.flow_run.tags or ()) else ""
+            late = " (late)" if backfill_runs.is_late(runtime.flow_run.tags or ()) else ""
             period = f"{period} {window.after_at.astimezone(tz).date()}{late}"
     except FlowledgerError:
         note_app(runtime.flow_run.id, app)
@@ -258,7 +253,7 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     The period is seen from the scheduled time, so a late run reports the day it was meant for.
     """
     # Deployments, the API and the command line use the same names: one function reads them all.
-    order = with_origin(order_from(locals()), runtime.flow_run.tags or ())
+    order = backfill_runs.with_origin(order_from(locals()), runtime.flow_run.tags or ())
     started = time.monotonic()
     job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
     with forwarded_to(get_run_logger()), tried_again():
@@ -278,7 +273,7 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
         with stage_pipeline(job, get_run_logger()) as (pipeline, request):
             result = pipeline.result(request, collected, enriched, report, started=started)
     # Before the message, which says how many there are; they run after this run has ended.
-    result = replace(result, caught_up=catch_up_after_run(get_run_logger()))
+    result = replace(result, caught_up=backfill_runs.catch_up_after_run(get_run_logger()))
     # Left out are good news only: that something is not proved is always announced.
     if notify_on_complete or not result.certificate.certified:
         notify_completion_task(job, result, report)
@@ -288,4 +283,8 @@ def _run_stages(job: ReportJob, started: float, notify_on_complete: bool) -> Run
 def scheduled_instant() -> datetime:
     """Return the instant that this run's period is seen from, aware UTC: the time it was scheduled for."""
     scheduled = runtime.flow_run.scheduled_start_time
-    return report_instant(runtime.flow_run.tags or (), scheduled) if scheduled else datetime.now(UTC)
+    return (
+        backfill_runs.report_instant(runtime.flow_run.tags or (), scheduled)
+        if scheduled
+        else datetime.now(UTC)
+    )

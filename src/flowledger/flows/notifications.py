@@ -26,21 +26,15 @@ from flowledger.errors import FlowledgerError
 from flowledger.flows.backfill_runs import report_instant, with_origin
 from flowledger.flows.flow_retries import failed_tries
 from flowledger.flows.logs import forwarded_to, note_app
+from flowledger.services import report_requests
 from flowledger.services.pipeline import RunResult
-from flowledger.services.report_requests import (
-    ReportRequest,
-    RunAttempt,
-    RunOrder,
-    order_from,
-    partial_result,
-)
 from flowledger.services.retries import tries_of
 from flowledger.settings import Settings
 
 TASK = "fetch-workflow-logs"
 
 
-def notify_result(order: RunOrder, result: RunResult) -> bool:
+def notify_result(order: report_requests.RunOrder, result: RunResult) -> bool:
     """Notify people of the result of the flow run under way, and send the messages that still wait."""
 
     def notify() -> bool:
@@ -60,10 +54,10 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
 
     def notify() -> bool:
         settings = bootstrap.rescued_settings()  # broken ones may be why the run failed
-        order = order_from(flow_run.parameters)
+        order = report_requests.order_from(flow_run.parameters)
         instant = report_instant(flow_run.tags, flow_run.expected_start_time or datetime.now(UTC))
         order = with_origin(order, flow_run.tags)
-        partial = partial_result(order, _request(order, instant)) if flow_name == TASK else {}
+        partial = report_requests.partial_result(order, _request(order, instant)) if flow_name == TASK else {}
         if tries := tries_of(failed_tries(flow_run), _zone_of(settings, order)):
             partial = {**partial, "tries": tries}
         about = _attempt(settings, str(flow_run.id), flow_run.run_count)
@@ -73,7 +67,7 @@ def notify_trouble(occasion: Occasion, flow_name: str, flow_run: FlowRun, error:
     return _guarded(notify, flow_run.name or str(flow_run.id))
 
 
-def _zone_of(settings: Settings, order: RunOrder) -> tzinfo:
+def _zone_of(settings: Settings, order: report_requests.RunOrder) -> tzinfo:
     try:
         return settings.app(order.app).tz
     except FlowledgerError:
@@ -85,7 +79,7 @@ def send_waiting() -> bool:
 
     def notify() -> bool:
         with notifications.open_notifications(
-            bootstrap.rescued_settings(), RunOrder(), RunAttempt()
+            bootstrap.rescued_settings(), report_requests.RunOrder(), report_requests.RunAttempt()
         ) as service:
             service.send_waiting()
         return True
@@ -93,7 +87,7 @@ def send_waiting() -> bool:
     return _guarded(notify, "the messages that wait")
 
 
-def _request(order: RunOrder, instant: datetime) -> ReportRequest | None:
+def _request(order: report_requests.RunOrder, instant: datetime) -> report_requests.ReportRequest | None:
     # Only what decides the window is read: a wrong status or format may be why the run failed.
     bounds = replace(order, status=None, keyword=None, formats=None)
     try:
@@ -102,13 +96,13 @@ def _request(order: RunOrder, instant: datetime) -> ReportRequest | None:
         return None  # what is wrong with it is the error that is announced
 
 
-def _attempt(settings: Settings, flow_run_id: str, run_count: int) -> RunAttempt:
+def _attempt(settings: Settings, flow_run_id: str, run_count: int) -> report_requests.RunAttempt:
     """Return the name of one attempt at a flow run, and the page where people see it."""
     if not flow_run_id:
-        return RunAttempt()
+        return report_requests.RunAttempt()
     base = settings.prefect_ui_url
     page = f"{str(base).rstrip('/')}/runs/flow-run/{flow_run_id}" if base else None
-    return RunAttempt(
+    return report_requests.RunAttempt(
         run_id=f"{flow_run_id}-{max(run_count, 1)}", url=page or url_for("flow-run", obj_id=flow_run_id) or ""
     )
 
@@ -128,7 +122,7 @@ NO_REASON = "no reason is known"
 
 def announce_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Announce that a flow run failed, crashed or was cancelled: Prefect's hook."""
-    note_app(str(flow_run.id), order_from(flow_run.parameters).app)
+    note_app(str(flow_run.id), report_requests.order_from(flow_run.parameters).app)
     with forwarded_to(flow_run_logger(flow_run, flow)):
         notify_trouble(occasion_of(state), flow.name, current(flow_run), reason_of(state))
 

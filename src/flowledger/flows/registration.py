@@ -20,16 +20,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic.fields import FieldInfo
 
 from flowledger.flows.environment import QUIET
-from flowledger.services.deploy import (
-    APP_TAG,
-    MARK,
-    SCHEDULE_TAG,
-    Act,
-    Change,
-    Deployment,
-    Registered,
-    changes,
-)
+from flowledger.services import deploy
 
 FLOWS: Mapping[str, str] = {
     "report": "flowledger.flows.fetch_workflow_logs.fetch_workflow_logs_flow",
@@ -75,21 +66,21 @@ def import_flow(path: str) -> Flow[..., Any]:
     return imported
 
 
-def read_registered(client: SyncPrefectClient) -> Iterator[Registered]:
+def read_registered(client: SyncPrefectClient) -> Iterator[deploy.Registered]:
     """Yield every deployment with our tag, of all apps."""
     names: dict[UUID, str] = {}
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[MARK]))
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[deploy.MARK]))
     offset = 0
     while page := client.read_deployments(deployment_filter=ours, limit=PAGE, offset=offset):
         for each in page:
-            app, key = _tagged(each.tags, APP_TAG), _tagged(each.tags, SCHEDULE_TAG)
+            app, key = _tagged(each.tags, deploy.APP_TAG), _tagged(each.tags, deploy.SCHEDULE_TAG)
             if app is None or key is None:
                 continue
             if each.flow_id not in names:
                 names[each.flow_id] = client.read_flow(each.flow_id).name
             flow = names[each.flow_id]
             paused = any(not schedule.active for schedule in each.schedules)
-            yield Registered(
+            yield deploy.Registered(
                 str(each.id), each.name, WORDS.get(flow, flow), (app, key), _registered_content(each), paused
             )
         offset += len(page)
@@ -99,7 +90,7 @@ def _tagged(tags: Sequence[str], prefix: str) -> str | None:
     return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
 
 
-def desired_content(deployment: Deployment, infrastructure: Infrastructure) -> dict[str, Any]:
+def desired_content(deployment: deploy.Deployment, infrastructure: Infrastructure) -> dict[str, Any]:
     """Return all that makes a deployment what it is, as plain values that compare with a registered one's."""
     return {
         "tags": list(deployment.tags),
@@ -115,7 +106,7 @@ def desired_content(deployment: Deployment, infrastructure: Infrastructure) -> d
     }
 
 
-def form_of(deployment: Deployment) -> dict[str, Any]:
+def form_of(deployment: deploy.Deployment) -> dict[str, Any]:
     """Return the parameters' schema, from which the UI makes a form; the app is this deployment's own."""
     flow = flow_of(deployment.flow)
     schema = flow.parameters.model_dump_for_openapi()
@@ -174,19 +165,19 @@ def _schedule(registered: Any) -> list[Any]:
 
 def compare(
     client: SyncPrefectClient,
-    desired: Sequence[Deployment],
+    desired: Sequence[deploy.Deployment],
     infrastructure: Infrastructure,
     within: Callable[[tuple[str, str]], bool],
     *,
     prune: bool,
-) -> Sequence[Change]:
+) -> Sequence[deploy.Change]:
     """Return what has to change; ``within`` chooses the registered deployments by app id and schedule."""
     registered = [each for each in read_registered(client) if within(each.identity)]
     contents = {each.identity: (each, desired_content(each, infrastructure)) for each in desired}
-    return changes(contents, registered, prune=prune)
+    return deploy.changes(contents, registered, prune=prune)
 
 
-def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Change]:
+def apply(client: SyncPrefectClient, planned: Sequence[deploy.Change]) -> Iterator[deploy.Change]:
     """Make the planned changes, in their order, and yield each when it is made.
 
     One after another: Prefect's server on SQLite is slower with several at once (measured).
@@ -194,16 +185,18 @@ def apply(client: SyncPrefectClient, planned: Sequence[Change]) -> Iterator[Chan
     flow_ids: dict[str, UUID] = {}
     for change in planned:
         desired = change.desired
-        if change.act in (Act.CREATE, Act.UPDATE) and desired:
+        if change.act in (deploy.Act.CREATE, deploy.Act.UPDATE) and desired:
             if desired.flow not in flow_ids:
                 flow_ids[desired.flow] = client.create_flow_from_name(flow_of(desired.flow).name)
             write(client, flow_ids[desired.flow], desired, change)
-        elif change.act in (Act.REMOVE, Act.REPLACED) and change.registered:
+        elif change.act in (deploy.Act.REMOVE, deploy.Act.REPLACED) and change.registered:
             client.delete_deployment(UUID(change.registered.id))
         yield change
 
 
-def write(client: SyncPrefectClient, flow_id: UUID, desired: Deployment, change: Change) -> UUID:
+def write(
+    client: SyncPrefectClient, flow_id: UUID, desired: deploy.Deployment, change: deploy.Change
+) -> UUID:
     """Create or replace one deployment; a schedule that somebody paused stays paused."""
     content = change.content
     return client.create_deployment(
@@ -225,7 +218,7 @@ def write(client: SyncPrefectClient, flow_id: UUID, desired: Deployment, change:
     )
 
 
-def _cron_of(desired: Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
+def _cron_of(desired: deploy.Deployment, *, active: bool) -> list[DeploymentScheduleCreate]:
     if not desired.cron:
         return []
     schedule = CronSchedule(cron=desired.cron, timezone=desired.timezone)
@@ -236,7 +229,7 @@ PROCESS = "process"
 SETUP = "run scripts/setup_prefect.sh"
 
 
-def check_words(planned: Sequence[Deployment]) -> Iterator[str]:
+def check_words(planned: Sequence[deploy.Deployment]) -> Iterator[str]:
     """Yield a line for each cron, zone and parameter that Prefect or the flow would refuse."""
     for each in planned:
         who = f"{each.key} of {each.app_name}"

@@ -19,6 +19,7 @@ from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import LOG
 from flowledger.domain.runs import Detail, Entry, Run
 from flowledger.errors import LedgerError, UsageError
+from flowledger.ledger import takeover
 from flowledger.ledger.adoption import Adoption
 from flowledger.ledger.disk import explaining, locked, make_folder
 from flowledger.ledger.legacy_folder import LegacyFolder
@@ -26,15 +27,6 @@ from flowledger.ledger.projections import RecordFiles
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ledger.sql.projection_queue import OPERATION, Due, ProjectionQueue
 from flowledger.ledger.sql.sqlite import SqliteFile
-from flowledger.ledger.takeover import (
-    DATABASE,
-    VERSION,
-    finish,
-    read_format,
-    refuse_strays,
-    take_over,
-    write_format,
-)
 from flowledger.ports import Change, Decoder
 
 LOCK = ".lock"
@@ -75,7 +67,7 @@ class FolderLedger(SqlLedger):
     def _prepared(cls, root: Path, decoders: Mapping[str, Decoder]) -> Self:
         problems: list[str] = []
         _make_current(root, decoders, partial(_report, problems))
-        opened = SqlLedger.at(SqliteFile(root / DATABASE), decoders)
+        opened = SqlLedger.at(SqliteFile(root / takeover.DATABASE), decoders)
         ledger = cls(opened.place, opened.decoders, opened.engine, root, problems)
         try:
             ledger._queue.create()
@@ -192,20 +184,20 @@ class _Lag:
 
 def _make_current(root: Path, decoders: Mapping[str, Decoder], report: Callable[[str], None]) -> None:
     """Bring a folder to the format of today."""
-    legacy, found = LegacyFolder(root), read_format(root)
-    if found is not None and found.version == VERSION:
-        refuse_strays(legacy, found.journals or {})
+    legacy, found = LegacyFolder(root), takeover.read_format(root)
+    if found is not None and found.version == takeover.VERSION:
+        takeover.refuse_strays(legacy, found.journals or {})
         if found.journals is not None:
-            finish(legacy)
-    elif (root / DATABASE).exists():
+            takeover.finish(legacy)
+    elif (root / takeover.DATABASE).exists():
         raise LedgerError(
-            f"the folder {root} has a {DATABASE} that is another ledger: write LEDGER_URL=sqlite://{root}/{DATABASE}"
+            f"the folder {root} has a {takeover.DATABASE} that is another ledger: write LEDGER_URL=sqlite://{root}/{takeover.DATABASE}"
             " to use that one, or another folder for this one"
         )
     elif legacy.journals():
-        take_over(legacy, decoders, report)
+        takeover.take_over(legacy, decoders, report)
     else:
-        write_format(root)
+        takeover.write_format(root)
 
 
 def _report(problems: list[str], problem: str) -> None:

@@ -7,18 +7,10 @@ from uuid import uuid4
 
 from flowledger.bootstrap import clock, user_name
 from flowledger.bootstrap.ledgers import limits_of_records, open_record_ledger, options_of_records
+from flowledger.domain import record_checks
 from flowledger.domain.executions import Record, logged, refuse_other_workflow, same_json
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.operations import Operation
-from flowledger.domain.record_checks import (
-    RecordLimits,
-    check_json,
-    check_size,
-    checked_id,
-    checked_time,
-    checked_word,
-    kind_of,
-)
 from flowledger.domain.record_kinds import KINDS, LOG, raw_of, record_of
 from flowledger.domain.runs import AppKey, Detailed, Entry, Run
 from flowledger.errors import RecordConflictError, RecordNotFoundError, UsageError
@@ -71,9 +63,9 @@ class BaseLogStorage:
         """Delete the executions that began before an instant; return how many."""
         raise NotImplementedError
 
-    def limits(self) -> RecordLimits:
+    def limits(self) -> record_checks.RecordLimits:
         """Return how large a log may be, and the time zone of times without one."""
-        return RecordLimits()
+        return record_checks.RecordLimits()
 
     def close(self) -> None:
         """Close files and connections."""
@@ -100,12 +92,14 @@ class LedgerLogStorage(BaseLogStorage):
         """
         log_type = log_type_of(log_type)
         if not isinstance(data, Mapping):
-            raise UsageError(f"a log must be an object, not {kind_of(data)}")
+            raise UsageError(f"a log must be an object, not {record_checks.kind_of(data)}")
         if log_type != EXECUTIONS:
             return self._save_operation(data)
-        workflow_id = checked_id("workflow_id", data.get("workflow_id"))
+        workflow_id = record_checks.checked_id("workflow_id", data.get("workflow_id"))
         at, is_new = clock.utc_now(), data.get("execution_id") is None
-        execution_id = str(uuid4()) if is_new else checked_id("execution_id", data["execution_id"])
+        execution_id = (
+            str(uuid4()) if is_new else record_checks.checked_id("execution_id", data["execution_id"])
+        )
         identified = {**data, "execution_id": execution_id}
         if is_new:
             return self.add_execution(logged(None, identified, at, self._limits))
@@ -129,9 +123,9 @@ class LedgerLogStorage(BaseLogStorage):
         :raises UsageError: for an invalid id.
         """
         if log_type_of(log_type) != EXECUTIONS:
-            operation = self.ledger.operation(checked_id("operation_id", log_id))
+            operation = self.ledger.operation(record_checks.checked_id("operation_id", log_id))
             return None if operation is None else _record(operation)
-        app = self.ledger.locate(LOG, checked_id("execution_id", log_id))
+        app = self.ledger.locate(LOG, record_checks.checked_id("execution_id", log_id))
         entry = None if app is None else self.ledger.entry(RunKey(app, log_id))
         return None if entry is None else record_of(entry.run)
 
@@ -146,7 +140,7 @@ class LedgerLogStorage(BaseLogStorage):
         :raises RecordNotFoundError: when there is none and no ``workflow_id``; RecordConflictError: when it
             is another workflow's.
         """
-        app = self.ledger.locate(LOG, checked_id("execution_id", execution_id))
+        app = self.ledger.locate(LOG, record_checks.checked_id("execution_id", execution_id))
         if app is not None:
             refuse_other_workflow(execution_id, app.app_id, workflow_id or app.app_id)
             return self._amend(RunKey(app, execution_id), change)
@@ -166,7 +160,7 @@ class LedgerLogStorage(BaseLogStorage):
                 self.legacy.write_execution(self.ledger, key)
         return deleted
 
-    def limits(self) -> RecordLimits:
+    def limits(self) -> record_checks.RecordLimits:
         """Return how large a log may be, and the time zone of times without one."""
         return self._limits
 
@@ -254,20 +248,22 @@ def missing_execution(execution_id: str) -> RecordNotFoundError:
     )
 
 
-def _operation(data: Mapping[str, Any], limits: RecordLimits) -> Operation:
+def _operation(data: Mapping[str, Any], limits: record_checks.RecordLimits) -> Operation:
     details = {} if data.get("data") is None else data["data"]
     if not isinstance(details, Mapping):
-        raise UsageError(f"data must be an object, not {kind_of(details)}")
-    check_json("data", details, limits)
-    check_size("data", raw_of(details), limits)
+        raise UsageError(f"data must be an object, not {record_checks.kind_of(details)}")
+    record_checks.check_json("data", details, limits)
+    record_checks.check_size("data", raw_of(details), limits)
     workflow_id, user = data.get("workflow_id"), data.get("user")
-    at = checked_time("timestamp", data.get("timestamp"), limits.zone)
+    at = record_checks.checked_time("timestamp", data.get("timestamp"), limits.zone)
     return Operation(
-        operation_id=checked_id("operation_id", data.get("operation_id") or str(uuid4())),
-        operation_type=checked_word("operation_type", data.get("operation_type")),
+        operation_id=record_checks.checked_id("operation_id", data.get("operation_id") or str(uuid4())),
+        operation_type=record_checks.checked_word("operation_type", data.get("operation_type")),
         at=clock.utc_now() if at is None else datetime.fromisoformat(at).astimezone(UTC),
-        user=user_name() if user is None else checked_word("user", user),
-        app=None if workflow_id is None else AppKey(LOG, checked_id("workflow_id", workflow_id)),
+        user=user_name() if user is None else record_checks.checked_word("user", user),
+        app=None
+        if workflow_id is None
+        else AppKey(LOG, record_checks.checked_id("workflow_id", workflow_id)),
         data=details,
     )
 

@@ -11,25 +11,17 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from loguru import logger
 
+from flowledger.domain import windows
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
-from flowledger.domain.windows import (
-    CALENDAR_DAYS,
-    FIRST_DAY,
-    LATEST,
-    CalendarPeriod,
-    Window,
-    iso,
-    periods_between,
-)
 from flowledger.errors import FlowledgerError, UsageError
 from flowledger.ports import Ledger
 from flowledger.services.history.paging import operations_of
 from flowledger.services.report_requests import ReportContent
 
-EVER = Window(0, LATEST)
+EVER = windows.Window(0, windows.LATEST)
 LONGEST = timedelta(days=31)
 """No period of a calendar is longer."""
 A_MINUTE = timedelta(minutes=1)
@@ -54,7 +46,7 @@ class Cadence:
     @property
     def proves_periods(self) -> bool:
         """Return whether its runs certify whole calendar periods: a moving period or a filter proves none."""
-        return self.period in CALENDAR_DAYS and not any(
+        return self.period in windows.CALENDAR_DAYS and not any(
             self.parameters.get(word) for word in ("keyword", "status")
         )
 
@@ -67,7 +59,7 @@ class Due:
     """
 
     instant: datetime
-    period: CalendarPeriod
+    period: windows.CalendarPeriod
     covered_by: str = field(default="", compare=False)
 
     def __str__(self) -> str:
@@ -84,7 +76,7 @@ def due_between(cadence: Cadence, first: date, last: date, tz: ZoneInfo) -> Sequ
     """
     return [
         Due(firing(cadence, period, tz) or period.usual_instant(tz), period)
-        for period in periods_between(cadence.period, first, last, tz)
+        for period in windows.periods_between(cadence.period, first, last, tz)
     ]
 
 
@@ -93,7 +85,7 @@ def over_by(dues: Iterable[Due], now: datetime) -> Sequence[Due]:
     return [due for due in dues if due.period.window.before < int(now.timestamp())]
 
 
-def firing(cadence: Cadence, period: CalendarPeriod, tz: ZoneInfo) -> datetime | None:
+def firing(cadence: Cadence, period: windows.CalendarPeriod, tz: ZoneInfo) -> datetime | None:
     """Return the first time the cron fires while the period is the last one; None where it never does."""
     if cadence.cron is None:
         return period.usual_instant(tz)
@@ -153,8 +145,8 @@ def missing(
         return ()
     begun = certificates[0].scope.window.after
     today = now.astimezone(tz).date()
-    earliest = max(_day(begun, tz), today - LONGEST * (most + 1), FIRST_DAY)
-    periods = reversed(list(periods_between(cadence.period, earliest, today, tz)))
+    earliest = max(_day(begun, tz), today - LONGEST * (most + 1), windows.FIRST_DAY)
+    periods = reversed(list(windows.periods_between(cadence.period, earliest, today, tz)))
     owed = [
         due for due in islice(_due_by(now, cadence, periods, tz), most) if due.period.window.before >= begun
     ]
@@ -165,7 +157,7 @@ def missing(
 
 
 def _due_by(
-    now: datetime, cadence: Cadence, periods: Iterable[CalendarPeriod], tz: ZoneInfo
+    now: datetime, cadence: Cadence, periods: Iterable[windows.CalendarPeriod], tz: ZoneInfo
 ) -> Iterator[Due]:
     for period in periods:
         instant = firing(cadence, period, tz)
@@ -185,7 +177,7 @@ class _Written:
     ``content`` is None where the record is of a version that did not note it.
     """
 
-    window: Window
+    window: windows.Window
     period: str
     schedule: str | None
     content: ReportContent | None
@@ -328,4 +320,5 @@ def check_days(first: date, last: date, today: date, *, most: int | None) -> Non
 def describe(due: Due, tz: ZoneInfo) -> str:
     """Explain the window of a due report, and when its run is scheduled."""
     window = due.period.window
-    return f"{iso(window.after)}/{iso(window.before)}, scheduled for {due.instant.astimezone(tz).isoformat()}"
+    scheduled = due.instant.astimezone(tz).isoformat()
+    return f"{windows.iso(window.after)}/{windows.iso(window.before)}, scheduled for {scheduled}"

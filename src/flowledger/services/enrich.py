@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from loguru import logger
 
+from flowledger import errors
 from flowledger.domain.certificates import Scope
 from flowledger.domain.run_mapping import unreadable
 from flowledger.domain.runs import (
@@ -25,14 +26,6 @@ from flowledger.domain.runs import (
     level_of,
 )
 from flowledger.domain.windows import Window
-from flowledger.errors import (
-    AuthenticationError,
-    FlowledgerError,
-    LedgerError,
-    RetriableError,
-    SkippableError,
-    SourceRefusedError,
-)
 from flowledger.ports import Clock, Ledger, Progress, RunSource
 
 BATCH_RUNS = 200
@@ -120,7 +113,7 @@ class Enricher:
                     health.note(answer, reachable)
                     self.progress.advance()
                     yield answer.run
-            except LedgerError:
+            except errors.LedgerError:
                 raise
             except BaseException:
                 # A refused key, Ctrl+C: what was read until now is kept.
@@ -162,15 +155,15 @@ class Enricher:
     def _detail(self, run: Run, level: Level) -> _Answer:
         try:
             return _Answer(*self.source.detail(run, level))
-        except AuthenticationError:
+        except errors.AuthenticationError:
             raise
-        except SkippableError as error:
+        except errors.SkippableError as error:
             return _Answer(run, Missing(str(error), permanent=True))
-        except SourceRefusedError as error:
+        except errors.SourceRefusedError as error:
             return _Answer(run, Missing(str(error)))
-        except RetriableError as error:
+        except errors.RetriableError as error:
             return _Answer(run, Missing(str(error)), answered=False)
-        except FlowledgerError:
+        except errors.FlowledgerError:
             raise
         except Exception as error:  # noqa: BLE001  # named boundary: one run's data never stops an app's report
             logger.warning("run {}: its data cannot be read: {!r}", run.run_id, error)

@@ -11,17 +11,10 @@ from typing import Any, Self
 
 from loguru import logger
 
+from flowledger.domain import messages
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.costs import cost_json
 from flowledger.domain.history import OperationQuery
-from flowledger.domain.messages import (
-    again_notes,
-    comparable,
-    completeness_of,
-    ended_note,
-    failure_rows,
-    stored_locally_reason,
-)
 from flowledger.domain.operations import Operation
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit, RunFilter
@@ -237,7 +230,7 @@ class Pipeline:
             self._write(Collected(certificate, FilterSplit(), 0), earlier, level, run_id)
         report = self._write(collected, request, level, run_id)
         days = [certificate.scope.window.after_at.astimezone(request.tz).date() for _, certificate in again]
-        return replace(report, notes=(*report.notes, *again_notes(self.language, days)))
+        return replace(report, notes=(*report.notes, *messages.again_notes(self.language, days)))
 
     def _reported_windows(
         self, scope: Scope, changed_at: Sequence[datetime]
@@ -323,17 +316,17 @@ class Pipeline:
             cost_known_runs=figures.costed,
             duration_p50_s=figures.duration_p50_s,
             duration_p95_s=figures.duration_p95_s,
-            failures=list(failure_rows(figures, request.tz)),
+            failures=list(messages.failure_rows(figures, request.tz)),
             filtered=bool(request.run_filter),
-            kept_locally=stored_locally_reason(report.notes) is not None,
+            kept_locally=messages.stored_locally_reason(report.notes) is not None,
             notes=[
                 *notes_of(request, collected),
-                *ended_note(self.language, len(enriched.ended_earlier)),
+                *messages.ended_note(self.language, len(enriched.ended_earlier)),
                 *report.notes,
             ],
             requests=collected.requests + enriched.requests,
             duration=round(time.monotonic() - started, 3),
-            completeness=completeness_of(
+            completeness=messages.completeness_of(
                 self.language,
                 certified=certificate.certified,
                 detailed=figures.detailed,
@@ -374,7 +367,7 @@ class Pipeline:
                     "runs": report.figures.runs,
                     "paths": report.all_paths,
                     # What a filter left is compared with nothing.
-                    "figures": None if request.run_filter else comparable(report.figures),
+                    "figures": None if request.run_filter else messages.comparable(report.figures),
                 },
             )
         )

@@ -4,16 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
+from flowledger import errors
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
-from flowledger.errors import (
-    FlowledgerError,
-    LedgerError,
-    LedgerVersionError,
-    RetriableError,
-    SchedulerError,
-    StorageUnavailableError,
-)
 
 LONGEST_REASON = 160
 
@@ -23,9 +16,14 @@ def may_pass(error: BaseException) -> bool:
 
     Of errors that are not ours only those of connections and files are such; a defect stays one.
     """
-    if isinstance(error, FlowledgerError):
-        passing = (RetriableError, StorageUnavailableError, SchedulerError, LedgerError)
-        return isinstance(error, passing) and not isinstance(error, LedgerVersionError)
+    if isinstance(error, errors.FlowledgerError):
+        passing = (
+            errors.RetriableError,
+            errors.StorageUnavailableError,
+            errors.SchedulerError,
+            errors.LedgerError,
+        )
+        return isinstance(error, passing) and not isinstance(error, errors.LedgerVersionError)
     # By name, since this layer knows no HTTP client: httpx.ConnectError and its like.
     names = {each.__name__ for each in type(error).__mro__}
     return isinstance(error, OSError) or "TransportError" in names

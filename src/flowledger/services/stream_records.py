@@ -9,16 +9,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from flowledger.domain.coze_runs import (
-    PROCESS_GONE,
-    RUNNING,
-    Ending,
-    Transcript,
-    WorkflowOrder,
-    changed,
-    milliseconds,
-    reason,
-)
+from flowledger.domain import coze_runs
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.record_checks import RecordLimits
 from flowledger.domain.record_kinds import COZE, KINDS, record_of
@@ -74,10 +65,10 @@ class StreamRecord:
     """One record; ``owner`` names the process and the try, for people and to tell two tries apart."""
 
     records: ExecutionRecords
-    order: WorkflowOrder
+    order: coze_runs.WorkflowOrder
     execute_id: str
     owner: str
-    transcript: Transcript
+    transcript: coze_runs.Transcript
     clock: Clock
     pace: RecordPace = EVERYDAY
     log_id: Callable[[], str | None] = lambda: None
@@ -119,13 +110,15 @@ class StreamRecord:
             await asyncio.sleep(self.pace.renew_s)
             await self._save()
 
-    async def end(self, ending: Ending) -> None:
+    async def end(self, ending: coze_runs.Ending) -> None:
         """Keep the end; where that fails it is logged, and whoever finds the lease over ends the record."""
         changes = {
             **self.transcript.changes(),
             "execute_status": ending.status,
             "error_code": ending.error_code,
-            "error_message": None if ending.error_message is None else reason(redacted(ending.error_message)),
+            "error_message": None
+            if ending.error_message is None
+            else coze_runs.reason(redacted(ending.error_message)),
         }
         async with self._lock:
             self._is_ended = True
@@ -145,7 +138,10 @@ class StreamRecord:
     async def _end_without_output(self, changes: Mapping[str, Any], why: str) -> None:
         logger.error("the output of {} cannot be kept: {}", self, why)
         bare = {name: changes[name] for name in ("execute_status", "error_code", "error_message")}
-        bare |= {"is_output_trimmed": True, "metadata": {**self._metadata(), "output_refused": reason(why)}}
+        bare |= {
+            "is_output_trimmed": True,
+            "metadata": {**self._metadata(), "output_refused": coze_runs.reason(why)},
+        }
         bare["metadata"].pop(LEASE)
         try:
             await self._update(bare)
@@ -166,15 +162,15 @@ class StreamRecord:
     async def _update(self, changes: Mapping[str, Any]) -> None:
         await self.records.update_execution_record(self.order.workflow_id, self.execute_id, **changes)
 
-    def _metadata(self, ending: Ending | None = None) -> dict[str, Any]:
+    def _metadata(self, ending: coze_runs.Ending | None = None) -> dict[str, Any]:
         metadata: dict[str, Any] = {"owner": self.owner}
         log_id = self.log_id()
         if log_id:
-            metadata["coze_log_id"] = reason(log_id)
+            metadata["coze_log_id"] = coze_runs.reason(log_id)
         if self.transcript.missing_events:
             metadata["missing_events"] = self.transcript.missing_events
         if ending is None:
-            until = milliseconds(self.clock()) + int(self.pace.lease_s * 1000)
+            until = coze_runs.milliseconds(self.clock()) + int(self.pace.lease_s * 1000)
             metadata[LEASE] = until
         elif ending.interrupt is not None:
             metadata["interrupt"] = ending.interrupt
@@ -206,7 +202,11 @@ def _running(history: RunHistory) -> Iterator[tuple[RunKey, dict[str, Any]]]:
 def _is_abandoned(record: dict[str, Any], now: datetime) -> bool:
     metadata = record.get("metadata")
     lease = metadata.get(LEASE) if isinstance(metadata, dict) else None
-    return record["execute_status"] == RUNNING and type(lease) is int and lease < milliseconds(now)
+    return (
+        record["execute_status"] == coze_runs.RUNNING
+        and type(lease) is int
+        and lease < coze_runs.milliseconds(now)
+    )
 
 
 def _end(entry: Entry | None, *, now: datetime) -> tuple[Run, Detail] | None:
@@ -217,13 +217,13 @@ def _end(entry: Entry | None, *, now: datetime) -> tuple[Run, Detail] | None:
     if not _is_abandoned(record, now):
         return None
     changes = {
-        "execute_status": PROCESS_GONE.status,
-        "error_code": PROCESS_GONE.error_code,
-        "error_message": PROCESS_GONE.error_message,
+        "execute_status": coze_runs.PROCESS_GONE.status,
+        "error_code": coze_runs.PROCESS_GONE.error_code,
+        "error_message": coze_runs.PROCESS_GONE.error_message,
         "metadata": {name: value for name, value in record["metadata"].items() if name != LEASE},
     }
-    return KINDS[COZE].run_and_detail(changed(record, changes, now, ANY_SIZE))
+    return KINDS[COZE].run_and_detail(coze_runs.changed(record, changes, now, ANY_SIZE))
 
 
 def _ended(entry: Entry | None) -> bool:
-    return entry is not None and record_of(entry.run)["error_code"] == PROCESS_GONE.error_code
+    return entry is not None and record_of(entry.run)["error_code"] == coze_runs.PROCESS_GONE.error_code

@@ -21,37 +21,22 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from flowledger import plugins
 from flowledger.plugins import CHANNELS
-from flowledger.settings.addresses import (
-    check_bucket_name,
-    check_endpoint,
-    check_host,
-    check_mail_address,
-    check_receivers,
-)
+from flowledger.settings import addresses, validators
 from flowledger.settings.types import Frozen, NotEmpty
-from flowledger.settings.validators import (
-    as_text,
-    check_channel,
-    check_secret,
-    check_web_secret,
-    existing_file,
-    rooted,
-    split_words,
-)
 
 
 def _ca_bundle(text: str) -> str:
-    return str(existing_file(rooted(Path(text))))
+    return str(validators.existing_file(validators.rooted(Path(text))))
 
 
 VALIDATORS_BY_NAME: Mapping[str, Callable[[Any], Any]] = {
-    "webhook": check_web_secret,
-    "url": check_web_secret,
+    "webhook": validators.check_web_secret,
+    "url": validators.check_web_secret,
     "ca_bundle": _ca_bundle,
-    "host": check_host,
-    "sender": check_mail_address,
-    "bucket_name": check_bucket_name,
-    "endpoint": check_endpoint,
+    "host": addresses.check_host,
+    "sender": addresses.check_mail_address,
+    "bucket_name": addresses.check_bucket_name,
+    "endpoint": addresses.check_endpoint,
 }
 """Name of an option → its validator besides the type; these names mean the same in every class."""
 
@@ -91,13 +76,13 @@ def _checked(name: str, hint: Any) -> Any:
     own = VALIDATORS_BY_NAME.get(name)
     rules: list[Any] = [AfterValidator(_unless_none(own))] if own else []
     if hint == tuple[str, ...]:
-        rules.append(BeforeValidator(split_words))
+        rules.append(BeforeValidator(validators.split_words))
         if name == "to":
-            rules.append(AfterValidator(check_receivers))
+            rules.append(AfterValidator(addresses.check_receivers))
     elif SecretStr in alternatives:
-        rules += [BeforeValidator(as_text), AfterValidator(_unless_none(check_secret))]
+        rules += [BeforeValidator(validators.as_text), AfterValidator(_unless_none(validators.check_secret))]
     elif str in alternatives:
-        rules.append(BeforeValidator(as_text))
+        rules.append(BeforeValidator(validators.as_text))
     return Annotated[(hint, *rules)] if rules else hint
 
 
@@ -152,7 +137,7 @@ class ChannelSettings(Frozen):
     """
 
     name: NotEmpty
-    type: Annotated[str, AfterValidator(check_channel)]
+    type: Annotated[str, AfterValidator(validators.check_channel)]
     options: Mapping[str, Any] = Field(default_factory=dict)
     listed: bool = True
 

@@ -5,108 +5,78 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from flowledger.settings.addresses import (
-    check_base_url,
-    check_bucket_name,
-    check_endpoint,
-    check_host,
-    check_mail_address,
-    check_receivers,
-)
-from flowledger.settings.validators import (
-    as_text,
-    check_channel,
-    check_format,
-    check_http,
-    check_id,
-    check_log_level,
-    check_origin,
-    check_placeholder,
-    check_prefix,
-    check_rotation,
-    check_secret,
-    check_storage,
-    check_task_runner,
-    check_token,
-    check_web_secret,
-    check_word,
-    check_zone,
-    distinct,
-    existing_file,
-    rooted,
-    split_words,
-)
+from flowledger.settings import addresses, validators
 
-Password = Annotated[SecretStr, BeforeValidator(as_text), AfterValidator(check_secret)]
-Token = Annotated[SecretStr, AfterValidator(check_secret), AfterValidator(check_token)]
-SecretAddress = Annotated[SecretStr, AfterValidator(check_web_secret)]
-BaseUrl = Annotated[str, AfterValidator(check_base_url)]
-HttpUrl = Annotated[str, AfterValidator(check_http)]
-AppId = Annotated[str, AfterValidator(check_id)]
-Host = Annotated[str, AfterValidator(check_host)]
-MailAddress = Annotated[str, AfterValidator(check_mail_address)]
-BucketName = Annotated[str, AfterValidator(check_bucket_name)]
-Endpoint = Annotated[str, AfterValidator(check_endpoint)]
-Email = Annotated[str, AfterValidator(check_placeholder)]
-ZoneName = Annotated[str, AfterValidator(check_zone)]
+Password = Annotated[SecretStr, BeforeValidator(validators.as_text), AfterValidator(validators.check_secret)]
+Token = Annotated[SecretStr, AfterValidator(validators.check_secret), AfterValidator(validators.check_token)]
+SecretAddress = Annotated[SecretStr, AfterValidator(validators.check_web_secret)]
+BaseUrl = Annotated[str, AfterValidator(addresses.check_base_url)]
+HttpUrl = Annotated[str, AfterValidator(validators.check_http)]
+AppId = Annotated[str, AfterValidator(validators.check_id)]
+Host = Annotated[str, AfterValidator(addresses.check_host)]
+MailAddress = Annotated[str, AfterValidator(addresses.check_mail_address)]
+BucketName = Annotated[str, AfterValidator(addresses.check_bucket_name)]
+Endpoint = Annotated[str, AfterValidator(addresses.check_endpoint)]
+Email = Annotated[str, AfterValidator(validators.check_placeholder)]
+ZoneName = Annotated[str, AfterValidator(validators.check_zone)]
 Language = Literal["zh", "en"]
 EnvironmentName = Literal["dev", "staging", "prod"]
 MailSecurity = Literal["starttls", "tls", "none"]
 AddressingStyle = Literal["auto", "path", "virtual"]
 Formats = Annotated[
-    tuple[Annotated[str, AfterValidator(check_format)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    tuple[Annotated[str, AfterValidator(validators.check_format)], ...],
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
     Field(min_length=1),
 ]
 Words = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
 ]
-Receivers = Annotated[Words, AfterValidator(check_receivers)]
+Receivers = Annotated[Words, AfterValidator(addresses.check_receivers)]
 Tags = Annotated[
-    tuple[Annotated[str, AfterValidator(check_word)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    tuple[Annotated[str, AfterValidator(validators.check_word)], ...],
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
 ]
 ChannelTypes = Annotated[
-    tuple[Annotated[str, AfterValidator(check_channel)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    tuple[Annotated[str, AfterValidator(validators.check_channel)], ...],
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
 ]
 Origins = Annotated[
-    tuple[Annotated[str, AfterValidator(check_origin)], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    tuple[Annotated[str, AfterValidator(validators.check_origin)], ...],
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
 ]
 LogTargets = Annotated[
     tuple[Literal["file", "stderr"], ...],
-    BeforeValidator(split_words),
-    AfterValidator(distinct),
+    BeforeValidator(validators.split_words),
+    AfterValidator(validators.distinct),
     Field(min_length=1),
 ]
 RetryMinutes = Annotated[
     tuple[Annotated[int, Field(ge=1, le=720)], ...],
-    BeforeValidator(split_words),
+    BeforeValidator(validators.split_words),
     Field(max_length=10),
 ]
-LogLevel = Annotated[str, AfterValidator(check_log_level)]
-Rotation = Annotated[str, AfterValidator(check_rotation)]
-TaskRunner = Annotated[str, AfterValidator(check_task_runner)]
-StorageType = Annotated[str, AfterValidator(check_storage)]
-Prefix = Annotated[str, AfterValidator(check_prefix)]
-FolderName = Annotated[str, AfterValidator(check_id), AfterValidator(check_prefix)]
+LogLevel = Annotated[str, AfterValidator(validators.check_log_level)]
+Rotation = Annotated[str, AfterValidator(validators.check_rotation)]
+TaskRunner = Annotated[str, AfterValidator(validators.check_task_runner)]
+StorageType = Annotated[str, AfterValidator(validators.check_storage)]
+Prefix = Annotated[str, AfterValidator(validators.check_prefix)]
+FolderName = Annotated[str, AfterValidator(validators.check_id), AfterValidator(validators.check_prefix)]
 RecordStorage = Literal["ledger", "file", "database"]
-Folder = Annotated[Path, AfterValidator(rooted)]
-CaBundle = Annotated[Path, AfterValidator(rooted), AfterValidator(existing_file)]
+Folder = Annotated[Path, AfterValidator(validators.rooted)]
+CaBundle = Annotated[Path, AfterValidator(validators.rooted), AfterValidator(validators.existing_file)]
 Concurrency = Annotated[int, Field(ge=1, le=128)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Megabytes = Annotated[int, Field(ge=1, le=1024)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 NotEmpty = Annotated[str, Field(min_length=1)]
-Unchecked = Annotated[SecretStr | None, BeforeValidator(as_text), Field(repr=False)]
+Unchecked = Annotated[SecretStr | None, BeforeValidator(validators.as_text), Field(repr=False)]
 """As it was written; checked where it is used."""
 
 

@@ -21,18 +21,7 @@ from flowledger.http.session import (
     environment_proxies,
 )
 from flowledger.ports import StoredFile
-from flowledger.storage.buckets import (
-    MULTIPART_FROM,
-    BucketStorage,
-    Digest,
-    check_surroundings,
-    damaged,
-    media_type,
-    not_installed,
-    part_size,
-    refusal,
-    unavailable,
-)
+from flowledger.storage import buckets
 
 ATTEMPTS = 5
 """Tries of one request, the first included; oss2 itself never tries twice."""
@@ -47,7 +36,7 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
-class OssStorage(BucketStorage):
+class OssStorage(buckets.BucketStorage):
     """Files as objects of a bucket of Alibaba Cloud OSS.
 
     ``endpoint`` is the region's, such as ``oss-cn-hangzhou.aliyuncs.com``, https unless it says otherwise;
@@ -62,16 +51,16 @@ class OssStorage(BucketStorage):
 
     scheme: ClassVar[str] = "oss"
 
-    def _send(self, key: str, path: Path, digest: Digest) -> None:
-        headers = {"Content-Type": media_type(key), _DIGEST: digest.sha256}
+    def _send(self, key: str, path: Path, digest: buckets.Digest) -> None:
+        headers = {"Content-Type": buckets.media_type(key), _DIGEST: digest.sha256}
         with self._translated("store", key):
-            if digest.size_bytes < MULTIPART_FROM:
+            if digest.size_bytes < buckets.MULTIPART_FROM:
                 self._send_whole(key, path, {**headers, "Content-MD5": base64.b64encode(digest.md5).decode()})
             else:
-                self._send_parts(key, path, headers, part_size(digest.size_bytes))
+                self._send_parts(key, path, headers, buckets.part_size(digest.size_bytes))
             head = _with_retries(lambda: self._bucket.head_object(key))
             if head.content_length != digest.size_bytes or head.headers.get(_DIGEST) != digest.sha256:
-                raise damaged(self._place(key))
+                raise buckets.damaged(self._place(key))
 
     def _send_whole(self, key: str, path: Path, headers: dict[str, str]) -> None:
         def send() -> None:
@@ -118,7 +107,7 @@ class OssStorage(BucketStorage):
             answer = self._bucket.get_object(key)
             content = answer.read()
             if answer.server_crc not in (None, answer.client_crc):
-                raise damaged(self._place(key))
+                raise buckets.damaged(self._place(key))
             return content, answer.headers.get(_DIGEST, "")
 
         with self._translated("read", key):
@@ -153,7 +142,7 @@ class OssStorage(BucketStorage):
         region = region_of(endpoint)
         sign = oss2.AuthV4 if region else oss2.Auth
         auth = sign(self.access_key_id.get_secret_value(), self.access_key_secret.get_secret_value())
-        check_surroundings(endpoint, *BUNDLE_VARIABLES)
+        buckets.check_surroundings(endpoint, *BUNDLE_VARIABLES)
         session = oss2.Session()
         # requests, below oss2, would put a password of .netrc in the place of the signature.
         session.session.trust_env = False
@@ -174,7 +163,7 @@ class OssStorage(BucketStorage):
         try:
             from oss2.exceptions import OssError
         except ImportError as error:
-            raise not_installed("oss2") from error
+            raise buckets.not_installed("oss2") from error
         try:
             yield
         except OssError as error:
@@ -182,7 +171,7 @@ class OssStorage(BucketStorage):
         except OSError as error:
             if not _is_cut_short(error):
                 raise
-            raise unavailable(act, self._place(key), str(error)) from error
+            raise buckets.unavailable(act, self._place(key), str(error)) from error
 
 
 def region_of(endpoint: str) -> str | None:
@@ -216,9 +205,9 @@ def _storage_error(act: str, place: str, error: Any) -> StorageError:
     from oss2.exceptions import ClientError, InconsistentError, RequestError
 
     if isinstance(error, RequestError):
-        return unavailable(act, place, str(error.body))
+        return buckets.unavailable(act, place, str(error.body))
     if isinstance(error, InconsistentError):
-        return damaged(place)
+        return buckets.damaged(place)
     if isinstance(error, ClientError):
-        return refusal("OSS", act, place, code="InvalidBucketName", message=str(error.body))
-    return refusal("OSS", act, place, code=error.code, status=error.status, message=error.message)
+        return buckets.refusal("OSS", act, place, code="InvalidBucketName", message=str(error.body))
+    return buckets.refusal("OSS", act, place, code=error.code, status=error.status, message=error.message)

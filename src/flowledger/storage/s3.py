@@ -15,19 +15,7 @@ from pydantic import SecretStr
 from flowledger.errors import StorageError
 from flowledger.http.session import environment_proxies
 from flowledger.ports import StoredFile
-from flowledger.storage.buckets import (
-    MULTIPART_FROM,
-    BucketStorage,
-    Digest,
-    check_surroundings,
-    damaged,
-    media_type,
-    not_installed,
-    part_size,
-    refusal,
-    unavailable,
-    unusable,
-)
+from flowledger.storage import buckets
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,7 +32,7 @@ _OWN_KEYS = "mend it, unset the variable, or set S3_ACCESS_KEY_ID and S3_SECRET_
 
 
 @dataclass(frozen=True)
-class S3Storage(BucketStorage):
+class S3Storage(buckets.BucketStorage):
     """Files as objects of a bucket of AWS S3 or of a server that speaks its protocol.
 
     Without keys, those that boto3 finds are used (environment, profile, the machine's role).  A server
@@ -62,8 +50,8 @@ class S3Storage(BucketStorage):
 
     scheme: ClassVar[str] = "s3"
 
-    def _send(self, key: str, path: Path, digest: Digest) -> None:
-        part = part_size(digest.size_bytes)
+    def _send(self, key: str, path: Path, digest: buckets.Digest) -> None:
+        part = buckets.part_size(digest.size_bytes)
         with self._translated("store", key):
             from boto3.s3.transfer import TransferConfig
 
@@ -71,26 +59,28 @@ class S3Storage(BucketStorage):
                 str(path),
                 self.bucket_name,
                 key,
-                ExtraArgs={"ContentType": media_type(key), "Metadata": {"sha256": digest.sha256}},
+                ExtraArgs={"ContentType": buckets.media_type(key), "Metadata": {"sha256": digest.sha256}},
                 # Reads from the file part by part, and aborts the upload when a part fails.
                 Config=TransferConfig(
-                    multipart_threshold=MULTIPART_FROM, multipart_chunksize=part, max_concurrency=_AT_ONCE
+                    multipart_threshold=buckets.MULTIPART_FROM,
+                    multipart_chunksize=part,
+                    max_concurrency=_AT_ONCE,
                 ),
             )
             if not self._arrived(key, path, digest, part):
                 self._client.delete_object(Bucket=self.bucket_name, Key=key)
-                raise damaged(self._place(key))
+                raise buckets.damaged(self._place(key))
 
-    def _arrived(self, key: str, path: Path, digest: Digest, part: int) -> bool:
+    def _arrived(self, key: str, path: Path, digest: buckets.Digest, part: int) -> bool:
         head = self._client.head_object(Bucket=self.bucket_name, Key=key)
         if head["ContentLength"] != digest.size_bytes:
             return False
         tag = head["ETag"].strip('"')
-        if digest.size_bytes >= MULTIPART_FROM:
+        if digest.size_bytes >= buckets.MULTIPART_FROM:
             return tag == _tag_of_parts(path, part) or self._reads_back(key, digest)
         return tag == digest.md5.hex() or self._reads_back(key, digest)
 
-    def _reads_back(self, key: str, digest: Digest) -> bool:
+    def _reads_back(self, key: str, digest: buckets.Digest) -> bool:
         content = hashlib.sha256()
         body = self._client.get_object(Bucket=self.bucket_name, Key=key)["Body"]
         for chunk in body.iter_chunks(_CHUNK):
@@ -120,7 +110,7 @@ class S3Storage(BucketStorage):
             if problem.get("Code") != "NoSuchKey":
                 place = self._place(problem.get("Key", ""))
                 message = problem.get("Message", "")
-                raise refusal("S3", "remove", place, code=problem.get("Code", ""), message=message)
+                raise buckets.refusal("S3", "remove", place, code=problem.get("Code", ""), message=message)
 
     def _sign(self, key: str, seconds: int) -> str:
         with self._translated("sign a link to", key):
@@ -137,7 +127,7 @@ class S3Storage(BucketStorage):
         checksums: Literal["when_required", "when_supported"] = (
             "when_required" if self.endpoint else "when_supported"
         )
-        check_surroundings(self.endpoint or _AWS, "AWS_CA_BUNDLE")
+        buckets.check_surroundings(self.endpoint or _AWS, "AWS_CA_BUNDLE")
         # Where botocore is given none it reads the environment itself, and would send loopback's there too.
         proxies = environment_proxies(self.endpoint) if self.endpoint else None
         session = boto3.session.Session(botocore_session=self._own_session())
@@ -191,7 +181,7 @@ class S3Storage(BucketStorage):
             from boto3.exceptions import Boto3Error
             from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as error:
-            raise not_installed("boto3") from error
+            raise buckets.not_installed("boto3") from error
         place = self._place(key)
         try:
             yield
@@ -208,7 +198,7 @@ def _storage_error(act: str, place: str, error: BaseException) -> StorageError:
 
     if isinstance(error, botocore_errors.ClientError):
         answer, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-        return refusal(
+        return buckets.refusal(
             "S3",
             act,
             place,
@@ -217,9 +207,9 @@ def _storage_error(act: str, place: str, error: BaseException) -> StorageError:
             message=answer.get("Message", ""),
         )
     if isinstance(error, botocore_errors.NoCredentialsError | botocore_errors.PartialCredentialsError):
-        return refusal("S3", act, place, code="InvalidAccessKeyId", message="no access key is set")
+        return buckets.refusal("S3", act, place, code="InvalidAccessKeyId", message="no access key is set")
     if isinstance(error, botocore_errors.ParamValidationError):
-        return refusal("S3", act, place, code="InvalidBucketName", message=str(error))
+        return buckets.refusal("S3", act, place, code="InvalidBucketName", message=str(error))
     passing = (
         botocore_errors.ConnectionError,
         botocore_errors.SSLError,
@@ -230,14 +220,14 @@ def _storage_error(act: str, place: str, error: BaseException) -> StorageError:
         botocore_errors.FlexibleChecksumError,
     )
     if isinstance(error, passing) or not isinstance(error, botocore_errors.BotoCoreError):
-        return unavailable(act, place, str(error))
+        return buckets.unavailable(act, place, str(error))
     if isinstance(error, botocore_errors.ProfileNotFound):
         remedy = f"AWS_PROFILE names it: {_OWN_KEYS}"
     elif isinstance(error, botocore_errors.ConfigParseError | botocore_errors.ConfigNotFound):
         remedy = f"AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE names it: {_OWN_KEYS}"
     else:
         remedy = "check the settings S3_… and the variables AWS_… of this machine"
-    return unusable(act, place, f"{error}; {remedy}")
+    return buckets.unusable(act, place, f"{error}; {remedy}")
 
 
 def _add_md5(request: Any, **_: Any) -> None:

@@ -12,16 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select
 from flowledger.domain.history import AppSummary, Place, RunFacts, RunKey, RunQuery, RunSize
 from flowledger.domain.runs import AppKey, Run, RunStatus
 from flowledger.errors import UsageError
+from flowledger.ledger.sql import fast_reads
 from flowledger.ledger.sql.database import Database, Transactions
-from flowledger.ledger.sql.fast_reads import (
-    Values,
-    counted,
-    counted_facts,
-    fetch,
-    instant,
-    listed,
-    listed_runs,
-)
 from flowledger.ledger.sql.query_filters import admitted, in_app, of_apps
 from flowledger.ledger.sql.schema import large_raws, payloads, runs
 from flowledger.ledger.texts import clean
@@ -92,12 +84,14 @@ def read_page(
     rows = [
         row
         for part in _ranges(connection, query)
-        for row in fetch(connection, _next(listed.where(*part), query, database, after, limit + 1))
+        for row in fast_reads.fetch(
+            connection, _next(fast_reads.listed.where(*part), query, database, after, limit + 1)
+        )
     ]
     rows.sort(key=itemgetter(4, 0), reverse=True)
     page = rows[:limit]
-    following = Place(instant(page[-1][4]), str(page[-1][0])) if len(rows) > limit else None
-    return list(listed_runs(page)), following
+    following = Place(fast_reads.instant(page[-1][4]), str(page[-1][0])) if len(rows) > limit else None
+    return list(fast_reads.listed_runs(page)), following
 
 
 def read_whole_page(
@@ -146,29 +140,29 @@ def stream_facts(transactions: Transactions, query: RunQuery) -> Iterator[RunFac
     with transactions.reading() as connection:
         parts = _ranges(connection, query)
     for part in parts:
-        for rows in _stream(transactions, counted.where(*part), query):
-            yield from counted_facts(rows)
+        for rows in _stream(transactions, fast_reads.counted.where(*part), query):
+            yield from fast_reads.counted_facts(rows)
 
 
 def stream_sizes(transactions: Transactions, app: AppKey) -> Iterator[RunSize]:
     """Read what each run of an app takes, newest first, a page at a time."""
     for rows in _stream(transactions, _sizes.where(*in_app(app)), EVERY_RUN):
         for _, listed_at, run_id, size in rows:
-            yield RunSize(run_id, instant(listed_at), int(size))
+            yield RunSize(run_id, fast_reads.instant(listed_at), int(size))
 
 
 def _stream(
     transactions: Transactions, statement: Select[Any], query: RunQuery
-) -> Iterator[Sequence[Values]]:
+) -> Iterator[Sequence[fast_reads.Values]]:
     """Read pages of rows that begin with key and place."""
     after: Place | None = None
     while True:
         with transactions.reading() as connection:
-            rows = fetch(connection, _next(statement, query, transactions.place, after, STREAMED))
+            rows = fast_reads.fetch(connection, _next(statement, query, transactions.place, after, STREAMED))
         yield rows
         if len(rows) < STREAMED:
             return
-        after = Place(instant(rows[-1][1]), str(rows[-1][0]))
+        after = Place(fast_reads.instant(rows[-1][1]), str(rows[-1][0]))
 
 
 def _next(

@@ -18,22 +18,7 @@ from flowledger.domain.run_mapping import document_of, entry_of
 from flowledger.domain.runs import AppKey, Entry
 from flowledger.errors import StorageError, UsageError
 from flowledger.ports import Decoder, Ledger
-from flowledger.services.history.migrate import (
-    ALL_LETTERS,
-    CERTIFICATES,
-    KEYS,
-    LETTERS,
-    MEMBERS,
-    NO_COLLECTION,
-    OPERATIONS,
-    Members,
-    certificates_of,
-    is_empty,
-    keep_key,
-    members_of,
-    save_entries,
-    save_message,
-)
+from flowledger.services.history import migrate
 from flowledger.services.history.paging import DETAILED_PAGE, operations_of, runs_of
 from flowledger.services.history.whole_file import whole_file
 
@@ -105,7 +90,7 @@ def reopening_keys(path: Path, ledger: Ledger | None, at: datetime) -> Sequence[
     """
     known = {key.key_id for key in ledger.access_keys()} if ledger is not None else set()
     with zipfile.ZipFile(path) as archive:
-        keys: list[AccessKey] = list(_values(archive, "keys", KEYS))
+        keys: list[AccessKey] = list(_values(archive, "keys", migrate.KEYS))
     return [key for key in keys if key.is_valid(at) and key.key_id not in known]
 
 
@@ -123,7 +108,7 @@ def restore(
 
     :raises UsageError: when the ledger holds something and ``merge`` is not wanted.
     """
-    if not merge and not is_empty(ledger):
+    if not merge and not migrate.is_empty(ledger):
         raise UsageError("the ledger is not empty: restore into an empty one, or add --merge")
     backup = check_backup(path, decoders)
     with zipfile.ZipFile(path) as archive:
@@ -131,43 +116,43 @@ def restore(
         for document in _lines(archive, "runs"):
             batch.append(entry_of(document, decoders))
             if len(batch) >= DETAILED_PAGE:
-                save_entries(ledger, batch)
+                migrate.save_entries(ledger, batch)
                 batch = []
-        save_entries(ledger, batch)
-        for members in _values(archive, "members", MEMBERS):
+        migrate.save_entries(ledger, batch)
+        for members in _values(archive, "members", migrate.MEMBERS):
             _save_members(ledger, members)
-        for certificate in _values(archive, "certificates", CERTIFICATES):
-            ledger.save_runs([], scope=certificate.scope, at=NO_COLLECTION, certificate=certificate)
-        for operation in _values(archive, "operations", OPERATIONS):
+        for certificate in _values(archive, "certificates", migrate.CERTIFICATES):
+            ledger.save_runs([], scope=certificate.scope, at=migrate.NO_COLLECTION, certificate=certificate)
+        for operation in _values(archive, "operations", migrate.OPERATIONS):
             ledger.record(operation)
-        for letter in _values(archive, "letters", LETTERS):
-            save_message(ledger, letter)
-        for key in _values(archive, "keys", KEYS):
+        for letter in _values(archive, "letters", migrate.LETTERS):
+            migrate.save_message(ledger, letter)
+        for key in _values(archive, "keys", migrate.KEYS):
             if key.key_id not in without_keys:
-                keep_key(ledger, key)
+                migrate.keep_key(ledger, key)
     return backup
 
 
 def _documents(ledger: Ledger, apps: Sequence[AppKey]) -> Iterator[tuple[str, Iterator[Any]]]:
     yield "runs", map(document_of, runs_of(ledger, RunQuery(), with_details=True))
-    yield "certificates", _dumped(CERTIFICATES, certificates_of(ledger, apps))
-    yield "members", _dumped(MEMBERS, _members(ledger, apps))
-    yield "operations", _dumped(OPERATIONS, operations_of(ledger))
-    yield "letters", _dumped(LETTERS, ledger.outbox_messages(limit=ALL_LETTERS))
-    yield "keys", _dumped(KEYS, ledger.access_keys())
+    yield "certificates", _dumped(migrate.CERTIFICATES, migrate.certificates_of(ledger, apps))
+    yield "members", _dumped(migrate.MEMBERS, _members(ledger, apps))
+    yield "operations", _dumped(migrate.OPERATIONS, operations_of(ledger))
+    yield "letters", _dumped(migrate.LETTERS, ledger.outbox_messages(limit=migrate.ALL_LETTERS))
+    yield "keys", _dumped(migrate.KEYS, ledger.access_keys())
 
 
-def _members(ledger: Ledger, apps: Sequence[AppKey]) -> Iterator[Members]:
-    for certificate in certificates_of(ledger, apps):
-        for batch in members_of(ledger, certificate.scope):
-            yield Members(certificate.scope, tuple(run.run_id for run in batch))
+def _members(ledger: Ledger, apps: Sequence[AppKey]) -> Iterator[migrate.Members]:
+    for certificate in migrate.certificates_of(ledger, apps):
+        for batch in migrate.members_of(ledger, certificate.scope):
+            yield migrate.Members(certificate.scope, tuple(run.run_id for run in batch))
 
 
-def _save_members(ledger: Ledger, members: Members) -> None:
+def _save_members(ledger: Ledger, members: migrate.Members) -> None:
     app = members.scope.app
     entries = (ledger.entry(RunKey(app, run_id)) for run_id in members.run_ids)
     runs = [entry.run for entry in entries if entry is not None]
-    ledger.save_runs(runs, scope=members.scope, at=NO_COLLECTION)
+    ledger.save_runs(runs, scope=members.scope, at=migrate.NO_COLLECTION)
 
 
 def _dumped(adapter: TypeAdapter[Any], values: Iterable[Any]) -> Iterator[Any]:
@@ -235,9 +220,9 @@ def _file(name: str) -> str:
 
 
 _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
-    "certificates": CERTIFICATES,
-    "members": MEMBERS,
-    "operations": OPERATIONS,
-    "letters": LETTERS,
-    "keys": KEYS,
+    "certificates": migrate.CERTIFICATES,
+    "members": migrate.MEMBERS,
+    "operations": migrate.OPERATIONS,
+    "letters": migrate.LETTERS,
+    "keys": migrate.KEYS,
 }

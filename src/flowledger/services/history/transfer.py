@@ -14,23 +14,12 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from flowledger.domain import run_mapping
 from flowledger.domain.executions import other_workflow
 from flowledger.domain.history import RunKey
 from flowledger.domain.numbers import LARGEST
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import KINDS
-from flowledger.domain.run_mapping import (
-    COLUMNS,
-    DETAIL_COLUMNS,
-    FORMAT,
-    ColumnType,
-    Row,
-    document_of,
-    entry_of,
-    entry_row,
-    flat,
-    run_row,
-)
 from flowledger.domain.runs import Entry
 from flowledger.domain.spreadsheets import defuse, needs_quotes
 from flowledger.domain.texts import mend
@@ -58,20 +47,22 @@ class Depth(StrEnum):
     LOSSLESS = "lossless"
 
 
-def columns_of(depth: Depth) -> Mapping[str, ColumnType]:
+def columns_of(depth: Depth) -> Mapping[str, run_mapping.ColumnType]:
     """Return the columns of a depth that has any."""
-    return COLUMNS if depth is Depth.ROW else {**COLUMNS, **DETAIL_COLUMNS}
+    return (
+        run_mapping.COLUMNS if depth is Depth.ROW else {**run_mapping.COLUMNS, **run_mapping.DETAIL_COLUMNS}
+    )
 
 
-def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[Row]:
+def rows_of(entries: Iterable[Entry], depth: Depth) -> Iterator[run_mapping.Row]:
     """Return runs as JSON objects."""
     if depth is Depth.ROW:
-        return (run_row(entry.run) for entry in entries)
-    return map(entry_row if depth is Depth.DETAILS else document_of, entries)
+        return (run_mapping.run_row(entry.run) for entry in entries)
+    return map(run_mapping.entry_row if depth is Depth.DETAILS else run_mapping.document_of, entries)
 
 
 def write_json_lines(
-    rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True, strict: bool = False
+    rows: Iterable[run_mapping.Row], stream: BinaryIO, *, nested: bool = True, strict: bool = False
 ) -> int:
     """Write an object on each line, and return how many; they may hold objects where they are ``nested``.
 
@@ -84,7 +75,7 @@ def write_json_lines(
     return written
 
 
-def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) -> int:
+def write_json(rows: Iterable[run_mapping.Row], stream: BinaryIO, *, nested: bool = True) -> int:
     """Write one list of objects as strict JSON, and return how many; they hold objects if ``nested``."""
     written, before = 0, b"[\n"
     for block in _blocks(rows):
@@ -95,7 +86,11 @@ def write_json(rows: Iterable[Row], stream: BinaryIO, *, nested: bool = True) ->
 
 
 def write_csv(
-    rows: Iterable[Row], columns: Mapping[str, ColumnType], stream: BinaryIO, *, raw_values: bool = False
+    rows: Iterable[run_mapping.Row],
+    columns: Mapping[str, run_mapping.ColumnType],
+    stream: BinaryIO,
+    *,
+    raw_values: bool = False,
 ) -> int:
     """Write CSV with a line of names, as spreadsheets take it: each text in it is shown as it is.
 
@@ -109,9 +104,9 @@ def write_csv(
     for block in _blocks(rows):
         for row in block:
             if raw_values:
-                writer.writerow(list(flat(row).values()))
+                writer.writerow(list(run_mapping.flat(row).values()))
                 continue
-            cells = [_cell(name, value) for name, value in flat(row).items()]
+            cells = [_cell(name, value) for name, value in run_mapping.flat(row).items()]
             parted = any(needs_quotes(cell) for cell in cells if isinstance(cell, str))
             (quoting if parted else writer).writerow(cells)
         stream.write(mend(text.getvalue()).encode())
@@ -122,7 +117,9 @@ def write_csv(
     return written
 
 
-def write_parquet(rows: Iterable[Row], columns: Mapping[str, ColumnType], path: Path) -> int:
+def write_parquet(
+    rows: Iterable[run_mapping.Row], columns: Mapping[str, run_mapping.ColumnType], path: Path
+) -> int:
     """Write rows under the given columns, and return how many; none at all makes a file with columns only.
 
     Values are as in ``domain.run_mapping``: instants ISO 8601 text, objects JSON text.
@@ -131,10 +128,10 @@ def write_parquet(rows: Iterable[Row], columns: Mapping[str, ColumnType], path: 
     """
     pa, pq = _pyarrow()
     kinds = {
-        ColumnType.TEXT: pa.string(),
-        ColumnType.INTEGER: pa.int64(),
-        ColumnType.NUMBER: pa.float64(),
-        ColumnType.FLAG: pa.bool_(),
+        run_mapping.ColumnType.TEXT: pa.string(),
+        run_mapping.ColumnType.INTEGER: pa.int64(),
+        run_mapping.ColumnType.NUMBER: pa.float64(),
+        run_mapping.ColumnType.FLAG: pa.bool_(),
     }
     schema = pa.schema([pa.field(name, kinds[kind]) for name, kind in columns.items()])
     written = 0
@@ -163,7 +160,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def writer_of(
     name: str, depth: Depth, *, raw_values: bool = False
-) -> Callable[[Iterable[Row], BinaryIO], int]:
+) -> Callable[[Iterable[run_mapping.Row], BinaryIO], int]:
     """Return what writes a format; ``raw_values`` is that of ``write_csv``.
 
     :raises UsageError: where the format cannot hold the depth.
@@ -179,7 +176,7 @@ def writer_of(
     return lambda rows, stream: write_csv(rows, columns, stream, raw_values=raw_values)
 
 
-def _objects(block: list[Row], between: bytes, *, nested: bool, strict: bool) -> bytes:
+def _objects(block: list[run_mapping.Row], between: bytes, *, nested: bool, strict: bool) -> bytes:
     """Write objects with something between; flat ones all at once, which takes a fraction of the time."""
     if not nested:
         with suppress(TypeError):  # where one of them needs Python's own writer
@@ -188,8 +185,8 @@ def _objects(block: list[Row], between: bytes, *, nested: bool, strict: bool) ->
     return between.join(map(dumps_strict if strict else dumps_escaped, block))
 
 
-def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    block: list[Row] = []
+def _blocks(rows: Iterable[run_mapping.Row]) -> Iterator[list[run_mapping.Row]]:
+    block: list[run_mapping.Row] = []
     for row in rows:
         block.append(row)
         if len(block) >= BLOCK:
@@ -281,8 +278,8 @@ def _other_owner(entry: Entry, ledger: Ledger | None, batch: Iterable[Entry]) ->
 def _item(document: Any, decoders: Mapping[str, Decoder], zone: tzinfo) -> Entry | Operation:
     if not isinstance(document, dict):
         raise UsageError("it is no JSON object")
-    if "run_id" in document or document.get("format") == FORMAT:
-        return entry_of(document, decoders)
+    if "run_id" in document or document.get("format") == run_mapping.FORMAT:
+        return run_mapping.entry_of(document, decoders)
     return record_item(document, zone)
 
 
