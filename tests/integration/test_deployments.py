@@ -267,7 +267,7 @@ def test_setting_up_again_changes_nothing(site: Site) -> None:
     assert "lease_storage.filesystem" in profiles
     with get_client(sync_client=True) as client:
         names = sorted(each.name for each in client.read_automations())
-    assert names == ["flowledger: crashed runs", "flowledger: dead runs"]
+    assert names == ["flowledger: cancelled runs", "flowledger: crashed runs", "flowledger: dead runs"]
 
 
 def test_who_registered_what_is_in_the_ledger(site: Site) -> None:
