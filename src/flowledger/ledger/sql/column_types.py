@@ -165,8 +165,10 @@ def money_text(amounts: Mapping[str, Decimal]) -> str:
 
 @lru_cache(maxsize=4096)
 def money_from(text: str | None) -> Mapping[str, Decimal]:
-    """Read amounts by currency; most runs of an app cost one of few sums."""
+    """Read amounts by currency; most runs of an app cost one of few sums.
+
+    What an older release stored beyond all bounds is no amount: it is left out rather than taken for nothing.
+    """
     amounts: Mapping[str, str] = orjson.loads(text or "{}")
-    return MappingProxyType(
-        {currency: decimal_of(amount) or Decimal(0) for currency, amount in amounts.items()}
-    )
+    numbers = {currency: decimal_of(amount) for currency, amount in amounts.items()}
+    return MappingProxyType({currency: number for currency, number in numbers.items() if number is not None})
