@@ -158,7 +158,7 @@ def test_a_late_run_reports_the_day_it_was_scheduled_for(day: Day) -> None:
     run = ended(day.late, PATIENCE_S)
     assert run.state_name == "Completed", run.state
     assert run.name == "support · yesterday 2026-03-09"
-    assert "2026-03-09T00:00:00+08:00 to 2026-03-09T23:59:59+08:00" in text_of(day.late)
+    assert "2026-03-09T00:00:00+08:00 – 2026-03-09T23:59:59+08:00" in text_of(day.late)
 
 
 def test_a_retry_from_the_api_does_not_repeat_finished_work(day: Day) -> None:
@@ -174,7 +174,7 @@ def test_a_retry_from_the_api_does_not_repeat_finished_work(day: Day) -> None:
         PATIENCE_S,
     )
     assert run.state_name == "Completed", run.state
-    assert line_of(before, "Certificate") == line_of(text_of(day.late), "Certificate")
+    assert line_of(before, "采集证明") == line_of(text_of(day.late), "采集证明")
     assert day.dify.requests.total - asked <= 12
 
 
