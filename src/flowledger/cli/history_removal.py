@@ -113,7 +113,7 @@ def _line(each: Manifest) -> str:
 
 @click.command()
 def compact() -> None:
-    """Give the space of what was deleted back to the disk; others may read and write meanwhile."""
+    """Return the space of what was deleted to the disk; others may read and write meanwhile."""
     with open_history() as history:
         url = history.settings.ledger_url.get_secret_value()
         before = size_of(url)

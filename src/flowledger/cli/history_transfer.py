@@ -193,7 +193,7 @@ def restore(file: Path, target: str | None, merge: bool, keys: bool, dry_run: bo
 
 
 def _say_keys(keys: Sequence[AccessKey], created_at: str, *, restored: bool) -> None:
-    """Say which keys of a backup would open the API again."""
+    """Print which keys of a backup would open the API again."""
     if not keys:
         return
     names = ", ".join(f"{key.name} ({key.key_id})" for key in keys)

@@ -133,7 +133,7 @@ def _operation_of(record: Mapping[str, Any]) -> Operation:
 
 
 def _rename(file: Path, record_id: str) -> None:
-    """Give a file the name that the ledger will look for."""
+    """Rename a file to the name that the ledger will look for."""
     name = file.with_name(f"{file_stem(record_id)}.json")
     if name != file:
         with explaining(file):

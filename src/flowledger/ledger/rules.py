@@ -99,7 +99,7 @@ class StoredDetail:
 
 
 def summarise(run: Run, detail: Detail) -> StoredDetail:
-    """Tell what to keep of a detail; ``run`` is the run as it was when the detail was read."""
+    """Return what is stored of a detail; ``run`` is the run as it was when the detail was read."""
     absent = detail.nodes if isinstance(detail, Detailed) else detail
     reason, permanent = (absent.reason, absent.permanent) if isinstance(absent, Missing) else ("", False)
     return StoredDetail(level_of(detail), clean(reason), permanent, run.status.is_open)

@@ -135,7 +135,7 @@ def take_over(legacy: LegacyFolder, decoders: Mapping[str, Decoder], report: Cal
 
 
 def finish(legacy: LegacyFolder) -> None:
-    """Give the new ledger its name, and put the journals aside."""
+    """Rename the new ledger to its final name, and move the journals aside."""
     root = legacy.root
     with legacy.locked():
         building = root / BUILDING

@@ -219,7 +219,7 @@ CATALOGUES: Mapping[str, Texts] = {"zh": {**PHRASES["zh"], **ZH}, "en": {**PHRAS
 
 
 def texts_in(language: str) -> Texts:
-    """Give the catalogue of a language.
+    """Return the catalogue of a language.
 
     :raises UsageError: for an unknown language, with those there are.
     """

@@ -41,7 +41,7 @@ def read_operations(
 
 
 def _admitted(query: OperationQuery) -> Sequence[ColumnElement[bool]]:
-    """Say in SQL what ``OperationQuery.admits`` says."""
+    """Return the conditions in SQL that ``OperationQuery.admits`` checks."""
     columns = operations.c
     conditions: list[ColumnElement[bool]] = []
     if query.apps is not None:

@@ -168,7 +168,7 @@ class SqlLedger:
                     yield Entry(run_of(row, parts), LEFT_OUT)
 
     def apps(self) -> Sequence[AppSummary]:
-        """Tell of every app that has runs, by source and id."""
+        """Return a summary of every app that has runs, by source and id."""
         with self.transactions.reading() as connection:
             return history.read_summaries(connection)
 

@@ -280,7 +280,7 @@ def _deepest(keys: Sequence[int], batch: Sequence[Saved], stored: Mapping[int, i
 def _plan(
     connection: Connection, database: Database, app: AppKey, incoming: Sequence[Run], changes: Changes
 ) -> Sequence[int]:
-    """Say what becomes of the runs of a batch, and give the surrogate key of each."""
+    """Plan what becomes of the runs of a batch, and return the surrogate key of each."""
     merger = RunMerger()
     merged = [merger.see(_with_clean_ids(run))[0] for run in incoming]
     once = {each.run.run_id: each.run for each in merged}
