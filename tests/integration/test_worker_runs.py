@@ -184,15 +184,18 @@ def line_of(text: str, name: str) -> str:
 
 
 def test_a_cron_fires(day: Day) -> None:
-    """A schedule of every minute makes the scheduler create a run, which completes."""
+    """A schedule of every minute makes the scheduler create a run, which completes.
+
+    A minute that has a run already (its report was owed) is left out: that run completes too, but is no proof.
+    """
     chosen = FlowRunFilter(tags=FlowRunFilterTags(all_=["schedule:minutely"]))
     runs = wait_for(
         lambda client: client.read_flow_runs(flow_run_filter=chosen),
-        lambda runs: any(run.state_name == "Completed" for run in runs),
+        lambda runs: any(run.auto_scheduled and run.state_name == "Completed" for run in runs),
         PATIENCE_S,
     )
-    done = next(run for run in runs if run.state_name == "Completed")
-    assert (done.auto_scheduled, done.parameters["period"]) == (True, "last_week")
+    done = next(run for run in runs if run.auto_scheduled and run.state_name == "Completed")
+    assert done.parameters["period"] == "last_week"
 
 
 @pytest.mark.fault(34)
