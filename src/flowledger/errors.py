@@ -3,13 +3,16 @@
 FlowledgerError
 ├── FatalError                    stop; a human has to change something
 │   ├── UsageError                the caller's words are wrong (exit status 2)
-│   │   └── RecordConflictError       the record is another one already, or has ended otherwise
+│   │   ├── RecordConflictError       the record is another one already, or has ended otherwise
+│   │   ├── ExpressionError           an expression cannot be read or evaluated; it names the place
+│   │   └── InvalidWorkflowError      a workflow cannot be published; ``faults`` names each node and field
 │   ├── RecordNotFoundError       there is no record of that id
 │   ├── SettingsError             one or many bad settings, listed together
 │   ├── UnreadableSecretError     a reference to a secret leads to nothing that can be read
 │   ├── AuthenticationError       a key, token or password was refused
 │   │   └── LoginLockedError      the source locks the account; trying again makes it worse
 │   ├── SourceRefusedError        the source will never answer this request (other 4xx)
+│   ├── LeaseLostError            another worker has taken the execution over
 │   ├── LedgerError               the ledger cannot be used
 │   │   └── LedgerVersionError    its schema is newer than this program
 │   ├── StorageError              a report could not be kept
@@ -47,6 +50,22 @@ class UsageError(FatalError):
 
 class RecordConflictError(UsageError):
     """What is to be recorded contradicts what is: another record of that id, or one that ended otherwise."""
+
+
+class ExpressionError(UsageError):
+    """An expression cannot be read or evaluated; the message names the place in its text."""
+
+
+class InvalidWorkflowError(UsageError):
+    """A workflow cannot be published; ``faults`` holds a line for each fault, with its node and field."""
+
+    def __init__(self, message: str, faults: Sequence[str]) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class LeaseLostError(FatalError):
+    """Another worker has taken the execution over; what this one would have written is not kept."""
 
 
 class RecordNotFoundError(FatalError, LookupError):

@@ -1,0 +1,1 @@
+"""Workflows of API calls: definitions, expressions and the planner, as pure values and functions."""
