@@ -57,7 +57,7 @@ class NodeAnswer:
 
 
 class NodeHandler(Protocol):
-    """Executes nodes of one type.  An exception it raises fails the step; the exception's class is the type."""
+    """Executes nodes of one type.  An exception it raises fails the step, with its class as type."""
 
     async def run(self, call: NodeCall) -> NodeAnswer:
         """Do the node's work; cancelled when its time is over or nobody wants it any more."""
