@@ -197,10 +197,18 @@ class StoredValue(NamedTuple):
 
 
 class KeyValueStore(Protocol):
-    """Facts that programs look up by key, such as the answer to a request; none is ever changed."""
+    """Facts that programs look up by key, such as the answer to a request; only a swap changes one."""
 
     def put_value(self, key: str, value: Mapping[str, Json], at: datetime) -> bool:
         """Store a value under a key unless there is one, and return whether it was stored."""
+
+    def swap_value(
+        self, key: str, old: Mapping[str, Json] | None, new: Mapping[str, Json] | None, at: datetime
+    ) -> bool:
+        """Put a value in the place of another, None standing for no value; return whether ``old`` was there.
+
+        Atomic: of several processes that see the same value one succeeds.
+        """
 
     def value(self, key: str) -> StoredValue | None:
         """Return the value of a key; None where there is none."""

@@ -80,6 +80,7 @@ class Sessions:
 
     clock: Callable[[], float]
     lifetime_s: int
+    password: str = credentials.PASSWORD
     signer: Signer = field(default_factory=lambda: Signer(b"simulated"))
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
     _refresh_tokens: set[str] = field(default_factory=set)
@@ -92,7 +93,7 @@ class Sessions:
 
     def log_in(self, email: str, password: str) -> TokenSet | None:
         """Return tokens, or count a failure and return None."""
-        if (email, password) != (credentials.EMAIL, credentials.PASSWORD):
+        if (email, password) != (credentials.EMAIL, self.password):
             number, last = self._failures.get(email, (0, 0.0))
             # Each failure starts the 24 hours again.
             fresh = self.clock() < last + LOCKOUT_S

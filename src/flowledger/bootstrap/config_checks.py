@@ -127,7 +127,7 @@ def _probe_apps(settings: Settings, result: ProbeResult) -> None:
             if is_stand_in(app) or app.base_url in unreachable:
                 continue
             try:
-                _probe_app(app)
+                _probe_app(app, settings)
             except RetriableError as error:
                 unreachable.add(app.base_url)
                 reason = redacted(str(error))
@@ -136,7 +136,7 @@ def _probe_apps(settings: Settings, result: ProbeResult) -> None:
                 result.problems.append(redacted(f"app {app.name}: {error}"))
 
 
-def _probe_app(app: AppSettings) -> None:
+def _probe_app(app: AppSettings, settings: Settings) -> None:
     """Use the app's key, and its way into the console where it has one.
 
     :raises AuthenticationError: for a refused key or log-in; UsageError: for the id of another app.
@@ -146,7 +146,7 @@ def _probe_app(app: AppSettings) -> None:
         retry=RetryPolicy(tries=1),
         now=clock.utc_now,
     )
-    with open_source(app, options) as source:
+    with open_source(app, options, settings=settings) as source:
         if source.console is None:
             source.title()
         else:

@@ -15,20 +15,30 @@ from flowledger.bootstrap.stores import check_machine, open_store, report_format
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
-from flowledger.dify.login import Servers
+from flowledger.dify.login import OWN_ATTEMPTS, LoginAttempts, Servers
 from flowledger.dify.session import SessionOptions
 from flowledger.domain.runs import AppKey
 from flowledger.http.session import HttpOptions
 from flowledger.ports import Progress, SilentProgress
+from flowledger.services.console_logins import StoredLogins
 from flowledger.services.pipeline import Pipeline, RunResult
 from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
 from flowledger.settings import AppSettings, Settings
 
 
 def open_source(
-    app: AppSettings, options: SessionOptions | None = None
+    app: AppSettings,
+    options: SessionOptions | None = None,
+    *,
+    settings: Settings | None = None,
+    log_in_again: bool = False,
 ) -> AbstractContextManager[WorkflowLogFetcher]:
-    """Open an app as the settings describe it; nothing is sent until it is used."""
+    """Open an app as the settings describe it; nothing is sent until it is used.
+
+    With ``settings`` a refused console password is stored in their ledger, and is tried again only if
+    ``log_in_again``.
+    """
+    attempts = OWN_ATTEMPTS if settings is None else stored_logins(settings, app, again=log_in_again)
     return open_dify(
         app.key,
         name=app.name,
@@ -37,7 +47,18 @@ def open_source(
         credentials=console_credentials(app),
         options=options or SessionOptions(http=http_options(app, app.request_deadline_s), now=clock.utc_now),
         most_at_once=app.max_concurrency,
+        attempts=attempts,
     )
+
+
+LEASE_FOR_WAITING_S = 30
+"""What a log-in may take beyond its deadline: it waits for its turn among other requests."""
+
+
+def stored_logins(settings: Settings, app: AppSettings, *, again: bool = False) -> StoredLogins:
+    """Return what is known of console passwords in the ledger of the settings."""
+    lease_s = app.request_deadline_s + LEASE_FOR_WAITING_S
+    return StoredLogins(lambda: opened_ledger(settings), clock.utc_now, lease_s, again)
 
 
 def http_options(app: AppSettings, deadline_s: float) -> HttpOptions:
@@ -50,7 +71,7 @@ def http_options(app: AppSettings, deadline_s: float) -> HttpOptions:
 
 
 @contextmanager
-def open_dify(
+def open_dify(  # noqa: PLR0913  # each is one fact about the app or the way to it
     app: AppKey,
     *,
     name: str,
@@ -60,12 +81,13 @@ def open_dify(
     options: SessionOptions | None = None,
     most_at_once: int = 32,
     always_state: bool = False,
+    attempts: LoginAttempts = OWN_ATTEMPTS,
 ) -> Iterator[WorkflowLogFetcher]:
     """Open one app of a Dify server by its address and keys."""
     with ExitStack() as stack:
         servers = _servers.get() or stack.enter_context(Servers())
         session = servers.session(base_url, options or SessionOptions(), most_at_once)
-        console = Console(servers.login(session, credentials)) if credentials else None
+        console = Console(servers.login(session, credentials, attempts)) if credentials else None
         yield WorkflowLogFetcher(app, ServiceApi(session, api_token, name), console, always_state)
 
 
@@ -133,7 +155,7 @@ def open_pipeline(
     check_machine(settings, order.output_dir)
     with ExitStack() as stack:
         stack.enter_context(kept_logs(settings, app))
-        source = stack.enter_context(open_source(app))
+        source = stack.enter_context(open_source(app, settings=settings))
         ledger = stack.enter_context(opened_ledger(settings))
         pipeline = Pipeline(
             app_name=app.name,

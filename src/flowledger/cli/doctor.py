@@ -43,7 +43,8 @@ class Check:
 
 @click.command()
 @click.option("--app", help="Only this app.")
-def doctor(app: str | None) -> int:
+@click.option("--log-in-again", is_flag=True, help="Try a console password again that was refused before.")
+def doctor(app: str | None, log_in_again: bool) -> int:
     """Check settings, servers, log-ins, clocks, ledger, disk, Prefect and mail.
 
     Exits 1 when something needs attention.
@@ -58,7 +59,12 @@ def doctor(app: str | None) -> int:
         click.echo(redacted(f"MEND  settings: {line}"))
     chosen = [settings.app(app)] if app else list(settings.apps)
     with bootstrap.shared_servers(), ExitStack() as stack:
-        rows = [app_checks(each, stack) for each in chosen]
+        opened = (
+            bootstrap.open_source(each, settings=settings, log_in_again=log_in_again) for each in chosen
+        )
+        rows = [
+            app_checks(each, stack.enter_context(source)) for each, source in zip(chosen, opened, strict=True)
+        ]
         passed = [_run_row(row) for row in [*rows, place_checks(settings), service_checks(settings)]]
         return 0 if all(passed) and not doubts else 1
 
@@ -82,9 +88,8 @@ def _report(check: Check) -> bool:
     return True
 
 
-def app_checks(app: AppSettings, stack: ExitStack) -> Iterator[Check]:
+def app_checks(app: AppSettings, source: WorkflowLogFetcher) -> Iterator[Check]:
     """Yield the checks of one app, in an order in which the first failure explains the rest."""
-    source = stack.enter_context(bootstrap.open_source(app))
     name = f"app {app.name}"
     yield Check(f"{name}, server", lambda: f"{app.base_url} is Dify {source.release()}", decisive=True)
     yield Check(f"{name}, key", lambda: f"opens {source.title()!r}", decisive=True)

@@ -1,11 +1,11 @@
 """Console requests with the log-in of the release, once for all threads; and the servers that are open."""
 
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from flowledger import errors
 from flowledger.dify.answers import Answer, excerpt
@@ -34,12 +34,36 @@ MOST_UNANSWERED = 3
 (docs/dify-api.md "Log-in")."""
 
 
+class LoginAttempts(Protocol):
+    """What several processes know together of passwords that were tried."""
+
+    def attempt(self, server: str, email: str, password: str) -> AbstractContextManager[None]:
+        """Hold the log-in of a person at a server while it is tried.
+
+        :raises AuthenticationError: on entering, when it was refused before.
+        """
+
+
+class OwnAttempts:
+    """The attempts of a process that shares nothing with others."""
+
+    def attempt(self, server: str, email: str, password: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Let it be tried."""
+        return nullcontext()
+
+
+OWN_ATTEMPTS = OwnAttempts()
+
+
 class ConsoleLogin:
     """Logs in at the first request, renews once for all threads, never sends refused credentials again."""
 
-    def __init__(self, session: DifySession, credentials: Credentials) -> None:
+    def __init__(
+        self, session: DifySession, credentials: Credentials, attempts: LoginAttempts = OWN_ATTEMPTS
+    ) -> None:
         self.session = session
         self._credentials = credentials
+        self._attempts = attempts
         self._lock = Lock()
         self._tokens: Tokens | None = None
         self._failure: errors.FatalError | errors.RetriableError | None = None
@@ -139,40 +163,37 @@ class ConsoleLogin:
         return login_form(self.session.release)
 
     def _log_in(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
+        """Send the password, again only while unanswered tries cannot have locked the account."""
+        password = credentials.password.get_secret_value()
+
+        def attempt() -> Tokens:
+            with self._attempts.attempt(self.session.base_url, credentials.email, password):
+                return self._offer(credentials, form)
+
+        policy = self.session.retry
+        return replace(policy, tries=min(policy.tries, MOST_UNANSWERED - self._unanswered)).call(attempt)
+
+    def _offer(self, credentials: EmailPassword, form: LoginForm) -> Tokens:
+        document, secrets = login_document(credentials, form), [credentials.password.get_secret_value()]
+        host = self.session.host
         try:
-            answer = self._offer(credentials, form)
-        except errors.LoginLockedError:
-            raise
+            answer = self.session.post(f"{ROOT}/login", document, secrets=secrets)
         except errors.AuthenticationError as error:
-            raise _explain(credentials, self.session.host, error) from error
+            raise _explain(credentials, host, error) from error
         except errors.SourceRefusedError as error:
             if error.status == 400:
-                raise _explain(credentials, self.session.host, error) from error
+                raise _explain(credentials, host, error) from error
+            raise
+        except errors.RetriableError as error:
+            if isinstance(error, errors.SourceBusyError) and error.status == 429:
+                raise _locked(credentials, host) from error
+            self._unanswered += 1
             raise
         tokens = read_tokens(answer)
         if tokens is None:
-            raise _explain(
-                credentials,
-                self.session.host,
-                errors.SourceRefusedError(excerpt(answer), status=answer.status),
-            )
+            unusable = errors.SourceRefusedError(excerpt(answer), status=answer.status)
+            raise _explain(credentials, host, unusable)
         return tokens
-
-    def _offer(self, credentials: EmailPassword, form: LoginForm) -> Answer:
-        """Send the password, again only while unanswered tries cannot have locked the account."""
-        document, secrets = login_document(credentials, form), [credentials.password.get_secret_value()]
-
-        def post() -> Answer:
-            try:
-                return self.session.post(f"{ROOT}/login", document, secrets=secrets)
-            except errors.RetriableError as error:
-                if isinstance(error, errors.SourceBusyError) and error.status == 429:
-                    raise _locked(credentials, self.session.host) from error
-                self._unanswered += 1
-                raise
-
-        policy = self.session.retry
-        return replace(policy, tries=min(policy.tries, MOST_UNANSWERED - self._unanswered)).call(post)
 
     def _raise_earlier_failure(self) -> None:
         if self._failure is not None:
@@ -233,12 +254,14 @@ class Servers:
                 self._sessions[key] = self._open.enter_context(session)
             return self._sessions[key]
 
-    def login(self, session: DifySession, credentials: Credentials) -> ConsoleLogin:
+    def login(
+        self, session: DifySession, credentials: Credentials, attempts: LoginAttempts = OWN_ATTEMPTS
+    ) -> ConsoleLogin:
         """Return the log-in of these credentials on a session; a refused one stays refused for all."""
         key = (session, credentials)
         with self._lock:
             if key not in self._logins:
-                self._logins[key] = ConsoleLogin(session, credentials)
+                self._logins[key] = ConsoleLogin(session, credentials, attempts)
             return self._logins[key]
 
     def __enter__(self) -> Self:

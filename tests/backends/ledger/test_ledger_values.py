@@ -1,6 +1,7 @@
-"""Values by key in every ledger: stored once, never changed."""
+"""Values by key in every ledger: stored once, changed by a swap alone."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from ledger_samples import AT
@@ -41,6 +42,27 @@ def test_of_several_that_store_at_once_one_does(ledger: Ledger) -> None:
     for thread in threads:
         thread.join(timeout=30)
     assert sorted(first) == [False] * 5 + [True]
+
+
+def test_a_swap_changes_what_it_expects_and_nothing_else(ledger: Ledger) -> None:
+    """None stands for no value, on both sides."""
+    assert not ledger.swap_value("key", {"n": 1}, {"n": 2}, AT)
+    assert ledger.swap_value("key", None, {"n": 1}, AT)
+    assert not ledger.swap_value("key", None, {"n": 2}, AT)
+    assert not ledger.swap_value("key", {"n": 3}, {"n": 2}, AT)
+    later = AT + timedelta(days=1)
+    assert ledger.swap_value("key", {"n": 1}, ANSWER, later)
+    assert ledger.value("key") == StoredValue("key", ANSWER, later)
+    assert ledger.swap_value("key", ANSWER, None, later)
+    assert ledger.value("key") is None
+
+
+def test_of_several_that_swap_at_once_one_does(ledger: Ledger) -> None:
+    """Each saw the same value; only the first finds it still there."""
+    ledger.put_value("key", {}, AT)
+    with ThreadPoolExecutor(6) as pool:
+        swapped = list(pool.map(lambda n: ledger.swap_value("key", {}, {"n": n}, AT), range(6)))
+    assert sorted(swapped) == [False] * 5 + [True]
 
 
 def test_values_are_no_operations(ledger: Ledger) -> None:

@@ -12,13 +12,29 @@ from flowledger.ports import StoredValue
 
 _this = sa.select(key_values).where(key_values.c.key == sa.bindparam("key_"))
 _insert = sa.insert(key_values)
+_delete = sa.delete(key_values).where(key_values.c.key == sa.bindparam("key_"))
 
 
 def put_value(connection: Connection, key: str, value: Mapping[str, Json], at: datetime) -> bool:
     """Insert a value unless its key has one, and return whether; the lock on the key has to be held."""
-    if read_value(connection, key) is not None:
+    return swap_value(connection, key, None, value, at)
+
+
+def swap_value(
+    connection: Connection,
+    key: str,
+    old: Mapping[str, Json] | None,
+    new: Mapping[str, Json] | None,
+    at: datetime,
+) -> bool:
+    """Replace the value of a key where it is ``old``, and return whether; the lock on it has to be held."""
+    stored = read_value(connection, key)
+    if (stored and stored.value) != old:
         return False
-    connection.execute(_insert, {"key": key, "value": dict(value), "stored_at": at})
+    if stored is not None:
+        connection.execute(_delete, {"key_": key})
+    if new is not None:
+        connection.execute(_insert, {"key": key, "value": dict(new), "stored_at": at})
     return True
 
 

@@ -264,6 +264,16 @@ class SqlLedger:
             durable=True,
         )
 
+    def swap_value(
+        self, key: str, old: Mapping[str, Json] | None, new: Mapping[str, Json] | None, at: datetime
+    ) -> bool:
+        """Put a value in the place of another, None standing for none; return whether ``old`` was there."""
+        return self.transactions.write(
+            [clean(f"value {key}")],
+            lambda connection: key_values.swap_value(connection, key, old, new, at),
+            durable=True,
+        )
+
     def value(self, key: str) -> StoredValue | None:
         """Return the value of a key; None where there is none."""
         with self.transactions.reading() as connection:

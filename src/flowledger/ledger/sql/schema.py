@@ -218,7 +218,7 @@ sa.Index("ix_letters_posted", letters.c.posted_at)
 # The few that are still to be sent.
 sa.Index("ix_letters_waiting", letters.c.posted_at, sqlite_where=WAITING, postgresql_where=WAITING)
 
-# Facts that are no acts: what was answered to a request, how an order ended.  None is ever changed.
+# Facts that are no acts: what was answered to a request, how an order ended; only a swap changes one.
 key_values = sa.Table(
     "key_values",
     metadata,
