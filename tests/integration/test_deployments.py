@@ -153,11 +153,12 @@ def test_a_deployment_has_all_it_needs(site: Site) -> None:
     assert daily.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     form = (daily.parameter_openapi_schema or {})["properties"]
     assert form["app"]["enum"] == ["sales"]
-    assert form["period"]["title"] == "Period"
+    assert form["period"]["title"] == "周期"
     assert (form["keyword"]["type"], form["keyword"]["description"]) == (
         "string",
-        "In inputs, outputs or session id",
+        "在输入、输出或会话 ID 中查找",
     )
+    assert daily.description == "采集并报告前一天。"
     assert TOKEN not in daily.model_dump_json()
     assert held("custom-workflow-report").schedules == []
 

@@ -186,7 +186,8 @@ def line_of(text: str, name: str) -> str:
 def test_a_cron_fires(day: Day) -> None:
     """A schedule of every minute makes the scheduler create a run, which completes.
 
-    A minute that has a run already (its report was owed) is left out: that run completes too, but is no proof.
+    A minute that has a run already (its report was owed) is left out: that run completes, too, but proves
+    nothing.
     """
     chosen = FlowRunFilter(tags=FlowRunFilterTags(all_=["schedule:minutely"]))
     runs = wait_for(

@@ -64,7 +64,15 @@ def schedule_problems(inspection: Inspection) -> Iterator[str]:
 
 
 def _target(app: AppSettings) -> Target:
-    return Target(app.key, app.name, app.timezone, app.tags, app.work_queue, app.schedules)
+    return Target(
+        app.key,
+        app.name,
+        app.timezone,
+        app.tags,
+        app.work_queue,
+        app.schedules,
+        language=app.language,
+    )
 
 
 def _entries(schedules: Mapping[str, ScheduleSettings]) -> Mapping[str, Entry]:

@@ -112,7 +112,7 @@ STORED_LOCALLY = "kept on this machine until the storage takes it; the next run 
 """Begins the note of a result whose files wait on this machine."""
 
 _LONGEST_ERROR = 300
-_LONGEST_REASON = 220
+_LONGEST_REASON = 600
 _FAILED = (RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED)
 
 
@@ -223,7 +223,7 @@ def completeness_of(language: str, *, certified: bool, detailed: int, missing: i
 
 _ENDED: Mapping[str, str] = {
     "en": "{count} runs of earlier days ended and are up to date in the ledger",
-    "zh": "早前日期的 {count} 次运行已结束，账本已更新",
+    "zh": "早前日期的 {count} 次运行已结束，台账已更新",
 }
 
 

@@ -13,6 +13,9 @@ _ZH: Mapping[str, str] = {
     **{"status_success": "成功", "status_partial": "部分成功", "status_failed": "失败"},
     **{"status_cancelled": "已停止", "status_interrupted": "中断", "status_running": "运行中"},
     **{"status_paused": "暂停", "status_pending": "等待中"},
+    # Words of Dify, of runs and of node executions
+    **{"status_succeeded": "成功", "status_partial-succeeded": "部分成功", "status_stopped": "已停止"},
+    **{"status_exception": "异常", "status_retry": "重试"},
     **{"period_yesterday": "昨天", "period_today": "今天", "period_last_week": "上周"},
     **{"period_last_month": "上月", "period_last_24h": "过去 24 小时", "period_custom": "指定时段"},
 }
@@ -24,6 +27,8 @@ _EN: Mapping[str, str] = {
     **{"status_success": "success", "status_partial": "partial", "status_failed": "failed"},
     **{"status_cancelled": "cancelled", "status_interrupted": "interrupted", "status_running": "running"},
     **{"status_paused": "paused", "status_pending": "pending"},
+    **{"status_succeeded": "succeeded", "status_partial-succeeded": "partial-succeeded"},
+    **{"status_stopped": "stopped", "status_exception": "exception", "status_retry": "retry"},
     **{"period_yesterday": "yesterday", "period_today": "today", "period_last_week": "last week"},
     **{
         "period_last_month": "last month",
@@ -40,7 +45,7 @@ def phrase(code: str, language: str, **values: object) -> str:
 
 
 def status_word(status: str, language: str) -> str:
-    """Return the word of a status (``RunStatus``), any other text as it is."""
+    """Return the word of a status (``RunStatus``, or one of Dify's), any other text as it is."""
     return PHRASES[language].get(f"status_{status}", status)
 
 

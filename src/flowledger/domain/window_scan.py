@@ -375,12 +375,12 @@ def _proved(walk: Walk, target: Window, count: int) -> Walk:
 
 
 def _counts_differ(walk: Walk, total: int, count: int, unsound: Sequence[Window]) -> Verdict:
-    where = f"; second {iso(unsound[0].after)} holds more rows than a page shows at once" if unsound else ""
-    reason = (
+    counts = (
         f"the source counts {total} rows and {count} different ones were seen,"
-        f" after {walk.rounds} rounds of reading what differed{where}"
-        f"{'; ' if walk.doubt else ''}{walk.doubt}"
+        f" after {walk.rounds} rounds of reading what differed"
     )
+    crowded = f"second {iso(unsound[0].after)} holds more rows than a page shows at once" if unsound else ""
+    reason = "; ".join(filter(None, (counts, crowded, walk.doubt)))
     return Verdict(False, reason, total, count)
 
 

@@ -267,7 +267,7 @@ def _period(result: RunResult, language: str) -> str:
 
 def failure_table(figures: Figures, tz: tzinfo | None, language: str = "en") -> list[dict[str, str]]:
     """Return the rows of the failures table, and one that says how many more there are."""
-    rows = [failure_row(failure, tz) for failure in figures.failures]
+    rows = [failure_row(failure, tz, language) for failure in figures.failures]
     if figures.failed > len(rows):
         text = _word("only the newest {shown} of {total} are listed", language)
         rows.append({"run": text.format(shown=len(rows), total=figures.failed)})
@@ -279,12 +279,12 @@ def _zone_of_result(result: RunResult) -> tzinfo | None:
     return datetime.fromisoformat(result.window.after).tzinfo
 
 
-def failure_row(failure: ProblemRun, tz: tzinfo | None) -> dict[str, str]:
+def failure_row(failure: ProblemRun, tz: tzinfo | None, language: str = "en") -> dict[str, str]:
     """Return one row of the failures table; its time is in the zone."""
     return {
         "run": failure.run_id,
         "at": failure.at.astimezone(tz).isoformat(sep=" ", timespec="seconds"),
-        "status": failure.source_status,
+        "status": status_word(failure.source_status, language),
         "node": failure.node or "",
         "error": clip(failure.error, LONGEST_ERROR),
     }

@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic.fields import FieldInfo
 
 from flowledger.flows.environment import QUIET
+from flowledger.flows.form_texts import form_text
 from flowledger.services import deploy
 
 FLOWS: Mapping[str, str] = {
@@ -95,7 +96,7 @@ def desired_content(deployment: deploy.Deployment, infrastructure: Infrastructur
     return {
         "tags": list(deployment.tags),
         "parameters": dict(deployment.parameters),
-        "description": deployment.description,
+        "description": form_text(deployment.description, deployment.language),
         "work_pool_name": infrastructure.pool,
         "work_queue_name": deployment.work_queue or DEFAULT_QUEUE,
         "entrypoint": FLOWS[deployment.flow],
@@ -107,10 +108,10 @@ def desired_content(deployment: deploy.Deployment, infrastructure: Infrastructur
 
 
 def form_of(deployment: deploy.Deployment) -> dict[str, Any]:
-    """Return the parameters' schema, from which the UI makes a form; the app is this deployment's own."""
+    """Return the parameters' schema, from which the UI makes a form in the app's language, for this app."""
     flow = flow_of(deployment.flow)
     schema = flow.parameters.model_dump_for_openapi()
-    descriptions = _descriptions(flow)
+    descriptions = _descriptions(flow, deployment.language)
     fields = {
         name: {**_box(field), **descriptions.get(name, {})} for name, field in schema["properties"].items()
     }
@@ -128,11 +129,15 @@ def _box(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "type": "string"}
 
 
-def _descriptions(flow: Flow[..., Any]) -> Mapping[str, Mapping[str, str]]:
+def _descriptions(flow: Flow[..., Any], language: str) -> Mapping[str, Mapping[str, str]]:
     """Return titles and descriptions of a flow's parameters; Prefect's own schema has their names instead."""
     hints = get_type_hints(flow.fn, include_extras=True)
     return {
-        name: {word: text for word in ("title", "description") if (text := getattr(field, word))}
+        name: {
+            word: form_text(text, language)
+            for word in ("title", "description")
+            if (text := getattr(field, word))
+        }
         for name, hint in hints.items()
         for field in getattr(hint, "__metadata__", ())
         if isinstance(field, FieldInfo)

@@ -175,7 +175,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "period": one_line(notice.period),
         # The period's word means another day by now: it is named by its date.
         "late": result.get("late") is True,
-        "tries": [_try(each) for each in _listed(result.get("tries"))],
+        "tries": [_try(each, notice.language) for each in _listed(result.get("tries"))],
         "caught_up": _number(result.get("caught_up")),
         "at": notice.at.strftime("%Y-%m-%d %H:%M:%S %z"),
         "window": _window(result.get("window")),
@@ -184,7 +184,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
         "certificate": _certificate(result.get("certificate"), notice.language),
         "failures": [_failure(each, notice.at.tzinfo) for each in _listed(result.get("failures"))],
         # Why reports wait on this machine; None where they do not.  Templates have a sentence for it.
-        "kept_locally": (stored_locally_reason(notes) or "") if result.get("kept_locally") is True else None,
+        "kept_locally": _kept_locally(notes, notice.language) if result.get("kept_locally") is True else None,
         "notes": [
             reason_text(note, notice.language) for note in notes if not note.startswith(STORED_LOCALLY)
         ],
@@ -317,9 +317,14 @@ def _local(failure: Mapping[str, Json], tz: tzinfo | None) -> str:
         return text
 
 
-def _try(failed: Json) -> Mapping[str, str]:
+def _kept_locally(notes: Iterable[str], language: str) -> str:
+    return reason_text(stored_locally_reason(notes) or "", language)
+
+
+def _try(failed: Json, language: str) -> Mapping[str, str]:
     fields = failed if isinstance(failed, Mapping) else {}
-    return {name: one_line(str(fields.get(name) or "")) for name in ("at", "error")}
+    at, error = (one_line(str(fields.get(name) or "")) for name in ("at", "error"))
+    return {"at": at, "error": reason_text(error, language)}
 
 
 def _listed(value: Json) -> Sequence[Json]:

@@ -133,7 +133,7 @@ class RunSection:
         kind, creator = creator_of(row)
         cells: Cells = [
             (texts["log_id"], self.style.code(row.get("id", ABSENT))),
-            (texts["status"], cell(run.get("status", ABSENT))),
+            (texts["status"], cell(self._status(run))),
             (texts["created_at"], cell(moment(row.get("created_at"), self.tz))),
             (texts["elapsed"], self._seconds(run)),
             (texts["created_from"], cell(row.get("created_from", ABSENT))),
@@ -152,7 +152,7 @@ class RunSection:
         yield from self._fields(
             [
                 (texts["run_id"], self.style.code(detail.get("id", ABSENT))),
-                (texts["status"], cell(detail.get("status", ABSENT))),
+                (texts["status"], cell(self._status(detail))),
                 (texts["elapsed"], self._seconds(detail)),
                 (texts["tokens"], cell(detail.get("total_tokens", 0))),
                 (texts["steps"], cell(detail.get("total_steps", 0))),
@@ -180,7 +180,7 @@ class RunSection:
             (texts["node_id"], self.style.code(node.get("node_id", ABSENT))),
             (texts["node_type"], cell(node.get("node_type", ABSENT))),
             (texts["node_title"], cell(node.get("title", ABSENT))),
-            (texts["status"], cell(node.get("status", ABSENT))),
+            (texts["status"], cell(self._status(node))),
             (texts["elapsed"], self._seconds(node)),
             (texts["index"], cell(node.get("index", ABSENT))),
         ]
@@ -211,6 +211,11 @@ class RunSection:
         why = reason if self.style.verbatim else reason_text(str(reason), self.texts["language"])
         message = f"{self.texts['fetch_failed']}: {self.style.heading(why)}"
         return [f"#### {self.texts[title]}", "", message, ""]
+
+    def _status(self, part: Row) -> Any:
+        status = part.get("status", ABSENT)
+        is_plain = self.style.verbatim or not isinstance(status, str)
+        return status if is_plain else status_word(status, self.texts["language"])
 
     def _seconds(self, part: Row) -> str:
         return f"{number(part.get('elapsed_time', 0)):.2f} {self.texts['seconds']}"
@@ -319,7 +324,7 @@ def _runs_to_check(
         (
             style.code(run.run_id),
             at(run.at, tz),
-            style.cell(run.source_status),
+            style.cell(status_word(run.source_status, texts["language"])),
             style.cell(run.node or ""),
             style.cell(run.error),
         )

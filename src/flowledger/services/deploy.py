@@ -34,7 +34,7 @@ class Entry:
 class Target:
     """One app; ``schedules`` are the keys it uses, or key → its own cron; None means all.
 
-    ``place`` is where a person wrote them.
+    ``place`` is where a person wrote them, ``language`` that of the deployments' forms.
     """
 
     app: AppKey
@@ -44,6 +44,7 @@ class Target:
     work_queue: str | None = None
     schedules: Mapping[str, str] | Sequence[str] | None = None
     place: str = ""
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Deployment:
     parameters: Mapping[str, Any]
     description: str
     work_queue: str | None
+    language: str = "en"
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -109,6 +111,7 @@ def _deployment(target: Target, entry: Entry, *, alone: bool) -> Deployment:
         parameters={"app": target.name, **period, **entry.parameters},
         description=entry.description,
         work_queue=target.work_queue,
+        language=target.language,
     )
 
 

@@ -8,7 +8,7 @@ from flowledger import errors
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
 
-LONGEST_REASON = 160
+LONGEST_REASON = 600
 
 
 def may_pass(error: BaseException) -> bool:

@@ -16,10 +16,11 @@ ROWS = [pytest.param(*row, id=row[1][:40]) for row in SENTENCES]
 def test_a_sentence_is_found_by_its_english(code: str, english: str, chinese: str) -> None:
     """With all its values; Chinese has no English of its own."""
     names = re.findall(r"{(\w+)}", english)
-    text = english.format(**{name: f"<{name}>" for name in names})
+    values = {name: "1,234" if name == "count" else f"<{name}>" for name in names}
+    text = english.format(**values)
     reason = reason_of(text)
     assert reason.code == code
-    assert reason.values == {name: f"<{name}>" for name in names}
+    assert reason.values == values
     assert set(re.findall(r"{(\w+)}", chinese)) <= set(names)
     assert reason_text(text, "en") == text
     assert re.search("[\u4e00-\u9fff]", reason_text(text, "zh"))

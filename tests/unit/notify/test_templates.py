@@ -93,14 +93,22 @@ def test_a_report_that_comes_late_is_named_by_its_date(
     assert " yesterday" not in message.subject
 
 
-@pytest.mark.parametrize(("language", "fact"), [("zh", "共 3 次，均失败"), ("en", "3 times, all failed")])
-def test_a_failure_says_what_was_tried(language: str, fact: str) -> None:
-    """Each earlier try with its time and reason."""
-    tries = [{"at": "02:00", "error": "no answer"}, {"at": "02:01", "error": "502"}]
+@pytest.mark.parametrize(
+    ("language", "fact", "why"),
+    [
+        ("zh", "共 3 次，均失败", "02:01 dify.example.com：应答未完，连接已断开"),
+        ("en", "3 times, all failed", "02:01 dify.example.com: the connection broke"),
+    ],
+)
+def test_a_failure_says_what_was_tried(language: str, fact: str, why: str) -> None:
+    """Each earlier try with its time and reason, in the language of the message."""
+    cut = "dify.example.com: the connection broke before the answer was complete"
+    tries = [{"at": "02:00", "error": "no answer"}, {"at": "02:01", "error": cut}]
     sample = sample_notice(Occasion.FAILURE, language)
     body = Templates().message(replace(sample, result={**sample.result, "tries": tries}), "email").body
     assert fact in body
     assert "02:00 no answer" in body
+    assert why in body
     assert fact not in Templates().message(sample, "email").body
 
 
@@ -124,7 +132,7 @@ def test_messages_use_the_words_of_the_reports() -> None:
 
 
 KEPT = {
-    "zh": "报告暂存本机，存储恢复后由下一次运行上传：storage away: cannot store",
+    "zh": "报告暂存本机，存储恢复后由下一次运行上传：存储暂不可用：无法存放 s3://b/x：",
     "en": "Kept on this machine until the storage takes it; the next run uploads it: storage away: cannot",
 }
 
@@ -132,7 +140,7 @@ KEPT = {
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_what_waits_on_this_machine_is_said_first(language: str) -> None:
     """In the language of the message, the consequence before the reason, and not once more as a note."""
-    reason = "storage away: cannot store s3://b/" + "x" * 400
+    reason = "storage away: cannot store s3://b/x: " + "x" * 400
     notes = ["only runs with status failed", stored_locally_note(reason)]
     result = {**SUCCESS.result, "kept_locally": True, "notes": notes}
     notice = replace(SUCCESS, language=language, result=result)
@@ -143,7 +151,7 @@ def test_what_waits_on_this_machine_is_said_first(language: str) -> None:
         assert plain.index(KEPT[language]) < plain.index("128（" if language == "zh" else "128 (")
         assert {"zh": "仅含 status failed 的运行", "en": "only runs with status failed"}[language] in plain
         assert "x" * 250 not in body
-        assert body.count("cannot store") == 1
+        assert body.count({"zh": "无法存放", "en": "cannot store"}[language]) == 1
 
 
 @pytest.mark.parametrize(
