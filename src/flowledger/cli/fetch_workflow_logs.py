@@ -226,6 +226,8 @@ class _Fetch:
             paging = Paging(total=len(runs), records=len(runs), has_more=total > len(runs))
         else:
             page = self.source.page(window, remote, page=options.page, limit=options.limit)
+            if page.problem:
+                print(f"⚠️  Dify {page.problem}", file=sys.stderr)
             runs = list(page.rows)
             paging = Paging(page.total, len(runs), options.page, options.limit, page.has_more)
         scope = Scope(self.source.app, window, query=f"page={options.page}&limit={options.limit}")

@@ -10,7 +10,7 @@ from uuid import UUID
 from loguru import logger
 
 from flowledger import errors
-from flowledger.dify import list_answers, parsing
+from flowledger.dify import filters, list_answers, parsing
 from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
 from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
@@ -18,52 +18,6 @@ from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run
 from flowledger.domain.windows import Window
 from flowledger.ports import CursorPage, LogPage
-
-SERVICE_STATUSES = ("succeeded", "failed", "stopped")
-STATUSES = (*SERVICE_STATUSES, "partial-succeeded", "running", "paused")
-KEYWORD_CHARACTERS = 30
-UNSAFE_IN_KEYWORD = frozenset('%_\\"')
-
-
-def split(query: RunFilter) -> FilterSplit:
-    """Divide a filter between Dify and Flowledger, the same for every release, with notes on our part."""
-    remote: dict[str, str] = {}
-    notes: list[str] = []
-    status = keyword = None
-    if query.status in SERVICE_STATUSES:
-        remote["status"] = query.status
-    elif query.status:
-        status = query.status
-        notes.append(f"status {status}: the service API refuses this word, so it is filtered by Flowledger")
-    if query.session_id:
-        remote["created_by_end_user_session_id"] = query.session_id
-    if query.keyword:
-        why = _why_keyword_is_local(query)
-        if why:
-            keyword = query.keyword
-            notes.append(f"keyword {keyword!r}: {why}, so it is filtered by Flowledger")
-        else:
-            remote["keyword"] = query.keyword
-    account = query.account
-    if account:
-        notes.append(
-            f"account {account}: releases differ on unknown accounts, so it is filtered by Flowledger"
-        )
-    return FilterSplit(remote, RunFilter(status=status, keyword=keyword, account=account), tuple(notes))
-
-
-def _why_keyword_is_local(query: RunFilter) -> str | None:
-    keyword = query.keyword or ""
-    if query.session_id:
-        return "together with a session id the server fails with 500"
-    if not keyword.isascii() or not keyword.isprintable():
-        return "since 1.11.3 the server does not find text beyond ASCII"
-    if len(keyword) > KEYWORD_CHARACTERS:
-        return f"the server uses only {KEYWORD_CHARACTERS} characters"
-    if UNSAFE_IN_KEYWORD & set(keyword):
-        return "older servers take %, _ and \\ for wildcards"
-    return None
-
 
 CHATFLOW_MODES = frozenset({"advanced-chat", "chat", "agent-chat"})
 MODES_WITHOUT_RUNS = frozenset({"completion", "chat", "agent-chat", "agent"})
@@ -73,12 +27,10 @@ CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
 """Beyond these, reading the runs one by one costs less than their lists."""
-"""Beyond these, reading the runs one by one costs less than their lists."""
 NODES_SETTLE_WITHIN = timedelta(hours=24)
 """So long after a run's end its node executions may still be written (a queue that lags behind)."""
 INCOMPLETE = "node executions not complete yet"
 NEVER_COMPLETE = "node executions not complete a day after the run"
-STATES = frozenset({"detail", "console_detail"})
 
 
 @dataclass(slots=True)
@@ -189,7 +141,8 @@ class WorkflowLogFetcher:
         if not self.lists_logs():
             return None
         rows = parsing.page_rows(self.service.logs(None, {}, page=1, limit=5), f"app {self.app}")
-        runs = [run for row in rows if not (run := parsing.log_run(self.app, row)).gone]
+        listed, _ = list_answers.read_rows(self.app, rows, parsing.log_run)
+        runs = [run for run in listed if not run.gone]
         if not runs:
             return None
         try:
@@ -230,7 +183,7 @@ class WorkflowLogFetcher:
             return FilterSplit(
                 local=query, notes=("a chatflow's run list takes no filters: filtered by Flowledger",)
             )
-        return split(query)
+        return filters.split(query)
 
     def lists_logs(self) -> bool:
         """Return whether the app has log rows: chatflows have none (docs/dify-api.md "The log list")."""
@@ -243,11 +196,11 @@ class WorkflowLogFetcher:
         body = self.service.logs(window, remote, page=page, limit=limit)
         rows = parsing.page_rows(body, f"app {self.app}, window {window}")
         total = parsing.total(body, f"app {self.app}, window {window}")
-        runs = [parsing.log_run(self.app, row) for row in rows]
+        runs, unreadable = list_answers.read_rows(self.app, rows, parsing.log_run, window)
         if runs:
             self._mode = self._mode or "workflow"  # no other kind of app has log rows
         fitting = [run for run in runs if list_answers.fits(run, remote)]
-        problem = list_answers.error_in(body)
+        problem = list_answers.error_in(body) or unreadable
         if len(fitting) < len(runs):
             problem = problem or list_answers.filter_problem(remote)
         return LogPage(
@@ -268,10 +221,11 @@ class WorkflowLogFetcher:
         console = self._required_console()
         self._require_release()
         body = console.workflow_runs(self.app.app_id, cursor)
-        runs = [parsing.cursor_run(self.app, row) for row in parsing.page_rows(body, f"app {self.app}")]
-        more = body.get("has_more") is True and bool(runs)
-        problem = list_answers.cursor_problem(body, runs, PAGE_ROWS)
-        return CursorPage(runs, runs[-1].run_id if more else None, problem)
+        rows = parsing.page_rows(body, f"app {self.app}")
+        runs, unreadable = list_answers.read_rows(self.app, rows, parsing.cursor_run)
+        # The list goes on from its last row, whether that can be filed or not.
+        last_id = parsing.text(rows[-1].get("id")) if rows and body.get("has_more") is True else None
+        return CursorPage(runs, last_id, unreadable or list_answers.cursor_problem(body, runs, PAGE_ROWS))
 
     def count_since(self, second: int) -> int | None:
         """Count the app's runs since a unix time by the console; None from releases that cannot."""
@@ -315,9 +269,11 @@ class WorkflowLogFetcher:
         for page in range(1, MOST_STATUS_PAGES + 1):
             body = console.app_logs(self.app.app_id, window, status, page)
             rows = parsing.page_rows(body, f"app {self.app}, status {status}")
-            runs = [parsing.log_run(self.app, row) for row in rows]
-            if list_answers.error_in(body) or not all(
-                list_answers.fits(run, {"status": status}) for run in runs
+            runs, unreadable = list_answers.read_rows(self.app, rows, parsing.log_run)
+            if (
+                unreadable
+                or list_answers.error_in(body)
+                or not all(list_answers.fits(run, {"status": status}) for run in runs)
             ):
                 return None
             ids |= {run.run_id for run in runs}

@@ -1,15 +1,42 @@
 """What a list's answer says besides its rows, and whether it fits what was asked; pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from flowledger.dify.parsing import integer
-from flowledger.domain.runs import Run
+from flowledger.dify.parsing import instant, integer
+from flowledger.domain.runs import AppKey, Run
+from flowledger.domain.windows import Window
+from flowledger.errors import SourceGarbledError
+
+ListRow = Mapping[str, Any]
 
 COUNTED_STATUSES = ("running", "succeeded", "failed", "stopped", "partial_succeeded")
 """The parts of a count; paused runs are in its total only (docs/dify-api.md "Console")."""
 FIRST_ERROR = 400
+
+
+def read_rows(
+    app: AppKey, rows: Sequence[ListRow], read: Callable[[AppKey, ListRow], Run], window: Window | None = None
+) -> tuple[list[Run], str]:
+    """Return the runs of a list's rows, and what is wrong with the first row that cannot be filed.
+
+    One bad row stops nothing: it is left out, or filed by its run's own time where that lies in the window.
+    """
+    runs: list[Run] = []
+    problem = ""
+    for row in rows:
+        try:
+            run = read(app, row)
+        except SourceGarbledError as error:
+            problem = problem or f"listed a row that cannot be filed ({error})"
+            continue
+        if instant(row.get("created_at")) is None:
+            problem = problem or f"listed run {run.run_id} without a usable time"
+            if window is not None and run.listed_at not in window:
+                continue
+        runs.append(run)
+    return runs, problem
 
 
 def error_in(body: Mapping[str, Any]) -> str:

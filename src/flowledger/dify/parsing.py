@@ -142,13 +142,18 @@ def total(body: Any, where: str) -> int:
 def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
     """Return the run of a row of the log list; a row whose run is gone (``workflow_run: null``) is a run too.
 
+    A row without a usable time is filed by the run's own, which can be a second earlier.
+
     :raises SourceGarbledError: when the row has no id or no time.
     """
-    log_id, listed_at = text(row.get("id")), instant(row.get("created_at"))
-    if not log_id or listed_at is None:
-        raise SourceGarbledError(f"app {app}: a log row has no id or no time: {_excerpt(row)}")
     run = row.get("workflow_run")
     if not isinstance(run, dict) or not run.get("id"):
+        run = {}
+    log_id = text(row.get("id"))
+    listed_at = instant(row.get("created_at")) or instant(run.get("created_at"))
+    if not log_id or listed_at is None:
+        raise SourceGarbledError(f"app {app}: a log row has no id or no time: {_excerpt(row)}")
+    if not run:
         return _gone_run(app, row, log_id, listed_at)
     return replace(
         _run(app, run, listed_at),
