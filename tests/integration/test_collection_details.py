@@ -302,6 +302,45 @@ def test_a_chatflow_is_certified_by_the_console_s_counts(version: str, tmp_path:
     assert all(entry.run.creator for entry in entries)
 
 
+def test_a_whole_run_of_a_chatflow_costs_one_request(tmp_path: Path) -> None:
+    """Its node executions name the user too; only one that may have an error is asked for its detail."""
+    world = make_day(5, chat_runs=60, mix={"succeeded": 0.7, "partial-succeeded": 0.1, "failed": 0.2})
+    with (
+        simulator.serve(world, options=at()) as server,
+        opened(server.base_url, tmp_path, CHATFLOW) as pipeline,
+    ):
+        run_all(pipeline)
+    entries = stored_entries(tmp_path, CHATFLOW.app_id)
+    failed = [entry.run for entry in entries if entry.run.status is RunStatus.FAILED]
+    assert failed
+    assert all(run.error for run in failed)
+    path = f"/console/api/apps/{CHATFLOW.app_id}/workflow-runs/"
+    assert server.requests.count(path, ending=NODES) == len(entries)
+    details = server.requests.count(path) - server.requests.count(path, ending="/count") - len(entries)
+    assert details == len(failed)
+    for entry in entries:
+        run = world.find(CHATFLOW.app_id, entry.run.run_id)
+        assert run is not None
+        assert isinstance(entry.detail, Detailed)
+        assert entry.detail.inputs == run.content.inputs(run)
+        assert (entry.detail.outputs or {}) == (run.content.outputs(run) or {})
+        assert entry.run.creator
+        assert entry.run.creator.id == run.author.id
+
+
+def test_a_run_of_a_chatflow_is_asked_once_where_no_nodes_are_wanted(tmp_path: Path) -> None:
+    """The console's detail has inputs, outputs, user and error at once."""
+    world = make_day(5, chat_runs=20, mix=FINAL_MIX)
+    with (
+        simulator.serve(world, options=at()) as server,
+        opened(server.base_url, tmp_path, CHATFLOW) as pipeline,
+    ):
+        result = run_all(pipeline, order(with_node_executions=False))
+    path = f"/console/api/apps/{CHATFLOW.app_id}/workflow-runs/"
+    asked = server.requests.count(path) - server.requests.count(path, ending="/count")
+    assert (asked, server.requests.count(ending=NODES)) == (result["logs_count"], 0)
+
+
 def test_a_chatflow_of_an_old_release_is_refused_clearly(tmp_path: Path) -> None:
     """The console of 1.9.1 lists debugging runs only, so an empty report would be a lie."""
     world = make_day(5, chat_runs=20)

@@ -304,7 +304,9 @@ class WorkflowLogFetcher:
         stated: Mapping[str, Any] | None = None
         if run.status.is_open:
             run, stated = self._read_state(run, raw)
-        nodes = self._read_nodes(run, raw) if level >= Level.NODES else Missing("not asked for")
+        nodes: Sequence[NodeExecution] | Missing = Missing("not asked for")
+        if level >= Level.NODES:
+            run, nodes = self._read_nodes(run, raw)
         if not isinstance(nodes, Missing) and parsing.contradicts(run, nodes):
             # What is no detail is not stored as one either.
             del raw["nodes"]
@@ -321,8 +323,11 @@ class WorkflowLogFetcher:
         return Missing(NEVER_COMPLETE, permanent=True)
 
     def _suffices(self, run: Run, nodes: Sequence[NodeExecution] | Missing) -> bool:
-        """Return whether the node executions hold all; a chatflow's user and error are in its detail only."""
-        if isinstance(nodes, Missing) or self.always_state or not self.lists_logs():
+        """Return whether the list's row and the node executions hold all of a run."""
+        if isinstance(nodes, Missing) or self.always_state:
+            return False
+        if not self.lists_logs() and not (run.creator and run.status in parsing.WITHOUT_ERROR):
+            # No list tells the error of a chatflow's run (docs/dify-api.md "Console").
             return False
         return parsing.is_self_contained(run, nodes)
 
@@ -351,18 +356,19 @@ class WorkflowLogFetcher:
         raw[name] = answer.body
         return parsing.refreshed_run(run, stated), stated
 
-    def _read_nodes(self, run: Run, raw: dict[str, bytes]) -> Sequence[NodeExecution] | Missing:
+    def _read_nodes(self, run: Run, raw: dict[str, bytes]) -> tuple[Run, Sequence[NodeExecution] | Missing]:
+        """Return a run's node executions, and the run with who started it, which a chatflow's row lacks."""
         if self.deepest() < Level.NODES or self.console is None:
-            return Missing(self.why_not_deeper())
+            return run, Missing(self.why_not_deeper())
         try:
             answer = self.console.node_executions(self.app.app_id, run.run_id)
         except errors.AuthenticationError as error:
             locked = isinstance(error, errors.LoginLockedError)
-            return self._shut_out("console login locked" if locked else "console login refused", error)
+            return run, self._shut_out("console login locked" if locked else "console login refused", error)
         except errors.RetriableError as error:
             if not self.console.login.given_up:
                 raise
-            return self._shut_out("console login unanswered", error)
+            return run, self._shut_out("console login unanswered", error)
         except errors.SourceRefusedError as error:
             if error.status == NOT_FOUND:
                 # An unknown run would be an empty list (docs/dify-api.md "Node executions"): the app is
@@ -371,10 +377,11 @@ class WorkflowLogFetcher:
                     f"the console has no app {self.app.app_id}: set DIFY_APP_ID to the part after /app/"
                     " in the app's address"
                 )
-                return Missing(self._console_failure)
-            return Missing(str(error))
+                return run, Missing(self._console_failure)
+            return run, Missing(str(error))
         raw["nodes"] = answer.body
-        return parsing.nodes(answer.document, answer.place)
+        nodes = parsing.nodes(answer.document, answer.place)
+        return parsing.run_with_creator(run, answer.document["data"]), nodes
 
     def _shut_out(self, reason: str, error: errors.FlowledgerError) -> Missing:
         """Remember that the console is closed, so that no other run tries a failed log-in again."""

@@ -103,7 +103,10 @@ STATUSES: Mapping[str, RunStatus] = {
     "scheduled": RunStatus.PENDING,
 }
 TRUNCATION_FLAGS = tuple((name, f"{name}_truncated") for name in ("inputs", "process_data", "outputs"))
-END_NODES = frozenset({"end"})
+ANSWER_NODE = "answer"
+END_NODES = frozenset({"end", ANSWER_NODE})
+WITHOUT_ERROR = frozenset({RunStatus.SUCCESS, RunStatus.PARTIAL})
+"""Such runs have no error of their own, and outputs."""
 START_NODES = frozenset({"start"})
 UNFINISHED_NODES = frozenset({"running", "pending"})
 """A paused node of an ended run is no contradiction: it waited for a person until the run was stopped."""
@@ -231,6 +234,13 @@ def creator(row: Mapping[str, Any]) -> Creator | None:
     return Creator(role) if role else None
 
 
+def run_with_creator(run: Run, rows: Sequence[Mapping[str, Any]]) -> Run:
+    """Return a run with who started it, as its node executions say, where its own row does not."""
+    if run.creator is not None:
+        return run
+    return replace(run, creator=next((person for row in rows if (person := creator(row))), None))
+
+
 def nodes(body: Any, where: str) -> tuple[NodeExecution, ...]:
     """Return node executions in the array's order, not ``index`` (docs/dify-api.md "Node executions")."""
     return tuple(_node(position, row) for position, row in enumerate(page_rows(body, where)))
@@ -277,16 +287,19 @@ def run_detail(body: Any, where: str) -> Mapping[str, Any] | None:
 
 
 def is_self_contained(run: Run, executions: Sequence[NodeExecution]) -> bool:
-    """Return whether node executions hold a run's inputs and outputs (docs/dify-api.md "Fewer requests")."""
+    """Return whether node executions hold a run's inputs and outputs (docs/dify-api.md "Fewer requests").
+
+    Several answers of a chatflow are one text in its outputs, which releases join differently.
+    """
     starts = [node for node in executions if node.node_type in START_NODES]
     ends = [node for node in executions if node.node_type in END_NODES]
-    succeeded = run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL)
     return (
         not run.status.is_open
         and bool(starts)
         and "inputs" not in starts[0].truncated
-        and (bool(ends) or not succeeded)
+        and (bool(ends) or run.status not in WITHOUT_ERROR)
         and not any("outputs" in end.truncated for end in ends)
+        and (len(ends) <= 1 or all(end.node_type != ANSWER_NODE for end in ends))
     )
 
 
@@ -334,7 +347,7 @@ def _rebuilt(
     for node in executions:
         if node.node_type in END_NODES:
             outputs |= mapping(node.outputs) or {}
-    return inputs, outputs if outputs and run.status in (RunStatus.SUCCESS, RunStatus.PARTIAL) else None
+    return inputs, outputs if outputs and run.status in WITHOUT_ERROR else None
 
 
 def _excerpt(row: Mapping[str, Any]) -> str:

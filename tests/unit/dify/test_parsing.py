@@ -20,6 +20,7 @@ from flowledger.dify.parsing import (
     refreshed_run,
     run_detail,
     run_status,
+    run_with_creator,
 )
 from flowledger.domain.runs import AppKey, Creator, Detailed, Missing, Run, RunStatus, missing_reason
 from flowledger.errors import SourceGarbledError
@@ -73,6 +74,30 @@ def test_a_detail_rebuilt_from_nodes_equals_the_recorded_one(nodes_name: str, de
         assert (rebuilt.outputs or {}) == detail["outputs"]
     else:
         assert "succeeded" not in nodes_name or run.status.is_open
+
+
+def test_a_chatflows_node_executions_tell_what_its_run_detail_does() -> None:
+    """Its answer is the outputs, and each node names the user; the start node has the conversation besides."""
+    detail, nodes_body = body("console_chatflow_run_detail"), body("console_chatflow_node_executions")
+    (row,) = [row for row in body("console_chatflow_workflow-runs")["data"] if row["id"] == detail["id"]]
+    run = run_with_creator(cursor_run(APP, row), nodes_body["data"])
+    rebuilt = decode(run, {"nodes": json.dumps(nodes_body).encode()}, "")
+    assert not isinstance(rebuilt.nodes, Missing)
+    assert is_self_contained(run, rebuilt.nodes)
+    assert rebuilt.outputs == detail["outputs"]
+    assert rebuilt.inputs
+    assert rebuilt.inputs.items() >= detail["inputs"].items()
+    assert run.creator == creator(detail)
+    assert replace(refreshed_run(run, detail), raw=run.raw) == run
+
+
+def test_two_answers_of_a_chatflow_are_read_from_its_detail() -> None:
+    """How they are joined is the release's affair."""
+    run = replace(_run(), status=RunStatus.SUCCESS)
+    rows = [{"node_type": "start", "inputs": {}}, *({"node_type": "answer", "outputs": {}} for _ in range(2))]
+    executions = nodes({"data": rows}, "")
+    assert not is_self_contained(run, executions)
+    assert is_self_contained(run, executions[:-1])
 
 
 @pytest.mark.parametrize("name", [n for p in ("", "v1.*/") for n in names(f"{p}v1_run_detail_*.json")])
