@@ -378,6 +378,53 @@ def test_several_apps_of_one_name_need_the_id(call: Call, tmp_path: Path) -> Non
     assert "--app-id" in said.out
 
 
+@pytest.mark.parametrize("nodes", [(), ("--with-node-executions", *CONSOLE)], ids=["key only", "console"])
+def test_an_app_id_that_is_not_the_tokens_app_is_refused(call: Call, nodes: tuple[str, ...]) -> None:
+    """Exit status 1 and a sentence with the right id and the option; nothing is written."""
+    world = simulator.make_world(simulator.Recipe(runs=3))
+    with simulator.serve(world, options=legacy_server()) as server:
+        said = call(*reaching(server), *nodes, "--app-id", APP_ID, *ALL_AS_JSON)
+    assert said.status == 1
+    message = said.out.splitlines()[-1]
+    assert message.startswith(
+        f"❌ 错误: the key opens {world.app.name!r}, whose id is {world.app.id}, not {APP_ID}"
+    )
+    assert "set --app-id to the part after /app/" in message
+    assert not Path("all.json").exists()
+
+
+@pytest.mark.parametrize("wanted", [(), ("--fetch-all",)], ids=["a page", "all"])
+def test_an_app_without_workflow_runs_is_refused(call: Call, wanted: tuple[str, ...]) -> None:
+    """Its list would be empty for ever."""
+    world = simulator.make_world(simulator.Recipe(runs=3))
+    world.add_app(simulator.SimulatedApp(APP_ID, "an essay", "completion", api_token="app-essay"))
+    with simulator.serve(world, options=legacy_server()) as server:
+        said = call("--api-token", "app-essay", "--base-url", server.base_url, *wanted)
+    assert said.status == 1
+    assert "'an essay', which is of the kind completion" in said.out
+
+
+@pytest.mark.parametrize("wanted", [(), ALL_AS_JSON], ids=["a page", "all"])
+def test_an_unknown_account_is_an_error_as_dify_says(call: Call, wanted: tuple[str, ...]) -> None:
+    """The status and the server's own words, as of any other parameter it refuses."""
+    with simulator.serve(simulator.make_world(simulator.Recipe(runs=30)), options=legacy_server()) as server:
+        said = call(*reaching(server), "--account", "nobody@example.com", *wanted)
+        known = call(*reaching(server), "--account", credentials.EMAIL, *ALL_AS_JSON)
+    assert said.status == 1
+    assert said.out.rstrip() == (
+        '❌ 错误: 请求失败: 400 - {"code": "invalid_param", '
+        '"message": "Account not found: nobody@example.com", "status": 400}'
+    )
+    assert known.status == 0
+    assert {row["created_by_account"]["email"] for row in written("all.json")} == {credentials.EMAIL}
+
+
+def test_an_account_that_a_release_does_not_check_has_no_rows(fetch: Call) -> None:
+    """1.9.1 knows no such error, so an unknown e-mail finds nothing."""
+    said = fetch("--account", "nobody@example.com", *ALL_AS_JSON)
+    assert (said.status, written("all.json")) == (0, [])
+
+
 def test_an_unreachable_host_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the host, and the option instead of a setting that plays no part here."""
     forget_waits(monkeypatch)

@@ -40,7 +40,7 @@ UTC_ZONE = zone("UTC")
 EPOCH = datetime.fromtimestamp(0, UTC)
 OPTIONS: Mapping[str, str] = {
     f"DIFY_{name}": f"--{name.lower().replace('_', '-')}"
-    for name in ("BASE_URL", "API_TOKEN", "CONSOLE_EMAIL", "CONSOLE_PASSWORD", "CONSOLE_TOKEN")
+    for name in ("BASE_URL", "API_TOKEN", "APP_ID", "CONSOLE_EMAIL", "CONSOLE_PASSWORD", "CONSOLE_TOKEN")
 }
 """Setting → option: messages name what its caller can change."""
 
@@ -135,7 +135,15 @@ def fetch(options: argparse.Namespace) -> None:
     ):
         if options.with_node_executions:
             _log_in(source, options)
-        _write(options, _Fetch(options, source, ledger).run())
+        if options.app_id:
+            source.check_app()
+        if options.created_by_account:
+            source.check_account(options.created_by_account)
+        fetched = _Fetch(options, source, ledger).run()
+        if not fetched.paging.records:
+            # An app of another kind has an empty list for ever.
+            source.check_kind()
+        _write(options, fetched)
 
 
 def open_source(options: argparse.Namespace) -> AbstractContextManager[WorkflowLogFetcher]:

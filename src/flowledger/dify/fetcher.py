@@ -100,7 +100,7 @@ class WorkflowLogFetcher:
         :raises AuthenticationError: when the key is refused.
         :raises UsageError: when the id is another app's, or no app's, or the app has no runs at all.
         """
-        self._require_mode()
+        self.check_kind()
         listed = self._listed_ids()
         if self.app.app_id in listed and len(listed) == 1:
             return True
@@ -113,13 +113,24 @@ class WorkflowLogFetcher:
             raise self._wrong_app((own_id,))
         return True
 
-    def _require_mode(self) -> None:
+    def check_kind(self) -> None:
+        """Check that workflow runs can be had of the app at all.
+
+        :raises UsageError: when it is of another kind.
+        """
         title = self.title()
         if self._mode in MODES_WITHOUT_RUNS:
             raise errors.UsageError(
                 f"the key opens {title!r}, which is of the kind {self._mode}: such apps have no workflow"
                 " runs; give the key and the id of a workflow or a chatflow"
             )
+
+    def check_account(self, email: str) -> None:
+        """Let Dify say whether it knows an account; up to 1.9.1, one that it does not has no rows.
+
+        :raises SourceRefusedError: when it does not (docs/dify-api.md "The log list").
+        """
+        self.service.logs(None, {"created_by_account": email}, page=1, limit=1)
 
     def _ids_of(self, title: str) -> list[str]:
         rows = parsing.page_rows(self._required_console().apps(title), "app list")

@@ -323,6 +323,14 @@ error_beside_rows
 answered with an error beside the rows ({words})
 在记录之外还给出错误（{words}）
 
+row_not_filed
+listed a row that cannot be filed ({why})
+列出一条无法归入的记录（{why}）
+
+row_without_time
+listed run {run} without a usable time
+列出运行 {run} 而没有可用的时间
+
 filter_ignored
 listed rows that do not fit {filter}, as if it ignored the filter
 列出不符合 {filter} 的记录，似乎忽略了筛选

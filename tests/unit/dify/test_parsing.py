@@ -77,7 +77,7 @@ def test_a_detail_rebuilt_from_nodes_equals_the_recorded_one(nodes_name: str, de
 
 
 def test_a_chatflows_node_executions_tell_what_its_run_detail_does() -> None:
-    """Its answer is the outputs, and each node names the user; the start node has the conversation besides."""
+    """Its answer is the outputs, each node names the user; the start node has the conversation besides."""
     detail, nodes_body = body("console_chatflow_run_detail"), body("console_chatflow_node_executions")
     (row,) = [row for row in body("console_chatflow_workflow-runs")["data"] if row["id"] == detail["id"]]
     run = run_with_creator(cursor_run(APP, row), nodes_body["data"])
