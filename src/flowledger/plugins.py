@@ -47,6 +47,7 @@ DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
     "log": "flowledger.domain.record_kinds:logged_detail",
     "coze": "flowledger.domain.record_kinds:coze_detail",
+    "local": "flowledger.domain.workflows.execution_runs:decode",
 }
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,

@@ -122,6 +122,9 @@ class WorkflowPage(NamedTuple):
 
 # ---------------------------------------------------------------- executions
 
+LEASE = timedelta(seconds=30)
+"""How long a worker has an execution after its last sign of life: a heartbeat, or a step it wrote."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -146,8 +149,8 @@ class Execution:
     """An execution as it is kept; the same row is a run of ``AppKey("local", workflow id)``.
 
     ``wake_at`` is when a worker may take it next, None while it has ended or waits for people only.
-    ``owner`` and ``lease_until`` are the worker's that has it.  ``asked`` is what somebody wants of it
-    (cancel, pause), until a worker has done it.
+    ``owner`` and ``lease_until`` are the worker's that has it.  ``asked`` is what somebody wants of it:
+    cancel or pause, until a worker has done it, then paused, until it is resumed.
     """
 
     id: int
@@ -176,6 +179,7 @@ class Execution:
     lease_until: datetime | None = None
     wake_at: datetime | None = None
     asked: str | None = None
+    resumes_itself: bool = False
     flow_run_id: str | None = None
     reported_state: str | None = None
     take_overs: int = 0
@@ -310,6 +314,13 @@ class Ended:
     wake_at: datetime | None = None
 
 
+class News(NamedTuple):
+    """What reached an execution while a worker has it: cancel or pause, and waits that were resolved."""
+
+    asked: str | None
+    resolved: Sequence[Wait]
+
+
 class WorkflowStore(Protocol):
     """Workflows, versions and executions.  Every method raises ``LedgerError`` when the database fails."""
 
@@ -421,7 +432,6 @@ class WorkflowStore(Protocol):
         at: datetime,
         *,
         expected_attempt: int,
-        by: str,
         superseded: Sequence[str] = (),
         variables: Mapping[str, Json] | None = None,
         input: Json = None,
@@ -453,8 +463,14 @@ class WorkflowStore(Protocol):
     def take_one(self, execution: int, owner: str, at: datetime, lease: timedelta) -> Claim | None:
         """Take one execution that is due; None where somebody else has it or it is not due."""
 
-    def renew(self, owner: str, at: datetime, lease: timedelta) -> Mapping[int, str | None]:
-        """Extend every lease of a worker; return the executions it still has, with what is asked of each."""
+    def renew(self, owner: str, at: datetime, lease: timedelta) -> frozenset[int]:
+        """Extend every lease of a worker and return the executions it still has."""
+
+    def news(self, owner: str) -> Mapping[int, "News"]:
+        """Return what others want of the executions that a worker has, and what was resolved there."""
+
+    def is_due(self, at: datetime) -> bool:
+        """Return whether an execution can be taken; cheap enough to be asked many times a second."""
 
     def write(self, lease: Lease, progressed: Progressed, at: datetime) -> None:
         """Store what happened (fenced); it survives the end of the process, not a power cut."""

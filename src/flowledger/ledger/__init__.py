@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from flowledger import plugins
 from flowledger.errors import UsageError
 from flowledger.ports import Decoder, Ledger
+from flowledger.workflow_ports import WorkflowStore
 
 
 def open_ledger(url: str, decoders: Mapping[str, Decoder]) -> Ledger:
@@ -26,3 +27,14 @@ def open_ledger(url: str, decoders: Mapping[str, Decoder]) -> Ledger:
         )
     ledger: Ledger = plugins.load("ledger", scheme.partition("+")[0]).open(url, decoders)
     return ledger
+
+
+def workflow_store(ledger: Ledger) -> WorkflowStore:
+    """Return where workflows are stored: in the database of a ledger that ``open_ledger`` has opened."""
+    # SQLAlchemy takes a quarter of a second to import, which is paid already by whoever has such a ledger.
+    from flowledger.ledger.sql.ledger import SqlLedger
+    from flowledger.ledger.sql.workflow_store import SqlWorkflowStore
+
+    if not isinstance(ledger, SqlLedger):
+        raise TypeError(f"{type(ledger).__name__} is no ledger in a database")
+    return SqlWorkflowStore(ledger)

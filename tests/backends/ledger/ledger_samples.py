@@ -10,6 +10,8 @@ from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.record_kinds import COZE, LOG, coze_detail, logged_detail
 from flowledger.domain.runs import AppKey, Creator, Detailed, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
+from flowledger.domain.workflows import execution_runs
+from flowledger.domain.workflows.execution_runs import LOCAL
 
 APP = AppKey("sample", "app-1")
 OTHER_APP = AppKey("sample", "app-2")
@@ -30,7 +32,7 @@ def decode(run: Run, raws: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
     return Detailed(body["inputs"], body["outputs"], nodes, raws)
 
 
-DECODERS = {"sample": decode, LOG: logged_detail, COZE: coze_detail}
+DECODERS = {"sample": decode, LOG: logged_detail, COZE: coze_detail, LOCAL: execution_runs.decode}
 
 
 def run(number: int = 0, *, at_s: int | None = None, **changes: Any) -> Run:

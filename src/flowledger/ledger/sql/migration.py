@@ -4,9 +4,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from flowledger.errors import LedgerError, LedgerVersionError
-from flowledger.ledger.sql.schema import metadata
+from flowledger.ledger.sql.workflow_schema import metadata
 
-REVISION = "0006"
+REVISION = "0007"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
 _versions = sa.Table(

@@ -102,6 +102,11 @@ TABLES = (
     "operations",
     "key_values",
     "letters",
+    "workflow_executions",
+    "execution_values",
+    "execution_steps",
+    "execution_events",
+    "execution_waits",
 )
 DEFAULTS = {"connect_timeout": 10, "application_name": "flowledger", "client_encoding": "utf8"}
 

@@ -223,8 +223,8 @@ def _write_batch(connection: Connection, database: Database, app: AppKey, batch:
 
 def write_amended(
     connection: Connection, database: Database, run: Run, detail: Detail, stored: Row[Any] | None
-) -> None:
-    """Put a run and its detail in the place of the held one, or of the gone row that was all of it."""
+) -> int:
+    """Put a run and its detail in the place of the held one, or of the gone row; return its surrogate key."""
     run = _with_clean_ids(run)
     changes = Changes(None)
     if stored is None and run.log_id:
@@ -240,6 +240,7 @@ def write_amended(
             forget_parts(connection, [key])
     changes.apply(connection)
     _insert_parts(connection, {key: 0}, [(run, detail)])
+    return int(key)
 
 
 def _insert_parts(connection: Connection, newest: Mapping[int, int], batch: Sequence[Saved]) -> None:

@@ -3,7 +3,7 @@
 from alembic import context
 
 from flowledger.ledger.sql.migration import VERSION_TABLE
-from flowledger.ledger.sql.schema import metadata
+from flowledger.ledger.sql.workflow_schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,341 @@
+"""The ``WorkflowStore`` port over the database of a ledger."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from flowledger.domain.runs import AppKey, Json
+from flowledger.domain.workflows.definition import Document, WorkflowStatus
+from flowledger.domain.workflows.execution_runs import LOCAL
+from flowledger.errors import RecordNotFoundError
+from flowledger.ledger.sql import workflow_definitions as definitions
+from flowledger.ledger.sql import workflow_executions as executions
+from flowledger.ledger.sql import workflow_queue as queue
+from flowledger.ledger.sql.ledger import SqlLedger
+from flowledger.workflow_ports import (
+    Claim,
+    Ended,
+    Event,
+    Execution,
+    ExecutionPage,
+    ExecutionQuery,
+    Lease,
+    News,
+    Order,
+    Progressed,
+    Step,
+    StoredApi,
+    StoredNodeType,
+    StoredWorkflow,
+    Wait,
+    WorkflowPage,
+    WorkflowVersion,
+)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlWorkflowStore:
+    """Workflows and executions beside the runs of a ledger; threads may share it.
+
+    Acceptance, decisions and ends are on the disk when the method returns; steps survive the end of the
+    process, not a power cut.
+    """
+
+    ledger: SqlLedger
+
+    # -- definitions
+
+    def create_workflow(self, document: Document, at: datetime) -> StoredWorkflow:
+        """Store a new draft and return it with its id."""
+        return self._write(lambda connection: definitions.insert_workflow(connection, document, at))
+
+    def workflow(self, workflow_id: int) -> StoredWorkflow | None:
+        """Return one workflow; None where there is none."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_workflow(connection, workflow_id)
+
+    def workflows(
+        self,
+        *,
+        status: WorkflowStatus | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> WorkflowPage:
+        """Return workflows, newest first; ``name`` is matched whole."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_workflows(connection, self.ledger.place, status, name, tag, after, limit)
+
+    def change_workflow(
+        self,
+        workflow_id: int,
+        change: Callable[[StoredWorkflow], tuple[Document, WorkflowStatus]],
+        at: datetime,
+    ) -> StoredWorkflow | None:
+        """Read one workflow and store what the change makes of it, atomically; None where there is none."""
+        return self._write(
+            lambda connection: definitions.change_workflow(connection, workflow_id, change, at),
+            _workflow(workflow_id),
+        )
+
+    def delete_workflow(self, workflow_id: int) -> bool:
+        """Delete a workflow and the versions that no execution has.
+
+        :raises RecordConflictError: while one of its executions is open.
+        """
+        return self._write(
+            lambda connection: definitions.delete_workflow(connection, workflow_id), _workflow(workflow_id)
+        )
+
+    def publish(
+        self, workflow_id: int, revision: int, snapshot: Document, digest: str, at: datetime, by: str
+    ) -> WorkflowVersion | None:
+        """Store a version of the draft that has this revision and make the workflow active.
+
+        :raises RecordConflictError: when the draft has another revision by now.
+        """
+        return self._write(
+            lambda connection: definitions.insert_version(
+                connection, workflow_id, revision, snapshot, digest, at, by
+            ),
+            _workflow(workflow_id),
+        )
+
+    def versions(self, workflow_id: int) -> Sequence[WorkflowVersion]:
+        """Return all versions of a workflow, newest first."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_versions(connection, workflow_id)
+
+    def version(self, workflow_id: int, number: int | None = None) -> WorkflowVersion | None:
+        """Return one version, or the newest."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_version(connection, workflow_id, number)
+
+    def save_api(self, api_id: int | None, fields: Mapping[str, Any], at: datetime) -> StoredApi | None:
+        """Store a new API, or replace one; None where there is none of that id."""
+        return self._write(lambda connection: definitions.write_api(connection, api_id, fields, at))
+
+    def api(self, api_id: int) -> StoredApi | None:
+        """Return one API."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_api(connection, api_id)
+
+    def apis(self) -> Sequence[StoredApi]:
+        """Return all APIs by id."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_apis(connection)
+
+    def delete_api(self, api_id: int) -> bool:
+        """Delete an API; return whether there was one."""
+        return self._write(lambda connection: definitions.delete_api(connection, api_id))
+
+    def save_node_type(self, node_type: StoredNodeType) -> None:
+        """Store a node type; one of the same name is replaced."""
+        self._write(lambda connection: definitions.write_node_type(connection, node_type), "node types")
+
+    def node_types(self) -> Sequence[StoredNodeType]:
+        """Return the stored node types by name."""
+        with self.ledger.transactions.reading() as connection:
+            return definitions.read_node_types(connection)
+
+    # -- executions, for everybody
+
+    def accept(self, order: Order) -> Execution:
+        """Store an execution that a worker may take; one of the same id is returned as it is."""
+        app = AppKey(LOCAL, str(order.workflow_id))
+        return self.ledger.transactions.write(
+            [f"execution {order.execution_id}"],
+            lambda connection: executions.accept(connection, self.ledger.place, order),
+            among=[f"app {app}"],
+            durable=True,
+        )
+
+    def execution(self, execution_id: int | str) -> Execution | None:
+        """Return one execution by its number or its id."""
+        with self.ledger.transactions.reading() as connection:
+            return executions.read_execution(connection, execution_id)
+
+    def executions(
+        self, query: ExecutionQuery, *, after: int | None = None, limit: int = 50
+    ) -> ExecutionPage:
+        """Return executions, newest first."""
+        with self.ledger.transactions.reading() as connection:
+            return executions.read_executions(connection, query, after, limit)
+
+    def steps(self, execution: int) -> Sequence[Step]:
+        """Return every try of every step in the order they settled; what has not, last."""
+        with self.ledger.transactions.reading() as connection:
+            return executions.read_steps(connection, execution)
+
+    def events(self, execution: int, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """Return events in order, those after a cursor."""
+        with self.ledger.transactions.reading() as connection:
+            return executions.read_events(connection, execution, after, limit)
+
+    def waits(self, execution: int | None = None, *, open_only: bool = False) -> Sequence[Wait]:
+        """Return waits, oldest first: of one execution, or of all."""
+        with self.ledger.transactions.reading() as connection:
+            return queue.read_waits(connection, execution, open_only=open_only)
+
+    def ask(self, execution: int, what: str, at: datetime, *, by: str) -> Execution | None:
+        """Keep that somebody wants ``cancel`` or ``pause``; what nobody has is ended or paused at once."""
+        if self.execution(execution) is None:
+            return None
+        return self._write_of(
+            execution, lambda connection: queue.ask(connection, self.ledger.place, execution, what, at, by)
+        )
+
+    def resume(
+        self,
+        execution: int,
+        at: datetime,
+        *,
+        expected_attempt: int,
+        superseded: Sequence[str] = (),
+        variables: Mapping[str, Json] | None = None,
+        input: Json = None,
+        steps: Sequence[Step] = (),
+    ) -> Execution:
+        """Let an ended or paused execution be taken again.
+
+        :raises RecordConflictError: when its attempt is another one by now, or it is running.
+        """
+        return self._write_of(
+            execution,
+            lambda connection: queue.resume(
+                connection,
+                execution,
+                at,
+                expected_attempt=expected_attempt,
+                superseded=superseded,
+                variables=variables,
+                input_data=input,
+                steps=steps,
+            ),
+        )
+
+    def resolve(
+        self, execution: int, key: str, resolution: Mapping[str, Json], at: datetime, *, by: str
+    ) -> bool:
+        """Resolve an open wait and wake its execution; False where it was resolved."""
+        return self._write_of(
+            execution, lambda connection: queue.resolve(connection, execution, key, resolution, at, by)
+        )
+
+    # -- executions, for workers
+
+    def is_due(self, at: datetime) -> bool:
+        """Return whether an execution can be taken."""
+        with self.ledger.transactions.reading() as connection:
+            return queue.is_due(connection, at)
+
+    def take(
+        self, owner: str, at: datetime, lease: timedelta, *, limit: int, formats: Sequence[int] = (1,)
+    ) -> Sequence[Claim]:
+        """Take executions that are due, oldest first: attempt + 1, a lease, status running."""
+
+        def take(connection: Connection) -> Sequence[Claim]:
+            taken = queue.take(connection, owner, at, lease, limit, formats)
+            return [_claim(connection, number, took_over) for number, took_over in taken]
+
+        return self._write(take)
+
+    def take_one(self, execution: int, owner: str, at: datetime, lease: timedelta) -> Claim | None:
+        """Take one execution that is due; None where somebody else has it or it is not due."""
+
+        def take(connection: Connection) -> Claim | None:
+            taken = queue.take_one(connection, execution, owner, at, lease)
+            return next((_claim(connection, number, took_over) for number, took_over in taken), None)
+
+        return self._write(take)
+
+    def renew(self, owner: str, at: datetime, lease: timedelta) -> frozenset[int]:
+        """Extend every lease of a worker and return the executions it still has."""
+        return self._write(lambda connection: queue.renew(connection, owner, at, lease), durable=False)
+
+    def news(self, owner: str) -> Mapping[int, News]:
+        """Return what others want of the executions that a worker has, and what was resolved there."""
+        with self.ledger.transactions.reading() as connection:
+            return queue.read_news(connection, owner)
+
+    def write(self, lease: Lease, progressed: Progressed, at: datetime) -> None:
+        """Store what happened, unless another worker has the execution."""
+
+        def write(connection: Connection) -> None:
+            executions.write_progress(connection, lease, progressed, at)
+            queue.write_waits(connection, lease.execution, progressed.waits)
+
+        self._write(write, durable=False)
+
+    def end(self, lease: Lease, ended: Ended, progressed: Progressed, at: datetime) -> Execution:
+        """Store how the execution ended, or that it is parked, and give the lease back."""
+
+        def end(connection: Connection) -> Execution:
+            executions.write_progress(connection, lease, progressed, at)
+            queue.write_waits(connection, lease.execution, progressed.waits)
+            return executions.finish(connection, self.ledger.place, lease.execution, ended, at)
+
+        return self._write_of(lease.execution, end)
+
+    def interrupt_lost(self, at: datetime) -> Sequence[Execution]:
+        """Mark executions whose lease ran out as interrupted where they do not resume by themselves."""
+        with self.ledger.transactions.reading() as connection:
+            lost = queue.find_lost(connection, at)
+        interrupted = [
+            self._write_of(number, partial(queue.interrupt, database=self.ledger.place, number=number, at=at))
+            for number in lost
+        ]
+        return [execution for execution in interrupted if execution is not None]
+
+    def reported(self, execution: int, *, flow_run_id: str | None, state: str | None) -> None:
+        """Keep what Prefect was told."""
+        self._write(
+            lambda connection: queue.mark_reported(connection, execution, flow_run_id, state), durable=False
+        )
+
+    def unreported(self, *, limit: int = 100) -> Sequence[Execution]:
+        """Return executions whose state Prefect has not been told."""
+        with self.ledger.transactions.reading() as connection:
+            return executions.read_unreported(connection, limit)
+
+    def _write(self, work: Callable[[Connection], Result], *names: str, durable: bool = True) -> Result:
+        return self.ledger.transactions.write(names, work, durable=durable)
+
+    def _write_of(self, execution: int, work: Callable[[Connection], Result]) -> Result:
+        """Write of one execution and its run: among others of the same workflow."""
+        stored = self.execution(execution)
+        if stored is None:
+            raise RecordNotFoundError(f"there is no execution {execution}")
+        app = AppKey(LOCAL, str(stored.workflow_id))
+        return self.ledger.transactions.write(
+            [f"execution {stored.execution_id}"], work, among=[f"app {app}"], durable=True
+        )
+
+
+def _workflow(workflow_id: int) -> str:
+    return f"workflow {workflow_id}"
+
+
+def _claim(connection: Connection, number: int, took_over: bool) -> Claim:
+    """Read all that replay needs of an execution that was taken in this transaction."""
+    execution = executions.read_execution(connection, number)
+    assert execution is not None
+    assert execution.owner is not None
+    version = definitions.read_version(connection, execution.workflow_id, execution.version)
+    assert version is not None
+    is_first = execution.attempt == 1
+    return Claim(
+        lease=Lease(number, execution.attempt, execution.owner),
+        execution=execution,
+        version=version,
+        steps=() if is_first else executions.read_steps(connection, number),
+        waits=() if is_first else queue.read_waits(connection, number, open_only=False),
+        took_over=took_over,
+    )
