@@ -164,7 +164,7 @@ def _comparison(entry: Json, number: int, logic: str) -> Comparison:
     if not isinstance(entry, Mapping) or entry.keys() - _CLAUSE_FIELDS:
         raise ExpressionError(f"{place} must be an object of {', '.join(sorted(_CLAUSE_FIELDS))}")
     operator = entry.get("operator")
-    if operator not in _OPERATORS:
+    if not isinstance(operator, str) or operator not in _OPERATORS:
         raise ExpressionError(f"{place}: unknown operator {operator!r:.80}: one of {', '.join(_OPERATORS)}")
     joined = str(entry.get("logic") or logic).lower()
     if joined not in ("and", "or"):
@@ -174,4 +174,4 @@ def _comparison(entry: Json, number: int, logic: str) -> Comparison:
         value = templates.compile_template(entry.get("value"))
     except ExpressionError as error:
         raise ExpressionError(f"{place}: {error}") from None
-    return Comparison(field, str(operator), value, starts_anew=joined == "or" and number > 1)
+    return Comparison(field, operator, value, starts_anew=joined == "or" and number > 1)
