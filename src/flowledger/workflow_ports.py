@@ -128,11 +128,16 @@ LEASE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An execution to be: of which version, with what, told by whom."""
+    """An execution to be: of which version, with what, told by whom.
+
+    ``workflow_name`` and ``version_text`` are what people read of it later, whatever becomes of the draft.
+    """
 
     execution_id: str
     workflow_id: int
+    workflow_name: str
     version: int
+    version_text: str
     name: str
     input: Json
     variables: Mapping[str, Json]
@@ -158,6 +163,7 @@ class Execution:
     workflow_id: int
     workflow_name: str
     version: int
+    version_text: str
     name: str
     status: RunStatus
     attempt: int
@@ -252,6 +258,8 @@ class Lease:
     execution: int
     attempt: int
     owner: str
+    execution_id: str
+    workflow_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,10 @@ class JsonText(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
         return json.loads(value or "null")
 
+    @staticmethod
+    def column(values: Iterable[Any]) -> list[Any]:
+        return [json.dumps(value, separators=(",", ":")) for value in values]
+
 
 class MoneyByCurrency(TypeDecorator[Mapping[str, Decimal]]):
     """Amounts by currency as JSON text, digit for digit; NULL where there are none."""

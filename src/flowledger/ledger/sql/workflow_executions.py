@@ -7,10 +7,12 @@ lets one in after the other; on SQLite there is one writer anyway.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from flowledger.domain.history import RunKey
 from flowledger.domain.runs import RunStatus
@@ -21,7 +23,6 @@ from flowledger.ledger.sql import workflow_rows
 from flowledger.ledger.sql.bulk import execute_many
 from flowledger.ledger.sql.database import Database
 from flowledger.ledger.sql.history import read_run
-from flowledger.ledger.sql.workflow_definitions import read_version
 from flowledger.ledger.sql.workflow_schema import (
     UNREPORTED,
     execution_events,
@@ -86,16 +87,20 @@ _fenced = _count_on.where(
 )
 
 
+_insert_execution = sa.insert(workflow_executions).returning(workflow_executions.c.id)
+_insert_values = sa.insert(execution_values)
+_insert_event = sa.insert(execution_events)
+_update = sa.update(workflow_executions).where(_this)
+_update_output = sa.update(execution_values).where(execution_values.c.execution == sa.bindparam("id_"))
+
+
 def accept(connection: Connection, database: Database, order: Order) -> Execution:
     """Insert an execution with its run; one of the same id stays as it is, and is returned."""
     stored = read_execution(connection, order.execution_id)
     if stored is not None:
         return stored
-    version = read_version(connection, order.workflow_id, order.version)
-    if version is None:
-        raise RecordNotFoundError(f"the workflow {order.workflow_id} has no version {order.version}")
-    fresh = _fresh(order, str(version.document.get("name", "")))
-    run_key = _write_run(connection, database, fresh, (), version_text=version.version)
+    fresh = _fresh(order)
+    run_key = _write_run(connection, database, fresh, ())
     columns = {"id", "input", "variables", "config", "output", "workflow_id"}
     values = {
         column.name: getattr(fresh, column.name)
@@ -106,10 +111,9 @@ def accept(connection: Connection, database: Database, order: Order) -> Executio
         **{"run": run_key, "workflow": fresh.workflow_id, "status": fresh.status.value},
         **{"last_cursor": 1, "last_seq": 0},
     }
-    insert = sa.insert(workflow_executions).returning(workflow_executions.c.id)
-    number: int = connection.execute(insert, values).scalar_one()
+    number: int = connection.execute(_insert_execution, values).scalar_one()
     connection.execute(
-        sa.insert(execution_values),
+        _insert_values,
         {
             "execution": number,
             "input": order.input,
@@ -121,7 +125,7 @@ def accept(connection: Connection, database: Database, order: Order) -> Executio
     created = workflow_rows.event_row(
         number, 1, EventType.EXECUTION_CREATED, "", order.at, {"by": order.requested_by}
     )
-    connection.execute(sa.insert(execution_events), created)
+    execute_many(connection, _insert_event, [created])
     return replace(fresh, id=number)
 
 
@@ -220,7 +224,7 @@ def _insert_events(
         workflow_rows.event_row(execution, last + number, event, key, at, facts)
         for number, (event, key, facts) in enumerate(events, 1)
     ]
-    execute_many(connection, sa.insert(execution_events), rows)
+    execute_many(connection, _insert_event, rows)
 
 
 _TRY = ("execution", "key", "generation", "try_no")
@@ -235,13 +239,15 @@ def write_steps(connection: Connection, execution: int, steps: Sequence[Step], l
         row = workflow_rows.step_row(step, execution, last_seq if step.status.is_settled else 0)
         rows[step.key, step.generation, step.try_no] = row
     if rows:
-        connection.execute(_upsert(connection), list(rows.values()))
+        upsert = _upsert(connection.dialect.name)
+        # On PostgreSQL many rows would be copied, which knows no conflict.
+        execute = Connection.execute if connection.dialect.name == "postgresql" else execute_many
+        execute(connection, upsert, list(rows.values()))
 
 
-def _upsert(connection: Connection) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
+@cache
+def _upsert(dialect_name: str) -> Any:
+    dialect: Any = postgresql if dialect_name == "postgresql" else sqlite
     insert = dialect.insert(execution_steps)
     names = [column.name for column in execution_steps.c if column.name not in (*_TRY, "id")]
     return insert.on_conflict_do_update(
@@ -281,8 +287,7 @@ def finish(connection: Connection, database: Database, number: int, ended: Ended
             .values(output=after.output)
         )
     steps = read_steps(connection, number)
-    version = read_version(connection, after.workflow_id, after.version)
-    _write_run(connection, database, after, steps, version_text=version.version if version else "")
+    _write_run(connection, database, after, steps)
     return after
 
 
@@ -292,13 +297,14 @@ _CHANGES = (
 )
 
 
-def _fresh(order: Order, workflow_name: str) -> Execution:
+def _fresh(order: Order) -> Execution:
     return Execution(
         id=0,
         execution_id=order.execution_id,
         workflow_id=order.workflow_id,
-        workflow_name=workflow_name,
+        workflow_name=order.workflow_name,
         version=order.version,
+        version_text=order.version_text,
         name=order.name,
         status=RunStatus.PENDING,
         attempt=0,
@@ -326,11 +332,9 @@ def _write_run(
     database: Database,
     execution: Execution,
     steps: Sequence[Step],
-    *,
-    version_text: str,
 ) -> int:
     """Write the run of an execution as it is now, with its steps once there are some; return its key."""
-    record = workflow_rows.execution_record(execution, version_text, len(steps) or None)
+    record = workflow_rows.execution_record(execution, len(steps) or None)
     run = execution_runs.execution_run(record)
     if steps:
         detail = execution_runs.execution_detail(record, [workflow_rows.step_values(step) for step in steps])

@@ -122,8 +122,8 @@ def _take(
         {"id_": row.id, "owner_": owner, "until_": until, "at_": at, "took_over_": int(took_over)}
         for row, took_over in taken
     ]
-    connection.execute(_claim, claims)
-    connection.execute(_show_running, [{"run_": row.run} for row, _ in taken])
+    execute_many(connection, _claim, claims)
+    execute_many(connection, _show_running, [{"run_": row.run} for row, _ in taken])
     for row, took_over in taken:
         event = EventType.EXECUTION_RESUMED if row.attempt else EventType.EXECUTION_STARTED
         facts = {"attempt": row.attempt + 1, **({"took_over": True} if took_over else {})}

@@ -76,6 +76,7 @@ def execution_from(row: Row[Any]) -> Execution:
         workflow_id=row.workflow,
         workflow_name=row.workflow_name,
         version=row.version,
+        version_text=row.version_text,
         name=row.name,
         status=RunStatus(row.status),
         attempt=row.attempt,
@@ -105,14 +106,14 @@ def execution_from(row: Row[Any]) -> Execution:
     )
 
 
-def execution_record(execution: Execution, version_text: str, total_steps: int | None) -> dict[str, Any]:
+def execution_record(execution: Execution, total_steps: int | None) -> dict[str, Any]:
     """Return an execution as its run's record (``domain.workflows.execution_runs``)."""
     return {
         "execution_id": execution.execution_id,
         "workflow_id": execution.workflow_id,
         "workflow_name": execution.workflow_name,
         "version": execution.version,
-        "version_text": version_text,
+        "version_text": execution.version_text,
         "name": execution.name,
         "status": execution.status.value,
         "trigger": execution.trigger,

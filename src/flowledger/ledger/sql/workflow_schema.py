@@ -60,6 +60,7 @@ workflow_executions = sa.Table(
     sa.Column("workflow", SurrogateKey, nullable=False),
     sa.Column("workflow_name", column_types.CleanText, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("version_text", column_types.CleanText, nullable=False),
     sa.Column("name", column_types.CleanText, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),

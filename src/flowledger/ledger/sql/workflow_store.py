@@ -1,7 +1,7 @@
 """The ``WorkflowStore`` port over the database of a ledger."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.workflows.definition import Document, WorkflowStatus
 from flowledger.domain.workflows.execution_runs import LOCAL
-from flowledger.errors import RecordNotFoundError
+from flowledger.errors import LeaseLostError, RecordNotFoundError
 from flowledger.ledger.sql import workflow_definitions as definitions
 from flowledger.ledger.sql import workflow_executions as executions
 from flowledger.ledger.sql import workflow_queue as queue
+from flowledger.ledger.sql.group_commit import GroupCommit
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.workflow_ports import (
     Claim,
@@ -39,7 +40,7 @@ from flowledger.workflow_ports import (
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SqlWorkflowStore:
     """Workflows and executions beside the runs of a ledger; threads may share it.
 
@@ -48,6 +49,12 @@ class SqlWorkflowStore:
     """
 
     ledger: SqlLedger
+    _orders: GroupCommit[Order, Execution] = field(init=False, repr=False)
+    _words: GroupCommit["_Words", Execution | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_orders", GroupCommit(self._accept_all))
+        object.__setattr__(self, "_words", GroupCommit(self._write_words))
 
     # -- definitions
 
@@ -149,13 +156,7 @@ class SqlWorkflowStore:
 
     def accept(self, order: Order) -> Execution:
         """Store an execution that a worker may take; one of the same id is returned as it is."""
-        app = AppKey(LOCAL, str(order.workflow_id))
-        return self.ledger.transactions.write(
-            [f"execution {order.execution_id}"],
-            lambda connection: executions.accept(connection, self.ledger.place, order),
-            among=[f"app {app}"],
-            durable=True,
-        )
+        return self._orders.submit(order)
 
     def execution(self, execution_id: int | str) -> Execution | None:
         """Return one execution by its number or its id."""
@@ -267,22 +268,13 @@ class SqlWorkflowStore:
 
     def write(self, lease: Lease, progressed: Progressed, at: datetime) -> None:
         """Store what happened, unless another worker has the execution."""
-
-        def write(connection: Connection) -> None:
-            executions.write_progress(connection, lease, progressed, at)
-            queue.write_waits(connection, lease.execution, progressed.waits)
-
-        self._write(write, durable=False)
+        self._words.submit(_Words(lease, progressed, at))
 
     def end(self, lease: Lease, ended: Ended, progressed: Progressed, at: datetime) -> Execution:
         """Store how the execution ended, or that it is parked, and give the lease back."""
-
-        def end(connection: Connection) -> Execution:
-            executions.write_progress(connection, lease, progressed, at)
-            queue.write_waits(connection, lease.execution, progressed.waits)
-            return executions.finish(connection, self.ledger.place, lease.execution, ended, at)
-
-        return self._write_of(lease.execution, end)
+        ended_execution = self._words.submit(_Words(lease, progressed, at, ended))
+        assert ended_execution is not None
+        return ended_execution
 
     def interrupt_lost(self, at: datetime) -> Sequence[Execution]:
         """Mark executions whose lease ran out as interrupted where they do not resume by themselves."""
@@ -313,10 +305,65 @@ class SqlWorkflowStore:
         stored = self.execution(execution)
         if stored is None:
             raise RecordNotFoundError(f"there is no execution {execution}")
-        app = AppKey(LOCAL, str(stored.workflow_id))
+        return self._write_among(stored.execution_id, stored.workflow_id, work)
+
+    def _write_among(
+        self, execution_id: str, workflow_id: int, work: Callable[[Connection], Result]
+    ) -> Result:
+        return self._write_all([(execution_id, workflow_id)], work)
+
+    def _write_all(
+        self,
+        places: Sequence[tuple[str, int]],
+        work: Callable[[Connection], Result],
+        *,
+        durable: bool = True,
+    ) -> Result:
+        """Write of executions and of their runs: among others of the same workflows."""
         return self.ledger.transactions.write(
-            [f"execution {stored.execution_id}"], work, among=[f"app {app}"], durable=True
+            [f"execution {execution_id}" for execution_id, _ in places],
+            work,
+            among=[f"app {AppKey(LOCAL, str(workflow_id))}" for _, workflow_id in places],
+            durable=durable,
         )
+
+    def _accept_all(self, orders: Sequence[Order]) -> Sequence[Execution]:
+        places = [(order.execution_id, order.workflow_id) for order in orders]
+        return self._write_all(
+            places,
+            lambda connection: [executions.accept(connection, self.ledger.place, order) for order in orders],
+        )
+
+    def _write_words(self, words: Sequence["_Words"]) -> Sequence[Execution | LeaseLostError | None]:
+        """Write what several workers' executions have to say in one transaction, each within its fence."""
+
+        def write(connection: Connection) -> Sequence[Execution | LeaseLostError | None]:
+            return [self._write_word(connection, word) for word in words]
+
+        ends = [word.lease for word in words if word.ended is not None]
+        if not ends:
+            return self._write(write, durable=False)
+        return self._write_all([(lease.execution_id, lease.workflow_id) for lease in ends], write)
+
+    def _write_word(self, connection: Connection, word: "_Words") -> Execution | LeaseLostError | None:
+        try:
+            executions.write_progress(connection, word.lease, word.progressed, word.at)
+        except LeaseLostError as error:
+            return error  # nothing of it was written; the others of the transaction are
+        queue.write_waits(connection, word.lease.execution, word.progressed.waits)
+        if word.ended is None:
+            return None
+        return executions.finish(connection, self.ledger.place, word.lease.execution, word.ended, word.at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a worker writes of one execution at once."""
+
+    lease: Lease
+    progressed: Progressed
+    at: datetime
+    ended: Ended | None = None
 
 
 def _workflow(workflow_id: int) -> str:
@@ -332,7 +379,9 @@ def _claim(connection: Connection, number: int, took_over: bool) -> Claim:
     assert version is not None
     is_first = execution.attempt == 1
     return Claim(
-        lease=Lease(number, execution.attempt, execution.owner),
+        lease=Lease(
+            number, execution.attempt, execution.owner, execution.execution_id, execution.workflow_id
+        ),
         execution=execution,
         version=version,
         steps=() if is_first else executions.read_steps(connection, number),

@@ -85,6 +85,7 @@ def _create_executions() -> None:
         sa.Column("workflow", KEY, nullable=False),
         sa.Column("workflow_name", TEXT, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("version_text", TEXT, nullable=False),
         sa.Column("name", TEXT, nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
