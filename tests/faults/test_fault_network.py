@@ -145,7 +145,7 @@ def test_a_network_that_goes_down_while_details_are_read_leaves_reasons_and_is_r
             collected = pipeline.collect(order())
             proxy.network = replace(SOUND, cut_after_bytes=0, resets=True)
             enriched = pipeline.enrich(collected, order())
-            report = pipeline.report(collected, order(), level=enriched.level, run_id="broken")
+            report = pipeline.report(collected, order(), enriched, run_id="broken")
         assert report.all_paths
         assert report.figures.missing
         assert all("127.0.0.1" in reason for reason in report.figures.missing_reasons)

@@ -3,7 +3,9 @@
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from pydantic import SecretStr
 from simulated_dify import (
@@ -153,10 +155,33 @@ def test_runs_of_earlier_windows_that_ended_are_brought_up_to_date(tmp_path: Pat
     ended = {each.run.run_id for each in stored_entries(tmp_path) if not each.run.status.is_open}
     assert ended.issuperset(open_ids[:3])
     assert not ended & set(open_ids[3:])
-    assert "3 runs of earlier days ended and are up to date in the ledger" in result["notes"]
-    assert "the report of 2025-03-01 was written anew, since runs of it ended after it" in result["notes"]
-    reports = sorted(tmp_path.rglob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-    assert len([path for path in reports if "2025-03-01" in path.name]) >= 2
+    assert result["notes"][-2:] == [
+        "3 runs of earlier days ended and are up to date in the ledger",
+        "written anew, since runs of it ended or appeared after it: report 2025-03-01",
+    ]
+    first, again = (
+        figures_of(path)
+        for path in sorted((tmp_path / "reports/json").glob("custom-2025-03-01_*.json"), key=version)
+    )
+    assert (first["open"], first["by_status"]) == (len(open_ids), statuses(30, open_ids))
+    assert (again["open"], again["by_status"]) == (len(open_ids) - 3, statuses(30, open_ids[3:]))
+    assert figures_of(next((tmp_path / "reports/json").glob("custom-2025-03-02_*.json")))["runs"] == 0
+
+
+def version(report: Path) -> tuple[int, str]:
+    """Order reports of one name: the first has no number."""
+    return len(report.name), report.name
+
+
+def figures_of(report: Path) -> dict[str, Any]:
+    """Give the figures of a stored JSON report."""
+    figures: dict[str, Any] = orjson.loads(report.read_bytes())["figures"]
+    return figures
+
+
+def statuses(runs: int, still_open: list[str]) -> dict[str, int]:
+    """Give how many runs have ended, and how many have not."""
+    return {"success": runs - len(still_open), "running": len(still_open)}
 
 
 def test_a_paused_run_waits_for_its_person(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_session_and_a_keyword_together_do_not_break_the_server(version: str, 
         request = replace(order(), run_filter=both)
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)
-        report = pipeline.report(collected, request, level=enriched.level, run_id="test")
+        report = pipeline.report(collected, request, enriched, run_id="test")
     assert report.figures.runs == len(wanted) > 0
     assert collected.certificate.certified
     assert split.remote == {"created_by_end_user_session_id": session}

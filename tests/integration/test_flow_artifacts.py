@@ -17,7 +17,7 @@ from flowledger.flows.notifications import (
     failure_table,
     markdown_of,
 )
-from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
+from flowledger.services.run_result import ResultCertificate, ResultWindow, RunResult
 
 RESULT = RunResult(
     app="support | <b>",

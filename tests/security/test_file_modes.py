@@ -15,6 +15,7 @@ from workplace import FLOWLEDGER, bare_environment
 import flowledger_simulator as simulator
 from flowledger import bootstrap
 from flowledger.domain.runs import Level
+from flowledger.services.pipeline import Enriched
 from flowledger.services.report_requests import RunOrder
 from flowledger.settings import ConfigManager
 
@@ -106,7 +107,7 @@ def test_a_scheduled_run_and_the_old_command_hold_it_too(
             bootstrap.configured(ConfigManager(tmp_path, settings)),
             bootstrap.open_pipeline(order, END) as (pipeline, request),
         ):
-            pipeline.report(pipeline.collect(request), request, level=Level.NONE, run_id="x")
+            pipeline.report(pipeline.collect(request), request, Enriched(Level.NONE, 0, 0), run_id="x")
     finally:
         os.umask(before)
     subprocess.run(

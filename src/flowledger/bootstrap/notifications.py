@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 from loguru import logger
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from flowledger import plugins
 from flowledger.bootstrap.configuration import clock, kept_logs
 from flowledger.bootstrap.ledgers import opened_ledger
-from flowledger.bootstrap.stores import open_store, report_folder
+from flowledger.bootstrap.stores import open_store_again, report_folder
 from flowledger.domain.windows import zone
 from flowledger.errors import FlowledgerError, LedgerError, SettingsError, UsageError
 from flowledger.notify.notices import BareLinks, Subject, no_figures
@@ -134,10 +133,5 @@ def open_report_links(
 
 
 def _storage_of(settings: Settings, storage: str) -> StorageBackend:
-    """Open the storage of an attachment: an absolute folder, or a prefix of the settings' storage.
-
-    As it stands in the outbox, where a message may wait until the program runs again.
-    """
-    if Path(storage).is_absolute():
-        return open_store(settings, storage).backend
-    return open_store(settings, prefix=storage).backend
+    """Open the storage of an attachment, as it stands in the outbox: a message may wait for long."""
+    return open_store_again(settings, storage).backend

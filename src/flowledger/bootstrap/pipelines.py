@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 
 from pydantic import SecretStr
 
 from flowledger.bootstrap.configuration import clock, kept_logs, load_settings, user_name
 from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.schedules import settled_schedule, storage_of
-from flowledger.bootstrap.stores import check_machine, open_store, report_formats
+from flowledger.bootstrap.stores import check_machine, open_store, open_store_again, report_formats
 from flowledger.dify.credentials import AdminKey, ConsoleToken, Credentials, EmailPassword
 from flowledger.dify.endpoints import Console, ServiceApi
 from flowledger.dify.fetcher import WorkflowLogFetcher
@@ -19,10 +20,12 @@ from flowledger.dify.login import OWN_ATTEMPTS, LoginAttempts, Servers
 from flowledger.dify.session import SessionOptions
 from flowledger.domain.runs import AppKey
 from flowledger.http.session import HttpOptions
-from flowledger.ports import Progress, SilentProgress
+from flowledger.ports import Progress, ReportFormat, ReportStore, SilentProgress
 from flowledger.services.console_logins import StoredLogins
-from flowledger.services.pipeline import Pipeline, RunResult
-from flowledger.services.report_requests import ReportRequest, RunOrder, request_of
+from flowledger.services.pipeline import Pipeline
+from flowledger.services.report_requests import ReportContent, ReportRequest, RunOrder, request_of
+from flowledger.services.run_result import RunResult
+from flowledger.services.written_reports import ReportAgain
 from flowledger.settings import AppSettings, Settings
 
 
@@ -163,11 +166,7 @@ def open_pipeline(
             source=source,
             ledger=ledger,
             store=open_store(settings, order.output_dir, prefix=app.storage_prefix),
-            formats=report_formats(
-                request.formats,
-                csv_raw_values=settings.csv_raw_values,
-                markdown_details=settings.markdown_details,
-            ),
+            formats=_formats(settings, request.formats),
             clock=clock.utc_now,
             progress=progress or SilentProgress(),
             open_for=settings.stuck_after,
@@ -176,8 +175,21 @@ def open_pipeline(
             schedule=settled_schedule(order, request, app),
             storage=storage_of(app, order.output_dir),
             is_late=order.is_late,
+            report_again=ReportAgain(settings.report_again),
+            reopened=partial(_reopened, settings),
         )
         yield pipeline, request
+
+
+def _formats(settings: Settings, names: tuple[str, ...]) -> tuple[ReportFormat, ...]:
+    return report_formats(
+        names, csv_raw_values=settings.csv_raw_values, markdown_details=settings.markdown_details
+    )
+
+
+def _reopened(settings: Settings, content: ReportContent) -> tuple[ReportStore, tuple[ReportFormat, ...]]:
+    """Open the storage and the formats of a report that was written earlier."""
+    return open_store_again(settings, content.storage), _formats(settings, content.formats)
 
 
 def run_directly(

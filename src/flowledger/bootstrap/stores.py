@@ -51,6 +51,13 @@ def open_store(
     return StorageService(backend, clock.utc_now)
 
 
+def open_store_again(settings: Settings, storage: str) -> StorageService:
+    """Open the storage of something kept earlier: a prefix of the settings' own, or a folder."""
+    if Path(storage).is_absolute():
+        return open_store(settings, storage)
+    return open_store(settings, prefix=storage)
+
+
 def report_folder(text: str) -> Path:
     """Return the folder that an order names for its reports; ``~`` and ``$HOME`` are understood.
 

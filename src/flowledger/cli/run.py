@@ -15,8 +15,8 @@ import click
 from flowledger import bootstrap
 from flowledger.domain.windows import PERIODS
 from flowledger.ports import Progress
-from flowledger.services.pipeline import RunResult
 from flowledger.services.report_requests import RunOrder, parameters_of
+from flowledger.services.run_result import RunResult
 
 EXIT_INCOMPLETE = 3
 """Neither a failure nor a success: the report is there, but lacks a proof or details."""

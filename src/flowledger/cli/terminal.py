@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flowledger.domain.phrases import result_cost
-from flowledger.services.pipeline import RunResult
+from flowledger.services.run_result import RunResult
 
 
 @dataclass(slots=True)

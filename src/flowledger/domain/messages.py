@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from enum import StrEnum
 from hashlib import sha256
 from itertools import islice
@@ -165,9 +165,13 @@ def _failure_row(run: ProblemRun, tz: tzinfo | None) -> Mapping[str, Json]:
 
 
 def comparable(figures: Figures) -> Mapping[str, Json]:
-    """Return the figures that the next period is compared with; they are kept in the audit trail."""
+    """Return the figures that the next period, and this one later on, is compared with.
+
+    They are kept in the audit trail.
+    """
     return {
         "runs": figures.runs,
+        "open": figures.open,
         "failed": failed_of({str(status): count for status, count in figures.by_status.items()}),
         "users": len(figures.users),
         "total_tokens": figures.total_tokens,
@@ -233,11 +237,20 @@ def ended_note(language: str, count: int) -> tuple[str, ...]:
 
 
 _AGAIN: Mapping[str, str] = {
-    "en": "the report of {day} was written anew, since runs of it ended after it",
-    "zh": "{day} 的报告已重新生成：其中有运行在报告之后才结束",
+    "en": "written anew, since runs of it ended or appeared after it: {reports}",
+    "zh": "已重新生成（报告之后才有运行结束或出现）：{reports}",
+}
+_NOT_AGAIN: Mapping[str, str] = {
+    "en": "cannot be written anew: {report}: {reason}",
+    "zh": "无法重新生成：{report}：{reason}",
 }
 
 
-def again_notes(language: str, days: Sequence[date]) -> tuple[str, ...]:
-    """Return a note for each earlier report that was written anew, by its first day."""
-    return tuple(_AGAIN[language].format(day=day) for day in days)
+def again_note(language: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the note on earlier reports that were written anew, by their names; none where none was."""
+    return (_AGAIN[language].format(reports=", ".join(names)),) if names else ()
+
+
+def not_again_note(language: str, name: str, reason: str) -> str:
+    """Return the note on an earlier report that changed and cannot be written anew."""
+    return _NOT_AGAIN[language].format(report=name, reason=clip(one_line(reason), _LONGEST_REASON))

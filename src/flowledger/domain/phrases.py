@@ -1,6 +1,7 @@
 """What people read outside of the reports' own catalogues: one table a language, by code."""
 
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from flowledger.domain.costs import amount_text
@@ -18,6 +19,8 @@ _ZH: Mapping[str, str] = {
     **{"status_exception": "异常", "status_retry": "重试"},
     **{"period_yesterday": "昨天", "period_today": "今天", "period_last_week": "上周"},
     **{"period_last_month": "上月", "period_last_24h": "过去 24 小时", "period_custom": "指定时段"},
+    **{"report_yesterday": "日报 {days}", "report_last_week": "周报 {days}"},
+    **{"report_last_month": "月报 {days}", "report_custom": "报告 {days}"},
 }
 _EN: Mapping[str, str] = {
     "language": "en",
@@ -35,6 +38,8 @@ _EN: Mapping[str, str] = {
         "period_last_24h": "last 24 hours",
         "period_custom": "custom period",
     },
+    **{"report_yesterday": "daily report {days}", "report_last_week": "weekly report {days}"},
+    **{"report_last_month": "monthly report {days}", "report_custom": "report {days}"},
 }
 PHRASES: Mapping[str, Mapping[str, str]] = {"zh": _ZH, "en": _EN}
 
@@ -52,6 +57,13 @@ def status_word(status: str, language: str) -> str:
 def period_word(period: str, language: str) -> str:
     """Return the word of a period, any other text as it is."""
     return PHRASES[language].get(f"period_{period}", period)
+
+
+def report_name(period: str, first: date, last: date, language: str) -> str:
+    """Name a report of the past by its kind and days: "yesterday" means another day by now."""
+    days = f"{first}" if first == last else f"{first} – {last}"
+    phrases = PHRASES[language]
+    return phrases.get(f"report_{period}", phrases["report_custom"]).format(days=days)
 
 
 def result_cost(cost: Mapping[str, str] | None, known: int | None, runs: int, language: str) -> str:

@@ -35,6 +35,15 @@ class Window:
             raise UsageError(f"a window lies between 1970 and 9999, not {after.year} to {before.year}")
         return cls(first, last)
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the window that ``str`` wrote.
+
+        :raises ValueError: for any other text.
+        """
+        first, _, last = text.partition("/")
+        return cls.between(datetime.fromisoformat(first), datetime.fromisoformat(last))
+
     @property
     def after_at(self) -> datetime:
         """First second, aware UTC."""

@@ -25,9 +25,10 @@ from flowledger.flows.flow_retries import tried_again
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.ports import Progress
-from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
+from flowledger.services.pipeline import Collected, Enriched, Pipeline
 from flowledger.services.report import Report
 from flowledger.services.report_requests import ReportRequest, RunOrder, order_from
+from flowledger.services.run_result import RunResult
 
 Period = Literal["yesterday", "today", "last_week", "last_month", "last_24h", "custom"]
 
@@ -151,13 +152,7 @@ def generate_reports_task(job: ReportJob, collected: Collected, enriched: Enrich
     """Write the reports from the ledger through the storage service."""
     logger = get_run_logger()
     with stage_pipeline(job, logger) as (pipeline, request):
-        report = pipeline.report(
-            collected,
-            request,
-            level=enriched.level,
-            run_id=job.run_id,
-            changed_at=enriched.ended_earlier,
-        )
+        report = pipeline.report(collected, request, enriched, run_id=job.run_id)
     for path in report.all_paths:
         logger.info("written: %s", path)
     return report

@@ -27,8 +27,8 @@ from flowledger.flows.backfill_runs import report_instant, with_origin
 from flowledger.flows.flow_retries import failed_tries
 from flowledger.flows.logs import forwarded_to, note_app
 from flowledger.services import report_requests
-from flowledger.services.pipeline import RunResult
 from flowledger.services.retries import tries_of
+from flowledger.services.run_result import RunResult
 from flowledger.settings import Settings
 
 TASK = "fetch-workflow-logs"

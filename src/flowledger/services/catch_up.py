@@ -13,13 +13,12 @@ from loguru import logger
 
 from flowledger.domain import windows
 from flowledger.domain.certificates import Certificate
-from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
 from flowledger.errors import FlowledgerError, UsageError
 from flowledger.ports import Ledger
-from flowledger.services.history.paging import operations_of
 from flowledger.services.report_requests import ReportContent
+from flowledger.services.written_reports import WrittenReport, written_reports
 
 EVER = windows.Window(0, windows.LATEST)
 LONGEST = timedelta(days=31)
@@ -170,63 +169,38 @@ def unsettled(ledger: Ledger, app: AppKey, cadence: Cadence, due: Due) -> Due | 
     return _unsettled(cadence, due, _written(ledger, app, ledger.certificates(app, EVER), since=due))
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A whole report of a window that is certified now, as the audit trail has it.
-
-    ``content`` is None where the record is of a version that did not note it.
-    """
-
-    window: windows.Window
-    period: str
-    schedule: str | None
-    content: ReportContent | None
-
-    def settles(self, cadence: Cadence, due: Due) -> bool:
-        if self.window != due.period.window or self.period != cadence.period:
-            return False
-        if self.content is None:
-            return True
-        return self.schedule == cadence.key and self.content.storage == cadence.content.storage
-
-    def covers(self, cadence: Cadence, due: Due) -> bool:
-        has_all = self.content is not None and self.content.includes(cadence.content)
-        return has_all and self.window.covers(due.period.window)
-
-    def __str__(self) -> str:
-        return f"{self.schedule or 'a run of its own'}: {self.period}, {self.window}"
+def _settles(report: WrittenReport, cadence: Cadence, due: Due) -> bool:
+    if report.window != due.period.window or report.period != cadence.period:
+        return False
+    if report.content is None:
+        return True
+    return report.schedule == cadence.key and report.content.storage == cadence.content.storage
 
 
-def _unsettled(cadence: Cadence, due: Due, written: Sequence[_Written]) -> Due | None:
-    if any(report.settles(cadence, due) for report in written):
+def _covers(report: WrittenReport, cadence: Cadence, due: Due) -> bool:
+    has_all = report.content is not None and report.content.includes(cadence.content)
+    return has_all and report.window.covers(due.period.window)
+
+
+def _unsettled(cadence: Cadence, due: Due, written: Sequence[WrittenReport]) -> Due | None:
+    if any(_settles(report, cadence, due) for report in written):
         return None
-    cover = next((report for report in written if report.covers(cadence, due)), None)
-    return replace(due, covered_by=str(cover)) if cover else due
+    cover = next((report for report in written if _covers(report, cadence, due)), None)
+    if cover is None:
+        return due
+    return replace(due, covered_by=f"{cover.schedule or 'a run of its own'}: {cover.period}, {cover.window}")
 
 
 def _written(
     ledger: Ledger, app: AppKey, certificates: Iterable[Certificate], *, since: Due
-) -> Sequence[_Written]:
+) -> Sequence[WrittenReport]:
     """Return the whole reports of certified windows that were written after a due report's period."""
-    certified = {str(each.scope.window): each.scope.window for each in certificates if each.certified}
+    certified = {each.scope.window for each in certificates if each.certified}
     return [
-        _Written(
-            window=certified[window],
-            period=each.subject or "",
-            schedule=str(each.data["schedule"]) if each.data.get("schedule") else None,
-            content=ReportContent.from_json(each.data),
-        )
-        for each in _reports(ledger, app, since.period.window.before_at)
-        # What a filter left has no figures to compare with.
-        if each.data.get("certified")
-        and each.data.get("figures", ()) is not None
-        and (window := str(each.data.get("window"))) in certified
+        report
+        for report in written_reports(ledger, app, since=since.period.window.before_at)
+        if report.is_certified and report.window in certified
     ]
-
-
-def _reports(ledger: Ledger, app: AppKey, since: datetime) -> Iterator[Operation]:
-    query = OperationQuery(apps=(app,), types=("REPORT",), since=since)
-    return operations_of(ledger, query)
 
 
 def _day(second: int, tz: ZoneInfo) -> date:

@@ -4,30 +4,30 @@ A stage hands on references (a scope and its certificate), never runs: the data 
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from loguru import logger
 
 from flowledger.domain import messages
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.costs import cost_json
-from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
+from flowledger.domain.phrases import report_name
 from flowledger.domain.report_heading import Heading
 from flowledger.domain.run_filters import FilterSplit, RunFilter
-from flowledger.domain.runs import OPEN_FOR, Json, Level
-from flowledger.domain.windows import LATEST, Window, cut_to_now
+from flowledger.domain.runs import OPEN_FOR, Level
+from flowledger.domain.windows import CUSTOM, ONE_SECOND, Window, cut_to_now, zone
+from flowledger.errors import FlowledgerError, LedgerError
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
-from flowledger.services.history.paging import operations_of
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportContent, ReportRequest, window_of
+from flowledger.services.run_result import ResultCertificate, ResultWindow, RunResult
+from flowledger.services.written_reports import ReportAgain, WrittenReport, outgrown_reports
 
-EVER = Window(0, LATEST)
 CLOCKS_MAY_DIFFER = timedelta(minutes=1)
 NEAR_NOW = timedelta(hours=2)
 """The source is asked for its time before a window that ends this close to now; else its answers tell it."""
@@ -50,90 +50,10 @@ class Enriched:
     level: Level
     asked: int
     requests: int
-    ended_earlier: Sequence[datetime] = ()
-    """When the runs of earlier windows were listed that had been open and have ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResultWindow:
-    """The first and the last second of a result's window, ISO 8601 with the offset of the app's zone."""
-
-    after: str
-    before: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResultCertificate:
-    """A certificate as a result shows it; ``expected`` is None where the source gives no total."""
-
-    certified: bool
-    reason: str
-    expected: int | None
-    distinct: int
-    retained: int
-    at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """What a run of all stages came to, in plain values.
-
-    The names and the order of the fields are those of the JSON that callers, ``--json`` and messages have.
-    Money is an exact decimal text for each currency, None where it is unknown, and a lower bound where
-    ``cost_known_runs`` (None in older results) is less than ``logs_count``; durations are seconds, None where
-    no run has ended.
-    ``late`` means made up for later; ``caught_up`` how many missed reports the run has started runs for.
-    """
-
-    app: str
-    app_id: str
-    period: str
-    window: ResultWindow
-    logs_count: int
-    report_paths: Sequence[str]
-    certificate: ResultCertificate
-    detailed: int
-    missing: int
-    missing_reasons: Mapping[str, int]
-    by_status: Mapping[str, int]
-    open: int
-    stuck: int
-    users: int
-    total_tokens: int
-    cost: Mapping[str, str] | None
-    duration_p50_s: float | None
-    duration_p95_s: float | None
-    failures: Sequence[Mapping[str, Json]]
-    filtered: bool
-    kept_locally: bool
-    notes: Sequence[str]
-    requests: int
-    duration: float
-    cost_known_runs: int | None = None
-    completeness: str = ""
-    """What is whole and what is not, in the app's language: "rows complete, details 0 of 399"."""
-    late: bool = False
-    caught_up: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Return whether all runs are proved to be there, with all the details that were wanted."""
-        return self.certificate.certified and not self.missing
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON values, in the order of the fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the result that ``to_json`` made these values of."""
-        return cls(
-            **{
-                **values,
-                "window": ResultWindow(**values["window"]),
-                "certificate": ResultCertificate(**values["certificate"]),
-            }
-        )
+    ended_earlier: int = 0
+    """How many runs of earlier windows had been open and have ended."""
+    outgrown: Sequence[tuple[WrittenReport, Certificate]] = ()
+    """Reports of other windows to write anew: runs of them have ended, or appeared, since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +62,8 @@ class Pipeline:
 
     ``schedule`` is the schedule whose due report is settled by it, None for any other; ``storage`` the prefix
     or folder the reports go to; ``is_late`` whether it makes up for a report that did not come in time.
+    ``report_again`` says whether earlier reports are written anew whose runs have ended since, and announced;
+    ``reopened`` opens the storage and the formats that such a report had.
     """
 
     app_name: str
@@ -158,6 +80,8 @@ class Pipeline:
     schedule: str | None = None
     storage: str = ""
     is_late: bool = False
+    report_again: ReportAgain = ReportAgain.ANNOUNCE
+    reopened: Callable[[ReportContent], tuple[ReportStore, tuple[ReportFormat, ...]]] | None = None
 
     def run(self, request: ReportRequest, *, run_id: str, started: float) -> RunResult:
         """Run all stages one after another, in this thread.
@@ -166,9 +90,7 @@ class Pipeline:
         """
         collected = self.collect(request)
         enriched = self.enrich(collected, request)
-        report = self.report(
-            collected, request, level=enriched.level, run_id=run_id, changed_at=enriched.ended_earlier
-        )
+        report = self.report(collected, request, enriched, run_id=run_id)
         return self.result(request, collected, enriched, report, started=started)
 
     def collect(self, request: ReportRequest) -> Collected:
@@ -180,7 +102,7 @@ class Pipeline:
         self._check_app()
         split = self.source.split(request.run_filter)
         window = self._settled(request.window)
-        collector = Collector(self.source, self.ledger, self.clock, self.progress)
+        collector = self._collector
         began = self.clock()
         certificate = collector.collect(window, split)
         # Each answer was dated, so this costs no request.
@@ -209,49 +131,92 @@ class Pipeline:
         logger.info("{}: {} runs asked for details", collected.certificate.scope, asked)
         scope = collected.certificate.scope
         ended = enricher.enrich_earlier(scope.app, scope.window.after, level)
-        return Enriched(level, asked, self.source.requests - sent, [run.listed_at for run in ended])
+        outgrown = self._outgrown(scope)
+        for earlier, _ in outgrown:
+            if earlier.content and earlier.content.level > level:
+                enricher.enrich(Scope(scope.app, earlier.window), earlier.content.level)
+        return Enriched(level, asked, self.source.requests - sent, len(ended), outgrown)
+
+    def _outgrown(self, scope: Scope) -> Sequence[tuple[WrittenReport, Certificate]]:
+        """Return the reports of other windows to write anew, and the certificates of their windows.
+
+        A certificate that a wider window has disproved is gone: then the window is collected again.
+        """
+        if self.report_again is ReportAgain.OFF:
+            return ()
+        found = outgrown_reports(self.ledger, scope.app, now=self.clock(), apart_from=scope.window)
+        return [
+            (
+                each,
+                self.ledger.certificate(Scope(scope.app, each.window))
+                or self._collector.collect(each.window, FilterSplit()),
+            )
+            for each in found
+        ]
+
+    @property
+    def _collector(self) -> Collector:
+        return Collector(self.source, self.ledger, self.clock, self.progress)
 
     def report(
+        self, collected: Collected, request: ReportRequest, enriched: Enriched, *, run_id: str
+    ) -> Report:
+        """Write the request's reports from the ledger, and earlier ones that have changed, as they were.
+
+        The earlier ones come first, so that this one is compared with what they say now.
+        """
+        notes = self._write_again(enriched, request, run_id)
+        report = self._write(collected, request, enriched.level, run_id)
+        return replace(report, notes=(*report.notes, *notes))
+
+    def _write_again(self, enriched: Enriched, request: ReportRequest, run_id: str) -> Sequence[str]:
+        """Write earlier reports anew, and return what readers must know; one that fails stops nothing."""
+        written, notes = [], []
+        for earlier, certificate in enriched.outgrown:
+            window = earlier.window
+            first, last = (at.astimezone(request.tz).date() for at in (window.after_at, window.before_at))
+            name = report_name(earlier.period, first, last, self.language)
+            try:
+                self._write_as_before(earlier, certificate, request, enriched.level, run_id)
+            except LedgerError:
+                raise
+            except FlowledgerError as error:
+                logger.error("{}: cannot be written anew: {}", name, error)
+                notes.append(messages.not_again_note(self.language, name, str(error)))
+            else:
+                written.append(name)
+        if self.report_again is ReportAgain.ANNOUNCE:
+            notes = [*messages.again_note(self.language, written), *notes]
+        return notes
+
+    def _write_as_before(
         self,
-        collected: Collected,
+        earlier: WrittenReport,
+        certificate: Certificate,
         request: ReportRequest,
-        *,
         level: Level,
         run_id: str,
-        changed_at: Sequence[datetime] = (),
-    ) -> Report:
-        """Write the request's reports from the ledger.
-
-        Earlier reports that hold a run listed at one of ``changed_at`` are written anew before.
-        """
-        again = self._reported_windows(collected.certificate.scope, changed_at)
-        for period, certificate in again:
-            earlier = replace(request, period=period, run_filter=RunFilter())
-            self._write(Collected(certificate, FilterSplit(), 0), earlier, level, run_id)
-        report = self._write(collected, request, level, run_id)
-        days = [certificate.scope.window.after_at.astimezone(request.tz).date() for _, certificate in again]
-        return replace(report, notes=(*report.notes, *messages.again_notes(self.language, days)))
-
-    def _reported_windows(
-        self, scope: Scope, changed_at: Sequence[datetime]
-    ) -> Sequence[tuple[str, Certificate]]:
-        """Return periods and certificates of whole reports that hold a changed run, oldest first."""
-        if not changed_at:
-            return ()
-        query = OperationQuery(apps=(scope.app,), types=("REPORT",), since=min(changed_at))
-        periods = {
-            str(each.data.get("window")): each.subject or ""
-            for each in operations_of(self.ledger, query)
-            # What a filter left has no figures to compare with, and is no report of the day.
-            if each.data.get("figures", ()) is not None
-        }
-        return [
-            (periods[str(certificate.scope.window)], certificate)
-            for certificate in self.ledger.certificates(scope.app, EVER)
-            if str(certificate.scope.window) in periods
-            and certificate.scope.window != scope.window
-            and any(at in certificate.scope.window for at in changed_at)
-        ]
+    ) -> None:
+        """Write an earlier report anew: of its window, for its schedule, with its content, where it was."""
+        content = earlier.content or ReportContent(self.storage, request.formats, level)
+        store, formats = self.reopened(content) if self.reopened else (self.store, self.formats)
+        first, last = earlier.window.after_at, earlier.window.before_at
+        is_custom = earlier.period == CUSTOM
+        again = replace(
+            request,
+            period=earlier.period,
+            # A second after its end a period of the calendar is the last one.
+            instant=last + ONE_SECOND,
+            tz=zone(earlier.zone) if earlier.zone else request.tz,
+            formats=content.formats,
+            after=first if is_custom else None,
+            before=last if is_custom else None,
+            run_filter=RunFilter(),
+        )
+        as_before = replace(
+            self, store=store, formats=formats, schedule=earlier.schedule, storage=content.storage
+        )
+        as_before._write(Collected(certificate, FilterSplit(), 0), again, content.level, run_id)
 
     def _write(self, collected: Collected, request: ReportRequest, level: Level, run_id: str) -> Report:
         certificate = self.with_retained(collected.certificate)
@@ -321,7 +286,7 @@ class Pipeline:
             kept_locally=messages.stored_locally_reason(report.notes) is not None,
             notes=[
                 *notes_of(request, collected),
-                *messages.ended_note(self.language, len(enriched.ended_earlier)),
+                *messages.ended_note(self.language, enriched.ended_earlier),
                 *report.notes,
             ],
             requests=collected.requests + enriched.requests,
@@ -364,6 +329,7 @@ class Pipeline:
                     "certified": certificate.certified,
                     "schedule": self.schedule,
                     **content.to_json(),
+                    "timezone": request.tz.key,
                     "runs": report.figures.runs,
                     "paths": report.all_paths,
                     # What a filter left is compared with nothing.

@@ -50,6 +50,7 @@ from flowledger.settings.types import (
     Prefix,
     Receivers,
     RecordStorage,
+    ReportAgain,
     RetryMinutes,
     Rotation,
     Seconds,
@@ -123,6 +124,7 @@ class Settings(Frozen, BaseSettings):
     stuck_after_hours: AtLeastOne = 24
     catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7
     retry_minutes: RetryMinutes = (1, 5, 15, 30)
+    report_again: ReportAgain = "announce"
     storage_type: StorageType = "local"
     storage_prefix: Prefix = ""
     link_hours: Annotated[int, Field(ge=1, le=168)] = 72

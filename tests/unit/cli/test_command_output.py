@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from flowledger.cli.run import PLAIN_STEP, STAGES, LineProgress, progress_on_stderr
 from flowledger.cli.terminal import TerminalProgress, show_summary, summary_rows
-from flowledger.services.pipeline import ResultCertificate, ResultWindow, RunResult
+from flowledger.services.run_result import ResultCertificate, ResultWindow, RunResult
 
 PROOF = ResultCertificate(
     certified=True, reason="complete", expected=3, distinct=3, retained=0, at="2026-11-22T00:00:09+00:00"

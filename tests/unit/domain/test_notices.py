@@ -91,8 +91,8 @@ def test_figures_that_can_be_compared() -> None:
     """Failed, partial and interrupted runs did not succeed; a stopped one was meant to stop."""
     statuses = [RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.INTERRUPTED, RunStatus.CANCELLED]
     user = UserFigures("u", 1, 1, AT.date(), AT.date())
-    figures = Figures(runs=9, by_status=dict.fromkeys(statuses, 2), users=(user,), total_tokens=7)
-    assert comparable(figures) == {"runs": 9, "failed": 6, "users": 1, "total_tokens": 7}
+    figures = Figures(runs=9, open=1, by_status=dict.fromkeys(statuses, 2), users=(user,), total_tokens=7)
+    assert comparable(figures) == {"runs": 9, "open": 1, "failed": 6, "users": 1, "total_tokens": 7}
 
 
 def test_a_failed_run_is_named_as_people_know_it() -> None:

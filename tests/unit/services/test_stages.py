@@ -29,9 +29,10 @@ from flowledger.ports import LogPage, SilentProgress
 from flowledger.reports.json_file import JsonFormat
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
-from flowledger.services.pipeline import Collected, Enriched, Pipeline, RunResult
+from flowledger.services.pipeline import Collected, Enriched, Pipeline
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportRequest
+from flowledger.services.run_result import RunResult
 from flowledger.storage.local import LocalStorage
 from flowledger.storage.service import StorageService
 
