@@ -18,7 +18,7 @@ from flowledger.domain.access_keys import Caller
 from flowledger.domain.certificates import Certificate
 from flowledger.domain.history import Place, RunKey, RunQuery
 from flowledger.domain.runs import AppKey, Entry
-from flowledger.domain.statistics import statistics_of
+from flowledger.domain.statistics import days_between, statistics_of
 from flowledger.domain.windows import LATEST, Window, zone
 
 router = APIRouter()
@@ -205,7 +205,7 @@ def _position(certificate: Certificate) -> Place:
 
 @router.get("/stats", response_model=schemas.StatsShape, responses=documented(), tags=["statistics"])
 def show_stats(request: Request, params: Annotated[StatsParams, Query()], caller: Viewer) -> Response:
-    """Count runs, by default those of the last 30 days; days without runs are left out."""
+    """Count runs, by default those of the last 30 days; days without runs have 0."""
     backend = backend_of(request)
     tz = zone(params.timezone) if params.timezone else backend.tz
     before = params.before or (params.since + DEFAULT_SPAN if params.since else backend.clock())
@@ -216,5 +216,6 @@ def show_stats(request: Request, params: Annotated[StatsParams, Query()], caller
         )
     params = params.model_copy(update={"since": since, "before": before})
     query = params.query(sources=tuple(params.source), apps=params.apps_for(caller))
-    row = schemas.stats_row(statistics_of(backend.ledger.facts(query), tz))
+    days = days_between(since, before, tz)
+    row = schemas.stats_row(statistics_of(backend.ledger.facts(query), tz, days))
     return tagged(request, {"since": since, "before": before, "timezone": str(tz), **row})

@@ -1,7 +1,7 @@
 """Statistics over many runs in one pass and flat memory: counts, durations, tokens, cost, by day."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -55,7 +55,7 @@ def _order(bucket: int | None) -> int:
     return floor(log(SMALLEST) / _LOG_GROWTH) - 1 if bucket is None else bucket
 
 
-A_DAY = timedelta(days=1)
+A_DAY, A_MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -103,9 +103,9 @@ class Statistics:
     duration_max_s: Decimal | None
 
 
-def statistics_of(facts: Iterable[RunFacts], tz: tzinfo) -> Statistics:
-    """Count runs, in any order."""
-    days: dict[date, RunTotals] = {}
+def statistics_of(facts: Iterable[RunFacts], tz: tzinfo, listed: Iterable[date] = ()) -> Statistics:
+    """Count runs, in any order; days that are ``listed`` are there without runs, too."""
+    days = {day: RunTotals() for day in listed}
     durations, longest = Histogram(), None
     day_of = day_finder(tz)
     for each in facts:
@@ -124,6 +124,14 @@ def statistics_of(facts: Iterable[RunFacts], tz: tzinfo) -> Statistics:
     return Statistics(
         total, dict(sorted(days.items())), durations.quantile(0.5), durations.quantile(0.95), longest
     )
+
+
+def days_between(since: datetime, before: datetime, tz: tzinfo) -> Iterator[date]:
+    """Yield the days of a zone from an aware instant (included) to another one (excluded)."""
+    day, last = since.astimezone(tz).date(), (before - A_MICROSECOND).astimezone(tz).date()
+    while day <= last:
+        yield day
+        day += A_DAY
 
 
 def day_finder(tz: tzinfo) -> Callable[[datetime], date]:

@@ -1,7 +1,7 @@
 """Lists, single things, pages and what is wrong with a question."""
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +232,28 @@ def test_statistics_count_what_lists_show(shared: World) -> None:
     assert 0 < found["cost_known_runs"] < found["runs"]
     nothing = shared.get(f"/stats?app={SALES}&since=2026-10-20T00:00:00Z&before=2026-10-22T00:00:00Z").json()
     assert (nothing["runs"], nothing["cost"]) == (0, {})
-    assert [(day["day"], day["runs"]) for day in found["days"]] == [("2026-11-21", 119)]
+    assert runs_by_day(found) == {"2026-11-20": 0, "2026-11-21": 119, "2026-11-22": 0}
     utc = shared.get(f"/stats?app={SALES}&since=2026-11-20T00:00:00Z&timezone=UTC").json()
-    assert [(day["day"], day["runs"]) for day in utc["days"]] == [("2026-11-20", 119)]
+    assert len(utc["days"]) == 30
+    assert {day: runs for day, runs in runs_by_day(utc).items() if runs} == {"2026-11-20": 119}
+
+
+def runs_by_day(statistics: Any) -> dict[str, int]:
+    """Return how many runs the days have, in the order they are listed in."""
+    return {day["day"]: day["runs"] for day in statistics["days"]}
+
+
+@pytest.mark.parametrize(
+    "words", ["since=9998-12-30T00:00:00Z", "before=1971-01-02T00:00:00Z", "timezone=Pacific/Kiritimati"]
+)
+def test_days_without_runs_are_0(shared: World, words: str) -> None:
+    """Each day of the span, oldest first, wherever that lies."""
+    days = shared.get(f"/stats?{words}").json()["days"]
+    listed = [date.fromisoformat(day["day"]) for day in days]
+    assert listed == [listed[0] + timedelta(days=number) for number in range(len(listed))]
+    assert len(listed) == 31
+    empty = {"runs": 0, "by_status": {}, "total_tokens": 0, "cost": {}, "cost_known_runs": 0}
+    assert {**days[0], "day": None} == {**empty, "day": None}
 
 
 @pytest.mark.parametrize(
