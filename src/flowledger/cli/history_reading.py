@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from flowledger.domain.run_mapping import entry_row, run_row
 from flowledger.domain.runs import Run, missing_reason
 from flowledger.domain.texts import show_controls
 from flowledger.domain.windows import zone
+from flowledger.io.json_text import dumps_strict
 from flowledger.services.history.filters import key_of
 from flowledger.services.history.paging import Follower, follow, runs_of
 from flowledger.services.history.transfer import Depth, rows_of, writer_of
@@ -62,7 +62,7 @@ def show(key: str, app: str | None, nodes: bool, as_json: bool) -> None:
     if not nodes:
         del row["nodes"]
     if as_json:
-        click.echo(orjson.dumps(row, option=orjson.OPT_INDENT_2, default=str).decode())
+        click.echo(dumps_strict(row, indented=True).decode())
         return
     _show_run(row, missing_reason(entry.detail))
 
@@ -95,7 +95,7 @@ def _print(runs: Iterable[Run], history: OpenHistory, as_json: bool) -> None:
     names = _names(history)
     for run in runs:
         if as_json:
-            click.echo(orjson.dumps(run_row(run)).decode())
+            click.echo(dumps_strict(run_row(run)).decode())
         else:
             cells = _cells(run, names, history.settings.timezone)
             click.echo("  ".join(cells).rstrip())
@@ -155,4 +155,4 @@ def _show_run(row: dict[str, Any], missing: str | None) -> None:
 def _value(value: Any) -> str:
     if isinstance(value, str | int | float | datetime):
         return _one_line(str(value), 2000)
-    return orjson.dumps(value, default=str).decode()
+    return dumps_strict(value).decode()

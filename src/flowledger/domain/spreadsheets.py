@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from flowledger.domain.texts import show_controls
 
@@ -20,6 +21,8 @@ _LITERAL = re.compile(r"true|false|wahr|falsch|vrai|faux|真|假|#[a-z0-9/]+[!?]
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LONGEST_LITERAL = 255
 """Characters that a text in a formula of Excel may have."""
+_LONG_NUMBER = re.compile(r"[\d\s.,+\-]{,6000}")
+"""What is still a number in more characters; a formula may have 8,192."""
 
 
 def defuse(text: str) -> str:
@@ -30,9 +33,19 @@ def defuse(text: str) -> str:
     formula gets an apostrophe (``defuse_formula``).
     """
     visible = show_controls(text)
-    if len(visible) <= _LONGEST_LITERAL and _looks_like_a_value(visible):
-        return f'="{visible.replace(chr(34), chr(34) * 2)}"'
+    is_short = len(visible) <= _LONGEST_LITERAL
+    if (is_short or _LONG_NUMBER.fullmatch(visible)) and _looks_like_a_value(visible):
+        return "=" + "&".join(map(_literal, _pieces(visible)))
     return f"'{visible}" if _FORMULA.match(visible) else visible
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for start in range(0, len(text), _LONGEST_LITERAL):
+        yield text[start : start + _LONGEST_LITERAL]
+
+
+def _literal(text: str) -> str:
+    return f'"{text.replace(chr(34), chr(34) * 2)}"'
 
 
 def defuse_formula(text: str) -> str:

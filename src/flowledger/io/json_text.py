@@ -12,6 +12,7 @@ back to ``json`` for the rare rest.  The writers differ in what becomes of that 
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,12 +23,15 @@ import orjson
 from flowledger.domain.json_values import BEYOND_FLOATS, DEEPEST, TOO_DEEP, bounded
 from flowledger.domain.texts import mend
 
+LONGEST_INTEGER = sys.int_info.default_max_str_digits
+
 
 def loads(text: bytes | str) -> Any:
     """Parse JSON; tokens that strict JSON forbids (NaN, Infinity, lone surrogates) are read as Python does
     (`docs/dify-api.md`, "Run detail").
 
-    Integers beyond 64 bits come as floats where the text is strict JSON otherwise.
+    Integers beyond 64 bits come as floats where the text is strict JSON otherwise, and as texts where Python
+    reads none of so many digits.
 
     :raises ValueError: when it is not JSON at all.
     """
@@ -35,9 +39,13 @@ def loads(text: bytes | str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            return json.loads(text)
+            return json.loads(text, parse_int=_whole)
         except RecursionError as error:
             raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else digits
 
 
 def dumps_lossless(value: Any) -> bytes:
@@ -104,16 +112,16 @@ def dumps_readable(value: Any) -> bytes:
         return json.dumps(value, default=str, indent=2).encode()
 
 
-def dumps_strict(value: Any) -> bytes:
+def dumps_strict(value: Any, *, indented: bool = False) -> bytes:
     """Write plain values as strict JSON; decimals exactly, lone surrogates as U+FFFD, NaN as null.
 
     :raises TypeError: for a value of a type that JSON does not have.
     """
     try:
-        return orjson.dumps(value, default=_exact)
+        return orjson.dumps(value, default=_exact, option=orjson.OPT_INDENT_2 if indented else None)
     except orjson.JSONEncodeError:
         # Numbers beyond 64 bits, lone surrogates, 255 levels: rare, and slow is better than not at all.
-        return json.dumps(bounded(value), ensure_ascii=False).encode()
+        return json.dumps(bounded(value), ensure_ascii=False, indent=2 if indented else None).encode()
 
 
 def _has_nonfinite(value: Any) -> bool:

@@ -13,9 +13,12 @@ import pytest
 
 from flowledger import bootstrap
 from flowledger.cli.main import main
+from flowledger.dify.parsing import decode, log_run
 from flowledger.domain.access_keys import Role
 from flowledger.domain.history import RunQuery
 from flowledger.domain.record_kinds import COZE, KINDS, LOG
+from flowledger.domain.runs import AppKey
+from flowledger.io.json_text import dumps_lossless, loads
 from flowledger.services.api_keys import create_key
 from flowledger.services.history.paging import runs_of
 
@@ -110,6 +113,22 @@ def test_shows(end_of: End, capsys: pytest.CaptureFixture[str]) -> None:
     assert end_of("tail", "-n", "2", "--json") == 0
     out = capsys.readouterr().out
     assert [json.loads(line)["run_id"] for line in out.splitlines()] == ["e1", "e0"]
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("nan"), 2**70, "[" * 950])
+def test_shows_what_strict_json_forbids(
+    end_of: End, capsys: pytest.CaptureFixture[str], value: object
+) -> None:
+    """Lone surrogates, NaN, integers beyond 64 bits and JSON 950 levels deep, in inputs and nodes."""
+    deep = loads(f"{value}7{']' * 950}") if isinstance(value, str) and value[0] == "[" else value
+    run = log_run(AppKey("dify", "a"), {"id": "l", "created_at": 1_795_219_100, "workflow_run": {"id": "r"}})
+    nodes = {"data": [{"node_type": "start", "title": deep, "inputs": {"text": deep}, "outputs": deep}]}
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
+        ledger.save_details([(run, decode(run, {"nodes": dumps_lossless(nodes)}, ""))])
+    assert end_of("show", "dify:a:r", "--json") == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["inputs"].keys() == {"text"}
+    assert end_of("show", "dify:a:r") == 0
+    assert "start" in capsys.readouterr().out
 
 
 def test_exports(end_of: End, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

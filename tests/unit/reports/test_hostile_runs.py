@@ -175,6 +175,14 @@ def test_a_body_that_cannot_be_decoded_is_missing_and_stays(make_entry: Any) -> 
     assert detail == Detailed(None, None, Missing("its data cannot be read (KeyError)"), bodies)
 
 
+def test_an_integer_of_too_many_digits_is_a_text() -> None:
+    """Python reads none of more than 4,300 digits: one such number would cost the whole page of runs."""
+    digits = "7" * 4301
+    read = loads(f'{{"few": {"7" * 400}, "many": [{digits}, -{digits}]}}')
+    assert read == {"few": int("7" * 400), "many": [digits, f"-{digits}"]}
+    assert loads(dumps_lossless(read)) == read
+
+
 def test_deep_json_is_written_as_it_was() -> None:
     """950 levels with a lone surrogate, which orjson parses or refuses and json cannot write."""
     deep = nested(950, {"a": "\ud800", "b": [1, "2", None, True, 1.5]})
