@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, RunSet, Scope
+from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.figures import Figures
 from flowledger.domain.history import (
     EVERY_OPERATION,
@@ -99,7 +100,7 @@ class RunSource(Protocol):
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the list without total, newest first."""
 
-    def count_since(self, second: int) -> int | None:
+    def count_since(self, second: int) -> RunCounts | None:
         """Count the runs since a unix time, by the source's clock; None where it cannot."""
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:

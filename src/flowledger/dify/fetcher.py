@@ -14,6 +14,7 @@ from flowledger.dify import filters, list_answers, parsing
 from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
 from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
+from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run
 from flowledger.domain.windows import Window
@@ -238,11 +239,11 @@ class WorkflowLogFetcher:
         last_id = parsing.text(rows[-1].get("id")) if rows and body.get("has_more") is True else None
         return CursorPage(runs, last_id, unreadable or list_answers.cursor_problem(body, runs, PAGE_ROWS))
 
-    def count_since(self, second: int) -> int | None:
+    def count_since(self, second: int) -> RunCounts | None:
         """Count the app's runs since a unix time by the console; None from releases that cannot."""
         age_s = int(self.now().timestamp()) - second
         if age_s <= 0:
-            return 0
+            return RunCounts(0)
         console = self._required_console()
         return list_answers.trusted_count(console.count(self.app.app_id, age_s))
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from flowledger.dify.parsing import instant, integer
+from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.runs import AppKey, Run
 from flowledger.domain.windows import Window
 from flowledger.errors import SourceGarbledError
@@ -87,10 +88,10 @@ def cursor_problem(body: Mapping[str, Any], runs: Sequence[Run], limit: int) -> 
     return next((text for text, is_so in problems.items() if is_so), "")
 
 
-def trusted_count(body: Mapping[str, Any]) -> int | None:
-    """Return the total of a count; None where it does not agree with its own parts."""
+def trusted_count(body: Mapping[str, Any]) -> RunCounts | None:
+    """Return the total of a count and its parts; None where they do not agree."""
     total = integer(body.get("total"))
-    parts = sum(integer(body.get(name)) or 0 for name in COUNTED_STATUSES)
-    if total is None or total < parts or error_in(body):
+    parts = {name.replace("_", "-"): integer(body.get(name)) or 0 for name in COUNTED_STATUSES}
+    if total is None or total < sum(parts.values()) or error_in(body):
         return None
-    return total
+    return RunCounts(total, parts)

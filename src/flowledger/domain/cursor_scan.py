@@ -7,8 +7,8 @@ the source's count of the runs since an instant: at two instants around the wind
 stretch without runs, the counts' difference must equal the rows seen between them.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from flowledger.domain.window_scan import Verdict
 from flowledger.domain.windows import Window
@@ -23,6 +23,14 @@ MAX_PAGES = 50_000
 """How many pages are read at most: five million runs since the window began."""
 MAX_PAGES_OF_A_SECOND = 500
 """How many pages in a row may hold runs of one second only, for a source that invents runs without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCounts:
+    """How many runs the source counts since an instant: all of them, and by its words for some statuses."""
+
+    total: int
+    by_status: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,7 @@ def _observe_row(walk: CursorWalk, second: int) -> CursorWalk:
     return replace(walk, between=walk.between + 1, inside=walk.inside + inside, last=second)
 
 
-def verdict(walk: CursorWalk, count_since: Callable[[int], int | None]) -> Verdict:
+def verdict(walk: CursorWalk, count_since: Callable[[int], RunCounts | None]) -> Verdict:
     """Compare the rows seen with the source's counts at both quiet instants."""
     if walk.given_up or walk.doubt:
         return Verdict(False, walk.given_up or walk.doubt, None, walk.inside)
@@ -134,8 +142,26 @@ def verdict(walk: CursorWalk, count_since: Callable[[int], int | None]) -> Verdi
             None,
             walk.inside,
         )
-    expected = since_older - since_newer - walk.between + walk.inside
+    expected = since_older.total - since_newer.total - walk.between + walk.inside
     if expected == walk.inside:
         return Verdict(True, "complete by the console's counts around the window", expected, walk.inside)
     reason = f"the console counts {expected} runs and {walk.inside} were seen"
     return Verdict(False, reason, expected, walk.inside)
+
+
+def quiet_after(window: Window, seconds: Sequence[int]) -> int:
+    """Return the first quiet instant after a window, of which runs at these ``seconds`` are known."""
+    instant = window.before + 1
+    for second in sorted(seconds):
+        if instant - QUIET - 1 < second < instant + QUIET:
+            instant = second + QUIET + 1
+    return instant
+
+
+def quiet_before(window: Window, seconds: Sequence[int]) -> int:
+    """Return the last quiet instant before a window begins, of which runs at these ``seconds`` are known."""
+    instant = window.after
+    for second in sorted(seconds, reverse=True):
+        if instant - QUIET - 1 < second < instant + QUIET:
+            instant = second - QUIET
+    return instant

@@ -72,7 +72,8 @@ class Run:
 
     ``listed_at`` (UTC, whole seconds) is where the source's list files the run; windows are cut by it.
     ``started_at`` and ``finished_at`` are the run's own times (UTC).  ``elapsed_s`` is in seconds.
-    ``log_id`` is the list's own id for the row; ``gone`` means the list names a run that no longer exists.
+    ``log_id`` is the list's own id for the row, the run's where rows have none; ``gone`` means that the list
+    names a run that no longer exists.
     ``raw`` is the source's row as JSON text in UTF-8.
     """
 

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.domain.cursor_scan import MAX_PAGES, MAX_REPEATS, begin, is_repeated, observe, repeat, verdict
+from flowledger.domain.cursor_scan import (
+    MAX_PAGES,
+    MAX_REPEATS,
+    QUIET,
+    RunCounts,
+    begin,
+    is_repeated,
+    observe,
+    quiet_after,
+    quiet_before,
+    repeat,
+    verdict,
+)
 from flowledger.domain.window_scan import Verdict
 from flowledger.domain.windows import Window
 
@@ -27,7 +39,7 @@ def walk_through(
         walk = observe(walk, page, is_last=start + step >= len(listed))
         if walk.finished:
             break
-    return verdict(walk, lambda second: len(counted) - bisect_left(counted, second)), seen
+    return verdict(walk, lambda second: RunCounts(len(counted) - bisect_left(counted, second))), seen
 
 
 around = st.lists(st.integers(900, 1200), max_size=60)
@@ -76,7 +88,7 @@ def test_a_page_that_contradicts_itself_is_read_again_and_then_proves_nothing() 
         walk = repeat(walk)
     assert not is_repeated(walk, "listed one run twice")
     walk = observe(walk, [1050], is_last=True, problem="listed one run twice")
-    result = verdict(walk, lambda second: int(second <= 1050))
+    result = verdict(walk, lambda second: RunCounts(int(second <= 1050)))
     assert result == Verdict(False, "the source listed one run twice", None, 1)
 
 
@@ -90,4 +102,18 @@ def test_a_list_without_end_is_given_up(step: int) -> None:
         if walk.finished:
             break
     assert walk.finished
-    assert "does not end" in verdict(walk, lambda _second: 0).reason
+    assert "does not end" in verdict(walk, lambda _second: RunCounts(0)).reason
+
+
+@given(around)
+def test_instants_around_a_window_are_quiet_as_far_as_runs_are_known(seconds: list[int]) -> None:
+    """No run is so close that a clock could tip it over; nothing quiet lies nearer to the window."""
+
+    def is_quiet(instant: int) -> bool:
+        return not any(instant - QUIET - 1 < second < instant + QUIET for second in seconds)
+
+    newer, older = quiet_after(WINDOW, seconds), quiet_before(WINDOW, seconds)
+    assert is_quiet(newer)
+    assert is_quiet(older)
+    assert not any(is_quiet(instant) for instant in range(WINDOW.before + 1, newer))
+    assert not any(is_quiet(instant) for instant in range(older + 1, WINDOW.after + 1))

@@ -1,10 +1,12 @@
 """A source of runs in memory, for the services: the port and nothing of Dify."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 
+from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Detailed, Level, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
@@ -50,13 +52,15 @@ class FakeSource:
         return NOW
 
     def split(self, wanted: RunFilter) -> FilterSplit:
-        """Decide everything on our side."""
-        return FilterSplit(local=wanted)
+        """Leave a status to the source, and decide everything else on our side."""
+        remote = {"status": wanted.status} if wanted.status else {}
+        return FilterSplit(remote, replace(wanted, status=None))
 
     def page(self, window: Window, remote: Mapping[str, str], *, page: int = 1, limit: int = 100) -> LogPage:
         """Give one page."""
         self.requests += 1
         inside = [run for run in self.runs if self.log_list and run.listed_at in window]
+        inside = [run for run in inside if remote.get("status", run.source_status) == run.source_status]
         self.random.shuffle(inside)
         inside.sort(key=lambda run: run.listed_at, reverse=True)
         start = (page - 1) * limit
@@ -72,12 +76,13 @@ class FakeSource:
         ordered = sorted(self.runs, key=lambda run: run.listed_at, reverse=True)
         start = int(cursor or 0)
         more = start + 4 < len(ordered)
-        return CursorPage(ordered[start : start + 4], str(start + 4) if more else None)
+        rows = [replace(run, log_id=run.run_id) for run in ordered[start : start + 4]]
+        return CursorPage(rows, str(start + 4) if more else None)
 
-    def count_since(self, second: int) -> int | None:
+    def count_since(self, second: int) -> RunCounts | None:
         """Count by the run's time."""
         self.requests += 1
-        return sum(run.listed_at.timestamp() >= second for run in self.runs)
+        return counts_of(self.runs, second)
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
         """Tell where the test chose that the source can."""
@@ -105,6 +110,12 @@ class FakeSource:
         return now, decode(
             now, {"nodes": NODE} if min(level, self.reach) == Level.NODES else {}, "no console access"
         )
+
+
+def counts_of(runs: Sequence[Run], second: int) -> RunCounts:
+    """Count runs since a second: all, and those of each status."""
+    statuses = Counter(run.source_status for run in runs if run.listed_at.timestamp() >= second)
+    return RunCounts(statuses.total(), statuses)
 
 
 def decode(run: Run, raw: Mapping[str, bytes], why_no_nodes: str) -> Detailed:
