@@ -274,8 +274,12 @@ class Ledger(RunHistory, AuditTrail, KeyValueStore, KeyStore, Outbox, Protocol):
         ``query`` is the scope's; None means every one.
         """
 
-    def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
-        """Count the runs of a scope (only those a collection has seen since an instant)."""
+    def count(
+        self, scope: Scope, *, collected_since: datetime | None = None, source_status: str | None = None
+    ) -> int:
+        """Count the runs of a scope: all, or those that a collection has seen since an instant, or those in
+        a status, by the source's word for it.
+        """
 
     def run_set(
         self, scope: Scope, *, within: Window | None = None, collected_since: datetime | None = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from flowledger.domain.access_keys import AccessKey, Role
-from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.certificates import Certificate, RunSet, Scope
 from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
 from flowledger.domain.record_kinds import COZE, KINDS, LOG
@@ -69,9 +69,9 @@ def fill(ledger: Ledger, count: int = 40) -> None:
     window = Window(int(BASE.timestamp()), int(BASE.timestamp()) + 3600)
     runs = [run(number) for number in range(count)]
     whole, part = Scope(APP, window), Scope(APP, window, "status=failed")
-    ledger.save_runs(
-        runs, scope=whole, at=BASE, certificate=Certificate(whole, True, "all", count, count, BASE)
-    )
+    read = RunSet(count, 2**128 - count)
+    proof = Certificate(whole, True, "all", count, count, BASE, read_at=BASE, runs=read)
+    ledger.save_runs(runs, scope=whole, at=BASE, certificate=proof)
     ledger.save_runs(runs[:3], scope=part, at=BASE, certificate=Certificate(part, False, "why", 3, 3, BASE))
     ledger.save_details([(runs[n], detailed(n)) for n in range(0, count, 2)])
     ledger.save_details([(runs[1], Missing("gone for good", permanent=True))])

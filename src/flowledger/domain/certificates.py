@@ -32,7 +32,9 @@ class Certificate:
 
     ``expected`` is the source's own total (None where it gives none), ``distinct`` the different log rows
     seen, ``retained`` the runs that the ledger keeps although the source no longer lists them.
-    ``reason`` says how it was proved, or why it could not be.
+    ``reason`` says how it was proved, or why it could not be.  ``read_at`` is when the oldest part of the
+    window was last read in full, which proves more than the comparison made at ``at``; ``runs`` tells the
+    runs that the ledger has seen listed since.  Both are None where that was never noted.
     """
 
     scope: Scope
@@ -42,6 +44,8 @@ class Certificate:
     distinct: int
     at: datetime
     retained: int = 0
+    read_at: datetime | None = None
+    runs: "RunSet | None" = None
 
 
 DIGEST_BYTES = 16

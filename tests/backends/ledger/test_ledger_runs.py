@@ -321,6 +321,18 @@ def test_count_tells_what_a_collection_has_seen(ledger: Ledger) -> None:
     assert ledger.count(FAILED, collected_since=AT + SECOND) == 1
 
 
+def test_count_tells_how_many_are_in_a_status_of_the_source(ledger: Ledger) -> None:
+    """By the source's own word, of all or of those that a collection has seen."""
+    stopped = run(4, source_status="stopped")
+    save(ledger, run(1), run(2), stopped, at=AT)
+    save(ledger, run(3), stopped, at=AT + SECOND)
+    counts = {word: ledger.count(SCOPE, source_status=word) for word in ("succeeded", "stopped", "paused")}
+    assert counts == {"succeeded": 3, "stopped": 1, "paused": 0}
+    assert ledger.count(SCOPE, collected_since=AT + SECOND, source_status="succeeded") == 1
+    save(ledger, run(1), scope=FAILED, at=AT)
+    assert ledger.count(FAILED, source_status="succeeded") == 1
+
+
 def test_a_collection_sees_final_runs_through_older_pages(ledger: Ledger) -> None:
     """A final run listed as open by a later collection stays final, and counts as seen."""
     save(ledger, run(1), at=AT)

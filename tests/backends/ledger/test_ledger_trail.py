@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger_samples import APP, AT, FAILED, OTHER_APP, SCOPE, SECOND, START, WINDOW, certificate, run
 
 from flowledger.domain.access_keys import AccessKey, Role
-from flowledger.domain.certificates import Scope
+from flowledger.domain.certificates import RunSet, Scope
 from flowledger.domain.history import OperationQuery, Place
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
@@ -36,6 +36,15 @@ def test_a_certificate_comes_back_as_it_was_saved(ledger: Ledger) -> None:
     assert ledger.certificate(SCOPE) == whole
     assert ledger.certificate(FAILED) == unproved
     assert ledger.certificate(SCOPE).at.utcoffset() == timedelta(0)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("digest", [0, 1, 2**128 - 1])
+def test_a_certificate_says_when_it_was_read_and_which_runs(ledger: Ledger, digest: int) -> None:
+    """To the microsecond, and the digest to the bit."""
+    whole = certificate(read_at=AT - SECOND, runs=RunSet(2, digest))
+    ledger.save_runs([], scope=SCOPE, at=AT, certificate=whole)
+    assert ledger.certificate(SCOPE) == whole
+    assert ledger.certificates(APP, WINDOW) == [whole]
 
 
 def test_only_exactly_the_scope_has_the_certificate(ledger: Ledger) -> None:

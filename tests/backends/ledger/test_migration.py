@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from ledger_samples import APP, AT, DECODERS, FAILED, SCOPE, certificate, detailed, node, run
 from sqlalchemy import create_engine
 
+from flowledger.domain.certificates import RunSet
 from flowledger.domain.history import RunKey, RunQuery
 from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.operations import Operation
@@ -242,6 +243,18 @@ def test_the_scripts_make_the_tables_the_program_uses(url: str) -> None:
     with ledger.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
+    ledger.close()
+
+
+def test_older_certificates_do_not_say_which_runs_they_prove(url: str) -> None:
+    """They stay as they were, and going down costs what is new only."""
+    ledger = SqlLedger.open(url, DECODERS)
+    now = certificate(read_at=AT, runs=RunSet(2, 2**128 - 1))
+    ledger.save_runs([], scope=SCOPE, at=AT, certificate=now)
+    assert ledger.certificate(SCOPE) == now
+    move(ledger, command.downgrade, "0007")
+    move(ledger, command.upgrade, "head")
+    assert ledger.certificate(SCOPE) == certificate()
     ledger.close()
 
 

@@ -127,11 +127,18 @@ class SqlLedger:
         with self.transactions.reading() as connection:
             return scopes.read_certificates(connection, app, within, query)
 
-    def count(self, scope: Scope, *, collected_since: datetime | None = None) -> int:
-        """Count the runs of a scope (only those a collection has seen since an instant)."""
-        statement = counted(filtered=bool(scope.query), since=collected_since is not None)
+    def count(
+        self, scope: Scope, *, collected_since: datetime | None = None, source_status: str | None = None
+    ) -> int:
+        """Count the runs of a scope (only those a collection has seen since an instant, or of a status)."""
+        statement = counted(
+            filtered=bool(scope.query),
+            since=collected_since is not None,
+            by_status=source_status is not None,
+        )
+        chosen = {"since": collected_since, "source_status": source_status}
         with self.transactions.reading() as connection:
-            rows = connection.scalar(statement, {**scope_values(scope), "since": collected_since})
+            rows = connection.scalar(statement, {**scope_values(scope), **chosen})
         return int(rows or 0)
 
     def run_set(

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 from flowledger.errors import LedgerError, LedgerVersionError
 from flowledger.ledger.sql.workflow_schema import metadata
 
-REVISION = "0007"
+REVISION = "0008"
 VERSION_TABLE = "flowledger_version"
 SCRIPTS = "flowledger.ledger.sql:migrations"
 _versions = sa.Table(

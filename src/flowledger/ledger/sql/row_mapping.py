@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
+from flowledger.domain import certificates
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.costs import run_cost
 from flowledger.domain.messages import OutboxMessage
@@ -202,6 +203,9 @@ def certificate_row(certificate: Certificate) -> dict[str, Any]:
         "distinct_rows": certificate.distinct,
         "retained": certificate.retained,
         "proved_at": certificate.at,
+        "read_at": certificate.read_at,
+        "run_count": certificate.runs and certificate.runs.count,
+        "run_digest": certificate.runs and certificate.runs.digest.to_bytes(certificates.DIGEST_BYTES, "big"),
     }
 
 
@@ -215,6 +219,10 @@ def certificate_from(row: Row[Any]) -> Certificate:
         distinct=row.distinct_rows,
         at=row.proved_at,
         retained=row.retained,
+        read_at=row.read_at,
+        runs=None
+        if row.run_count is None
+        else certificates.RunSet(row.run_count, int.from_bytes(row.run_digest, "big")),
     )
 
 

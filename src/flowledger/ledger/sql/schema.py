@@ -162,6 +162,10 @@ windows = sa.Table(
     sa.Column("distinct_rows", sa.BigInteger),
     sa.Column("retained", sa.BigInteger),
     sa.Column("proved_at", column_types.UtcDateTime),
+    # When the window was last read in full, and its runs by number and digest; NULL in older certificates.
+    sa.Column("read_at", column_types.UtcDateTime),
+    sa.Column("run_count", sa.BigInteger),
+    sa.Column("run_digest", sa.LargeBinary),
     sa.UniqueConstraint("source", "app_id", "query", "after_s", "before_s"),
 )
 

@@ -94,10 +94,12 @@ def runs_still_open(*, filtered: bool) -> Select[Any]:
 
 
 @cache
-def counted(*, filtered: bool, since: bool) -> Select[Any]:
+def counted(*, filtered: bool, since: bool, by_status: bool = False) -> Select[Any]:
     """The statement that counts a scope."""
-    recent = [runs.c.collected_at >= sa.bindparam("since")] if since else []
-    return sa.select(sa.func.count()).select_from(runs).where(*_scoped(filtered=filtered), *recent)
+    chosen = [runs.c.collected_at >= sa.bindparam("since")] if since else []
+    if by_status:
+        chosen.append(runs.c.source_status == sa.bindparam("source_status"))
+    return sa.select(sa.func.count()).select_from(runs).where(*_scoped(filtered=filtered), *chosen)
 
 
 @cache
