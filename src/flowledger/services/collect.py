@@ -12,10 +12,11 @@ from flowledger.domain.certificates import Certificate, RunSet, Scope, digest_of
 from flowledger.domain.history import RunKey
 from flowledger.domain.run_filters import FilterSplit
 from flowledger.domain.runs import Run
-from flowledger.domain.window_scan import Ask, Reply, Row, Strip, Verdict, Walk
+from flowledger.domain.window_scan import Ask, Strip, Verdict, Walk
 from flowledger.domain.windows import Window
 from flowledger.errors import FatalError, RetriableError
 from flowledger.ports import Clock, Ledger, LogPage, Progress, RunSource
+from flowledger.services.proved_windows import MOST_REQUESTS, ProvedWindows, proved_windows, reply_of
 
 BATCH_ROWS = 500
 """Rows kept in one transaction: large enough to be cheap, small enough to lose little when killed."""
@@ -41,20 +42,34 @@ class Collector:
     progress: Progress
     at_once: int = 8
 
-    def collect(self, window: Window, split: FilterSplit) -> Certificate:
+    def collect(
+        self,
+        window: Window,
+        split: FilterSplit,
+        *,
+        read_since: datetime | None = None,
+        requests: int = MOST_REQUESTS,
+    ) -> Certificate:
         """Bring a window's runs into the ledger and prove it complete, or say why not.
 
-        An unchanged window costs one request.  Rows are kept as they come; the certificate is kept in
-        one transaction with the last of them.
+        A window that was read in full at ``read_since`` or later, and has not changed as far as so many
+        ``requests`` tell, is not read again (``proved_windows``).  Rows are kept as they come; the
+        certificate is kept in one transaction with the last of them.
 
         :raises FlowledgerError: when the source cannot be read; what was read by then is kept.
         """
         scope = Scope(self.source.app, window, split.query)
-        began = self.clock()
+        began = self._began(scope)
         writer = _RunWriter(self.ledger, scope, began)
         self.progress.stage("collect", None)
         try:
-            verdict = self._walk_until_stored(window, split, writer)
+            proved = proved_windows(
+                self.source, self.ledger, scope, split, read_since=read_since, requests=requests
+            )
+            if proved.compared:
+                verdict = Verdict(True, proved.reason, proved.rows, proved.rows)
+            else:
+                verdict = self._walk_until_stored(window, split, writer, proved)
             # Only an empty list raises the question whether this kind of app has one.
             if not verdict.distinct and not self.source.lists_logs():
                 verdict = self._follow_cursor(window, writer)
@@ -62,11 +77,25 @@ class Collector:
             writer.flush()
             raise
         verdict = self._checked_by_the_clock(verdict, writer, began)
+        writer.flush()
+        read_at = min([began, *(each.read_at for each in proved.certificates if each.read_at)])
         certificate = Certificate(
-            scope, verdict.certified, verdict.reason, verdict.expected, verdict.distinct, self.clock()
+            scope,
+            verdict.certified,
+            verdict.reason,
+            verdict.expected,
+            verdict.distinct,
+            self.clock(),
+            read_at=read_at,
+            runs=self.ledger.run_set(scope, collected_since=read_at) if verdict.certified else None,
         )
         writer.flush(certificate)
         return certificate
+
+    def _began(self, scope: Scope) -> datetime:
+        """Return the present, or what is after the last reading of the scope: clocks may stand or go back."""
+        now, last = self.clock(), self.ledger.certificate(scope)
+        return now if last is None or last.read_at is None else max(now, last.read_at + ONE_MICROSECOND)
 
     def _checked_by_the_clock(self, verdict: Verdict, writer: "_RunWriter", began: datetime) -> Verdict:
         """Return the verdict, uncertified where the window had not ended by the source's own clock."""
@@ -76,9 +105,12 @@ class Collector:
         reason = f"by the source's clock it was {source_began:%Y-%m-%dT%H:%M:%SZ}, before the window's end"
         return replace(verdict, certified=False, reason=reason)
 
-    def _walk_until_stored(self, window: Window, split: FilterSplit, writer: "_RunWriter") -> Verdict:
+    def _walk_until_stored(
+        self, window: Window, split: FilterSplit, writer: "_RunWriter", proved: ProvedWindows
+    ) -> Verdict:
         """Walk until the ledger holds the very runs that the walk claims, stretch by stretch, or give up."""
-        walk = walks.begin(window, self._proved_strips(writer.scope), parts=self.at_once)
+        strips = [Strip(each.scope.window, each.distinct) for each in proved.certificates]
+        walk = walks.begin(window, strips, parts=self.at_once)
         readings = [(window, writer.at)]
         differing: Sequence[Strip] = ()
         for reading in range(MAX_READINGS):
@@ -123,23 +155,12 @@ class Collector:
                 for step in sorted(done, key=lambda step: requested[step].exception() is not None):
                     page = requested.pop(step).result()
                     writer.add(page.rows)
-                    walk = walks.observe(walk, step, _reply(page))
+                    walk = walks.observe(walk, step, reply_of(page))
                     self.progress.advance(len(page.rows))
         return walk, steps
 
     def _page(self, step: Ask, split: FilterSplit) -> LogPage:
         return self.source.page(step.window, split.remote, page=step.page, limit=step.limit)
-
-    def _proved_strips(self, scope: Scope) -> Iterator[Strip]:
-        """Earlier certificates inside the window are compared by count before anything is read again.
-
-        Of a filtered scope only its own: the rows of another are no members of this one.  One whose runs were
-        archived or deleted since proves no longer what is held.
-        """
-        for certificate in self.ledger.certificates(scope.app, scope.window, scope.query):
-            is_ours = certificate.certified and (not scope.query or certificate.scope == scope)
-            if is_ours and self.ledger.count(certificate.scope) >= certificate.distinct:
-                yield Strip(certificate.scope.window, certificate.distinct)
 
     def _follow_cursor(self, window: Window, writer: "_RunWriter") -> Verdict:
         walk, position = cursors.begin(window), None
@@ -295,11 +316,6 @@ def _with_note(verdict: Verdict, doubled: int) -> Verdict:
     return replace(verdict, reason=text)
 
 
-def _reply(page: LogPage) -> Reply:
-    rows = [Row(int(run.listed_at.timestamp()), run.log_id or run.run_id, run.identity) for run in page.rows]
-    return Reply(rows, page.total, page.has_more, page.page, page.limit, page.problem)
-
-
 def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], most: int) -> Iterator[Run]:
     """Stream at most so many runs, newest first, each once, without turning pages."""
     walk, ids = walks.begin(window), set[str]()
@@ -311,4 +327,4 @@ def newest_runs(source: RunSource, window: Window, remote: Mapping[str, str], mo
             if log_id not in ids and len(ids) < most:
                 ids.add(log_id)
                 yield run
-        walk = walks.observe(walk, step, _reply(page))
+        walk = walks.observe(walk, step, reply_of(page))

@@ -6,7 +6,7 @@ A stage hands on references (a scope and its certificate), never runs: the data 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from loguru import logger
 
@@ -23,12 +23,15 @@ from flowledger.errors import FlowledgerError, LedgerError
 from flowledger.ports import Clock, Ledger, Progress, ReportFormat, ReportStore, RunSource
 from flowledger.services.collect import Collector
 from flowledger.services.enrich import Enricher
+from flowledger.services.proved_windows import MOST_REQUESTS
 from flowledger.services.report import Report, ReportGenerator
 from flowledger.services.report_requests import ReportContent, ReportRequest, window_of
 from flowledger.services.run_result import ResultCertificate, ResultWindow, RunResult
 from flowledger.services.written_reports import ReportAgain, WrittenReport, outgrown_reports
 
 CLOCKS_MAY_DIFFER = timedelta(minutes=1)
+CERTIFICATE_MAX_AGE = timedelta(hours=24)
+"""How long a reading in full is relied on (setting ``certificate_max_age_hours``)."""
 NEAR_NOW = timedelta(hours=2)
 """The source is asked for its time before a window that ends this close to now; else its answers tell it."""
 
@@ -64,6 +67,7 @@ class Pipeline:
     or folder the reports go to; ``is_late`` whether it makes up for a report that did not come in time.
     ``report_again`` says whether earlier reports are written anew whose runs have ended since, and announced;
     ``reopened`` opens the storage and the formats that such a report had.
+    What was read longer than ``certificate_max_age`` ago is read again, however little has changed.
     """
 
     app_name: str
@@ -82,6 +86,7 @@ class Pipeline:
     is_late: bool = False
     report_again: ReportAgain = ReportAgain.ANNOUNCE
     reopened: Callable[[ReportContent], tuple[ReportStore, tuple[ReportFormat, ...]]] | None = None
+    certificate_max_age: timedelta = CERTIFICATE_MAX_AGE
 
     def run(self, request: ReportRequest, *, run_id: str, started: float) -> RunResult:
         """Run all stages one after another, in this thread.
@@ -100,15 +105,19 @@ class Pipeline:
         """
         sent = self.source.requests
         self._check_app()
+        checked = self.source.requests
         split = self.source.split(request.run_filter)
         window = self._settled(request.window)
         collector = self._collector
         began = self.clock()
-        certificate = collector.collect(window, split)
+        requests = max(1, MOST_REQUESTS - (self.source.requests - checked))
+        read_since = self._read_since(request, window)
+        certificate = collector.collect(window, split, read_since=read_since, requests=requests)
         # Each answer was dated, so this costs no request.
         ahead = self.source.now() - self.clock()
         if window.before_at > began + ahead and not certificate.certified:
-            certificate = collector.collect(cut_to_now(request.window, began + ahead), split)
+            window = cut_to_now(request.window, began + ahead)
+            certificate = collector.collect(window, split, read_since=read_since, requests=requests)
         notes = _clock_notes(ahead)
         for note in (*split.notes, *notes):
             self.progress.note(note)
@@ -149,7 +158,9 @@ class Pipeline:
             (
                 each,
                 self.ledger.certificate(Scope(scope.app, each.window))
-                or self._collector.collect(each.window, FilterSplit()),
+                or self._collector.collect(
+                    each.window, FilterSplit(), read_since=self.clock() - self.certificate_max_age
+                ),
             )
             for each in found
         ]
@@ -346,6 +357,16 @@ class Pipeline:
         key = f"app-check {self.source.app} {self.source.identity()}"
         if self.ledger.value(key) is None and self.source.check_app():
             self.ledger.put_value(key, {"app": str(self.source.app)}, self.clock())
+
+    def _read_since(self, request: ReportRequest, window: Window) -> datetime:
+        """Return since when a window must have been read in full, for a comparison to be enough.
+
+        A scheduled report of a whole period is the last of it: what was read before the period ended is
+        read again for it.
+        """
+        oldest = self.clock() - self.certificate_max_age
+        is_last = self.schedule is not None and window == request.window
+        return max(oldest, window.before_at) if is_last else oldest
 
     def _settled(self, window: Window) -> Window:
         now = self.clock()
