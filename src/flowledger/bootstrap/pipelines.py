@@ -177,6 +177,7 @@ def open_pipeline(
             is_late=order.is_late,
             report_again=ReportAgain(settings.report_again),
             reopened=partial(_reopened, settings),
+            certificate_max_age=settings.certificate_max_age,
         )
         yield pipeline, request
 

@@ -122,6 +122,7 @@ class Settings(Frozen, BaseSettings):
     run_retention_count: AtLeastOne | None = None
     run_retention_mb: AtLeastOne | None = None
     stuck_after_hours: AtLeastOne = 24
+    certificate_max_age_hours: Annotated[int, Field(ge=1, le=8784)] = 24
     catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7
     retry_minutes: RetryMinutes = (1, 5, 15, 30)
     report_again: ReportAgain = "announce"
@@ -246,6 +247,11 @@ class Settings(Frozen, BaseSettings):
     def stuck_after(self) -> timedelta:
         """How long an unfinished run is polled before it counts as stuck."""
         return timedelta(hours=self.stuck_after_hours)
+
+    @property
+    def certificate_max_age(self) -> timedelta:
+        """How long a window that was read in full is only compared, not read again."""
+        return timedelta(hours=self.certificate_max_age_hours)
 
     def app(self, name_or_id: str | None = None) -> AppSettings:
         """Return the app of a name or id; None means the only one.
