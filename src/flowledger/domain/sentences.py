@@ -77,6 +77,10 @@ left_out
 left out of this reading
 本次读取略过
 
+execution_open
+the execution has not ended yet
+执行尚未结束
+
 no_nodes_recorded
 the recording program tells of no nodes
 记录程序没有提供节点
