@@ -114,7 +114,8 @@ class WaitStep:
     """Park a step until somebody, a time or a message resolves it; then settle it.
 
     ``facts`` are what the kind needs: ``{until}`` or ``{seconds}`` of a delay, the rendered request of an
-    approval.  With ``gate`` the wait stands before the node, which runs after it.
+    approval.  With ``gate`` the wait stands before the node, which runs after it: it has a key of its own
+    (``deploy/approval``), and is settled and held by it.
     """
 
     key: str
@@ -122,6 +123,17 @@ class WaitStep:
     kind: WaitKind
     facts: Mapping[str, Json] = field(default_factory=dict)
     gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Call ``Planner.timer_fired(key)`` in so many seconds: the time of a container, or a wait before a step.
+
+    A timer that nobody needs any more does nothing when it fires.
+    """
+
+    key: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +172,7 @@ class Done:
     error_type: str | None = None
 
 
-Action = RunStep | WaitStep | CancelStep | StepSettled | Note | Done
+Action = RunStep | WaitStep | SetTimer | CancelStep | StepSettled | Note | Done
 
 
 @dataclass(frozen=True, slots=True)
