@@ -93,13 +93,18 @@ def folded(first: Code, steps: Sequence[tuple[operators.Operator, int, Code]], t
 
 
 def path_of(first: Code, steps: Sequence[str | Step]) -> Code:
-    """Follow fields, indices and methods."""
+    """Follow fields, indices and methods; a root's facts are fields of it."""
 
     def run(root: Root, budget: Budget) -> Json:
         value = first(root, budget)
         for step in steps:
-            value = operators.member(value, step) if isinstance(step, str) else step(value, root, budget)
-        return value
+            if not isinstance(step, str):
+                value = step(operators.plain(value), root, budget)
+            elif isinstance(value, operators.Described):
+                value = value.member(step)
+            else:
+                value = operators.member(value, step)
+        return operators.plain(value)
 
     return run
 

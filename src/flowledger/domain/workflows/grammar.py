@@ -267,7 +267,7 @@ class _Reader:
                 reference.append(str(step))
         if name is not None:
             self.references.append((name, *reference))
-        return closures.path_of(first, steps) if steps else first
+        return closures.path_of(first, steps) if steps or name is not None else first
 
     def field(self) -> str | Step:
         match = _FIELD.match(self.text, self.end)

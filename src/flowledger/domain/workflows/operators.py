@@ -6,6 +6,7 @@ What costs more the larger a value is takes it from a ``Budget``.
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeGuard
 
 from flowledger.domain.json_values import BEYOND_FLOATS, bounded
@@ -245,6 +246,28 @@ OPERATORS: Mapping[str, Operator] = {
 
 
 # ---------------------------------------------------------------- parts, text and size
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A value with facts beside it, such as a node's output and how the step ended.
+
+    ``.name`` is a field of the value where it has one, else a fact; all else sees the value alone.
+    """
+
+    value: Json
+    facts: Mapping[str, Json]
+
+    def member(self, name: str) -> Json:
+        """Return a field or a fact; null without one."""
+        if name in self.facts and not (isinstance(self.value, Mapping) and name in self.value):
+            return self.facts[name]
+        return member(self.value, name)
+
+
+def plain(value: Json) -> Json:
+    """Return a value without the facts beside it."""
+    return value.value if isinstance(value, Described) else value
 
 
 def member(value: Json, name: str) -> Json:
