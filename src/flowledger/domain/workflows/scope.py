@@ -5,35 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowledger.domain.runs import Json
+from flowledger.domain.workflows import operators
 from flowledger.domain.workflows.frames import Frame, locate
 from flowledger.domain.workflows.graph import CompiledWorkflow
 from flowledger.domain.workflows.steps import ExecutionFacts, Outcome, StepStatus
-
-
-class NodeValue(dict[str, Any]):
-    """A node's output; ``response``, ``status``, ``error`` and ``error_type`` beside its own fields."""
-
-    __slots__ = ("outcome",)
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.output if isinstance(outcome.output, Mapping) else {})
-        self.outcome = outcome
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field of the output, else a fact about the step."""
-        if name in self:
-            return self[name]
-        match name:
-            case "response":
-                return response_value(self.outcome.response)
-            case "status":
-                return self.outcome.status.value
-            case "error":
-                return self.outcome.error
-            case "error_type":
-                return self.outcome.error_type
-            case _:
-                return default
 
 
 class ResponseValue(dict[str, Any]):
@@ -115,11 +90,15 @@ class StepScope:
         return Statuses(self)
 
 
-def node_value(outcome: Outcome) -> Json:
-    """Return what expressions find under a node's alias."""
-    if isinstance(outcome.output, Mapping) or outcome.output is None:
-        return NodeValue(outcome)
-    return outcome.output
+def node_value(outcome: Outcome) -> operators.Described:
+    """Return what expressions find under a node's alias: its output, and how it ended."""
+    facts = {
+        "response": response_value(outcome.response),
+        "status": outcome.status.value,
+        "error": outcome.error,
+        "error_type": outcome.error_type,
+    }
+    return operators.Described(outcome.output, facts)
 
 
 class Statuses(Mapping[str, StepStatus]):

@@ -3,9 +3,10 @@
 from workflow_driver import bad, definition, drive, http, link, ok
 
 from flowledger.domain.runs import RunStatus
+from flowledger.domain.workflows.definition import Connection
 from flowledger.domain.workflows.steps import EventType
 
-FORK = ("PARALLEL", {})
+FORK: tuple[str, dict[str, object]] = ("PARALLEL", {})
 
 
 def test_steps_follow_one_another_and_pass_their_outputs_on() -> None:
@@ -32,7 +33,7 @@ def test_the_order_of_nodes_is_that_of_connections() -> None:
 
 def test_a_condition_on_a_connection_chooses() -> None:
     """The others are skipped, and the end runs."""
-    links = [
+    links: list[str | Connection] = [
         *(link("pick", each, f"{{{{pick.color}}}} == '{each}'") for each in ("red", "green", "blue")),
         "start > pick",
         *(f"{each} > end" for each in ("red", "green", "blue")),
@@ -47,7 +48,7 @@ def test_a_condition_on_a_connection_chooses() -> None:
 
 def test_the_default_connection_is_taken_when_no_other_is() -> None:
     """And only then."""
-    links = [
+    links: list[str | Connection] = [
         "start > pick",
         link("pick", "red", "{{pick}} == 'red'"),
         link("pick", "other", default=True),

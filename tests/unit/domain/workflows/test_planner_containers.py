@@ -234,7 +234,8 @@ def test_a_loop_ends_after_its_most_passes(on_max: str, status: RunStatus) -> No
 
 def test_a_loop_without_passes_succeeds() -> None:
     """Of an empty list, or when its condition is false at once."""
-    for config in ({"items": []}, {"condition": "{{loop.index}} < 0"}):
+    options: tuple[dict[str, Any], ...] = ({"items": []}, {"condition": "{{loop.index}} < 0"})
+    for config in options:
         run = drive(definition(["start > none >l body", "none > end"], {"none": ("LOOP", config)}))
         assert run.trace == ["start:success", "none:success", "end:success"]
 

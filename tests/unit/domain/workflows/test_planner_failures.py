@@ -99,7 +99,7 @@ def test_join_any_starts_at_the_first_taken_connection_and_once() -> None:
     )
     run = drive(made, {"a": (5, "a"), "b": (1, "b"), "join": (1, "j")})
     assert run.trace == ["start:success", "b:success", "join:success", "end:success", "a:success"]
-    assert run.starts[-1] == ("join", 1)
+    assert [at for key, at in run.starts if key == "join"] == [1]
     both = drive(made, {"a": (1, bad()), "b": (2, "b")})
     assert both.trace == ["start:success", "a:failed", "b:success"]
 

@@ -42,8 +42,8 @@ def definition(
     """Return a workflow of chains such as ``start > a > end`` and of what ``link`` gives.
 
     Nodes that are not described are calls; ``start`` and ``end`` are what their names say.  ``>p`` is a
-    PARALLEL connection, ``>l`` a LOOP, ``>t`` and ``>f`` the sides of a CONDITION, ``>!`` for failures, ``>*``
-    always.
+    PARALLEL connection, ``>l`` a LOOP, ``>t`` and ``>f`` the sides of a CONDITION, ``>!`` one for
+    failures, ``>*`` one that is always taken.
     """
     described = nodes or {}
     ways: list[tuple[str, str, str]] = []
