@@ -153,9 +153,6 @@ def opened(step: OpenStep, scope: StepScope) -> Fork | Loop:
 
 
 def _fork(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Fork:
-    policy = config.get("sync_policy") or ("wait_any" if config.get("wait_for_all") is False else "wait_all")
-    if policy not in POLICIES:
-        raise UsageError(f"sync_policy must be one of {', '.join(POLICIES)}, not {policy!r:.80}")
     workflow = scope.facts.workflow
     firsts = (workflow.regions[each].first for each in step.node.branches)
     return Fork(
@@ -163,8 +160,8 @@ def _fork(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Fork:
         step.node,
         step.key,
         timeout_s=timeout_s(config, step.node.node.options),
-        policy=str(policy),
-        limit=whole_number(config, "max_concurrent", DEFAULT_CONCURRENT, most=1_000_000),
+        policy=policy_of(config),
+        limit=limit_of(config, DEFAULT_CONCURRENT),
         aliases=tuple(workflow.nodes[each].alias for each in firsts),
     )
 
@@ -174,10 +171,6 @@ def _loop(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Loop:
     items = config.get("items")
     if "items" in config and not isinstance(items, list | tuple):
         raise UsageError(f"items must be a list, not {type(items).__name__ if items is not None else 'null'}")
-    on_max = config.get("on_max") or "warn"
-    if on_max not in ("warn", "fail"):
-        raise UsageError(f"on_max must be warn or fail, not {on_max!r:.80}")
-    default = DEFAULT_PASSES if items is None else MOST_PASSES
     return Loop(
         step.frame,
         step.node,
@@ -185,11 +178,50 @@ def _loop(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Loop:
         response=scope.response,
         timeout_s=timeout_s(config, step.node.node.options),
         items=items if isinstance(items, list | tuple) else None,
-        limit=1 if items is None else whole_number(config, "max_concurrent", 1, most=1_000_000),
-        most=whole_number(config, "max_iterations", default, least=1, most=MOST_PASSES),
+        limit=1 if items is None else limit_of(config, 1),
+        most=passes_of(config),
         breaks=config.get("break_on_error") is not False,
-        fails_at_max=on_max == "fail",
+        fails_at_max=on_max_of(config) == "fail",
     )
+
+
+def policy_of(config: Mapping[str, Json]) -> str:
+    """Return a PARALLEL's policy.
+
+    :raises UsageError: when it is none.
+    """
+    policy = config.get("sync_policy") or ("wait_any" if config.get("wait_for_all") is False else "wait_all")
+    if policy not in POLICIES:
+        raise UsageError(f"sync_policy must be one of {', '.join(POLICIES)}, not {policy!r:.80}")
+    return str(policy)
+
+
+def limit_of(config: Mapping[str, Json], default: int) -> int:
+    """Return how many branches or passes may run at once; 0 means all.
+
+    :raises UsageError: when it is no such number.
+    """
+    return whole_number(config, "max_concurrent", default, most=1_000_000)
+
+
+def passes_of(config: Mapping[str, Json]) -> int:
+    """Return how many passes a LOOP has at most.
+
+    :raises UsageError: when it is no such number.
+    """
+    default = DEFAULT_PASSES if config.get("items") is None else MOST_PASSES
+    return whole_number(config, "max_iterations", default, least=1, most=MOST_PASSES)
+
+
+def on_max_of(config: Mapping[str, Json]) -> str:
+    """Return what a LOOP does when it has not ended after its passes.
+
+    :raises UsageError: when it is neither warn nor fail.
+    """
+    on_max = config.get("on_max") or "warn"
+    if on_max not in ("warn", "fail"):
+        raise UsageError(f"on_max must be warn or fail, not {on_max!r:.80}")
+    return str(on_max)
 
 
 def timeout_s(config: Mapping[str, Json], options: Mapping[str, Json]) -> float | None:

@@ -73,7 +73,7 @@ def shape_of(definition: Definition, report: Report) -> Shape:
     _link(shape, definition, report)
     _add_groups(shape, definition, report)
     _add_paths(shape, report)
-    bodies = _take_bodies(shape)
+    bodies = _take_bodies(shape, report)
     _sort(shape, report)
     branches = [] if shape.has_cycle else _branches(shape, report)
     _assign(shape, [*bodies, *branches], report)
@@ -127,7 +127,7 @@ def _check_independence(shape: Shape, grouped: Mapping[int, int], report: Report
         return
     ways = shape.outgoing()
     for member, group in grouped.items():
-        reached = _reachable((link.target for link in ways[member]), ways)
+        reached = reachable((link.target for link in ways[member]), ways)
         for other in sorted(each for each in reached if grouped.get(each) == group):
             report(
                 shape.nodes[other].alias,
@@ -178,30 +178,36 @@ def _implied(kind: ConnectionType) -> Connection:
     return Connection(0, 0, 0, kind)
 
 
-def _take_bodies(shape: Shape) -> list[Region]:
-    """Return the bodies of loops, and drop their ways back."""
+def _take_bodies(shape: Shape, report: Report) -> list[Region]:
+    """Return the bodies of loops, and drop their ways back.
+
+    What follows a loop is in no body, so that a way there from inside is a fault.
+    """
     ways = shape.outgoing()
     regions = []
     for index, node in enumerate(shape.nodes):
-        if node.node_type != NodeType.LOOP:
-            continue
         first = [
-            link.target for link in ways[index] if link.connection.connection_type == ConnectionType.LOOP
+            each.target for each in ways[index] if each.connection.connection_type == ConnectionType.LOOP
         ]
-        if not first:
+        exits = [
+            each.target for each in ways[index] if each.connection.connection_type != ConnectionType.LOOP
+        ]
+        if node.node_type != NodeType.LOOP or not first:
             continue
-        body = _reachable(first, ways, stop=index)
-        if not body:
+        body = reachable(first, ways, stop=index) - reachable(exits, ways, stop=index)
+        if first[0] not in body:
+            report(node.alias, "connections", "its LOOP connection leads to itself or to what follows it")
             continue
         regions.append(Region(index, first[0], tuple(sorted(body))))
         shape.returning |= {
             link.source for link in shape.links if link.target == index and link.source in body
         }
-        shape.links = [link for link in shape.links if not (link.target == index and link.source in body)]
+        shape.links = [link for link in shape.links if link.target != index or link.source not in body]
     return regions
 
 
-def _reachable(first: Iterable[int], ways: Sequence[Sequence[Link]], stop: int | None = None) -> set[int]:
+def reachable(first: Iterable[int], ways: Sequence[Sequence[Link]], stop: int | None = None) -> set[int]:
+    """Return some nodes and all that they lead to, without going through ``stop``."""
     reached = {each for each in first if each != stop}
     waiting = list(reached)
     while waiting:
@@ -230,7 +236,7 @@ def _sort(shape: Shape, report: Report) -> None:
         return
     shape.has_cycle = True
     for index in sorted(rest):
-        if index in _reachable((link.target for link in ways[index]), ways):
+        if index in reachable((link.target for link in ways[index]), ways):
             report(shape.nodes[index].alias, "connections", "is part of a cycle that is no body of a LOOP")
 
 
@@ -261,7 +267,7 @@ def _branches(shape: Shape, report: Report) -> list[Region]:
                     f"the branch to {shape.nodes[each].alias} has no node of its own",
                 )
                 continue
-            branch = _reachable([each], ways, stop=join)
+            branch = reachable([each], ways, stop=join)
             regions.append(Region(index, each, tuple(sorted(branch))))
             for shared in sorted(owner.keys() & branch):
                 report(
@@ -284,7 +290,7 @@ def _join(
     inner = [
         [link for link in links if link.connection.connection_type != ConnectionType.LOOP] for links in ways
     ]
-    reached = _reachable(first, inner)
+    reached = reachable(first, inner)
     ends = {each for each in reached if each in shape.returning or _is_end(shape.nodes[each])}
     ends = ends or {each for each in reached if not inner[each]}
     along: set[int] = set()
