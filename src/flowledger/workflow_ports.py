@@ -56,6 +56,10 @@ class NodeAnswer:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+class UnknownHandlerError(LookupError):
+    """No installed plugin executes nodes of a type."""
+
+
 class NodeHandler(Protocol):
     """Executes nodes of one type.  An exception it raises fails the step, with its class as type."""
 
@@ -190,6 +194,7 @@ class Execution:
     reported_state: str | None = None
     take_overs: int = 0
     planner_format: int = 1
+    resumed_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +317,7 @@ class Progressed:
 class Ended:
     """How an execution, or one attempt of it, ends.
 
-    ``wake_at`` of one that is parked is its earliest due time.
+    ``wake_at`` of one that is parked is its earliest due time; with ``stays`` only a person lets it go on.
     """
 
     status: RunStatus
@@ -320,6 +325,7 @@ class Ended:
     error: str | None = None
     error_type: str | None = None
     wake_at: datetime | None = None
+    stays: bool = False
 
 
 class News(NamedTuple):
@@ -327,6 +333,19 @@ class News(NamedTuple):
 
     asked: str | None
     resolved: Sequence[Wait]
+
+
+class Observer(Protocol):
+    """Is told what happens in executions, beside it; what it raises is logged and changes nothing."""
+
+    async def began(self, claim: Claim) -> None:
+        """An attempt begins."""
+
+    async def progressed(self, execution: Execution, progressed: Progressed) -> None:
+        """Steps and events have been stored."""
+
+    async def ended(self, execution: Execution) -> None:
+        """An attempt is over: the execution has ended, or is parked."""
 
 
 class WorkflowStore(Protocol):
@@ -425,7 +444,9 @@ class WorkflowStore(Protocol):
     def events(self, execution: int, *, after: int = 0, limit: int = 500) -> Sequence[Event]:
         """Return events in order, those after a cursor."""
 
-    def waits(self, execution: int | None = None, *, open_only: bool = False) -> Sequence[Wait]:
+    def waits(
+        self, execution: int | None = None, *, open_only: bool = False, kind: WaitKind | None = None
+    ) -> Sequence[Wait]:
         """Return waits, oldest first: of one execution, or of all."""
 
     def ask(self, execution: int, what: str, at: datetime, *, by: str) -> Execution | None:

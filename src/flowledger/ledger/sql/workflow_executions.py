@@ -261,7 +261,8 @@ def finish(connection: Connection, database: Database, number: int, ended: Ended
     if stored is None:
         raise RecordNotFoundError(f"there is no execution {number}")
     is_parked = ended.status.is_open
-    asked = PAUSED_BY_HAND if is_parked and stored.asked in ("pause", PAUSED_BY_HAND) else None
+    stays = ended.stays or stored.asked in ("pause", PAUSED_BY_HAND)
+    asked = PAUSED_BY_HAND if is_parked and stays else None
     # A time that was set while a worker had it is a resolution that it has not seen.
     times = [each for each in (stored.wake_at, ended.wake_at) if each is not None]
     after = replace(

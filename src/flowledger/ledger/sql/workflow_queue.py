@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from flowledger.domain.runs import Json, RunStatus
-from flowledger.domain.workflows.steps import EventType, StepStatus
+from flowledger.domain.workflows.steps import EventType, StepStatus, WaitKind
 from flowledger.errors import RecordConflictError, RecordNotFoundError
 from flowledger.ledger.sql import workflow_executions as executions
 from flowledger.ledger.sql import workflow_rows
@@ -181,13 +181,17 @@ def read_news(connection: Connection, owner: str) -> Mapping[int, News]:
     return news
 
 
-def read_waits(connection: Connection, execution: int | None, *, open_only: bool) -> Sequence[Wait]:
+def read_waits(
+    connection: Connection, execution: int | None, *, open_only: bool, kind: WaitKind | None = None
+) -> Sequence[Wait]:
     """Read waits, oldest first: of one execution, or of all."""
     statement = _waits.order_by(execution_waits.c.id)
     if execution is not None:
         statement = statement.where(execution_waits.c.execution == execution)
     if open_only:
         statement = statement.where(OPEN)
+    if kind is not None:
+        statement = statement.where(execution_waits.c.kind == kind.value)
     return [workflow_rows.wait_from(row) for row in connection.execute(statement)]
 
 
@@ -296,7 +300,7 @@ def resume(
         )
         .values(
             **{"status": RunStatus.PENDING.value, "wake_at": at, "asked": None, "completed_at": None},
-            **{"error": None, "error_type": None, "take_overs": 0},
+            **{"error": None, "error_type": None, "take_overs": 0, "resumed_seq": _columns.last_seq},
         ),
         {"id_": number},
     )

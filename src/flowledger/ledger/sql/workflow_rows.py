@@ -103,6 +103,7 @@ def execution_from(row: Row[Any]) -> Execution:
         reported_state=row.reported_state,
         take_overs=row.take_overs,
         planner_format=row.planner_format,
+        resumed_seq=row.resumed_seq,
     )
 
 

@@ -87,6 +87,8 @@ workflow_executions = sa.Table(
     # The last numbers given to its events and to its settled steps.
     sa.Column("last_cursor", sa.Integer, nullable=False),
     sa.Column("last_seq", sa.Integer, nullable=False),
+    # last_seq when a person resumed it.
+    sa.Column("resumed_seq", sa.Integer, nullable=False),
     # What Prefect knows of it.
     sa.Column("flow_run_id", sa.Text),
     sa.Column("reported_state", sa.Text),

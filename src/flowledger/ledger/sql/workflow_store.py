@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from flowledger.domain.runs import AppKey, Json
 from flowledger.domain.workflows.definition import Document, WorkflowStatus
 from flowledger.domain.workflows.execution_runs import LOCAL
+from flowledger.domain.workflows.steps import WaitKind
 from flowledger.errors import LeaseLostError, RecordNotFoundError
 from flowledger.ledger.sql import workflow_definitions as definitions
 from flowledger.ledger.sql import workflow_executions as executions
@@ -180,10 +181,12 @@ class SqlWorkflowStore:
         with self.ledger.transactions.reading() as connection:
             return executions.read_events(connection, execution, after, limit)
 
-    def waits(self, execution: int | None = None, *, open_only: bool = False) -> Sequence[Wait]:
+    def waits(
+        self, execution: int | None = None, *, open_only: bool = False, kind: WaitKind | None = None
+    ) -> Sequence[Wait]:
         """Return waits, oldest first: of one execution, or of all."""
         with self.ledger.transactions.reading() as connection:
-            return queue.read_waits(connection, execution, open_only=open_only)
+            return queue.read_waits(connection, execution, open_only=open_only, kind=kind)
 
     def ask(self, execution: int, what: str, at: datetime, *, by: str) -> Execution | None:
         """Keep that somebody wants ``cancel`` or ``pause``; what nobody has is ended or paused at once."""

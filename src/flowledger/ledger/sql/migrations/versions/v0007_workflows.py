@@ -108,6 +108,7 @@ def _create_executions() -> None:
         sa.Column("planner_format", sa.Integer(), nullable=False),
         sa.Column("last_cursor", sa.Integer(), nullable=False),
         sa.Column("last_seq", sa.Integer(), nullable=False),
+        sa.Column("resumed_seq", sa.Integer(), nullable=False),
         sa.Column("flow_run_id", sa.Text()),
         sa.Column("reported_state", sa.Text()),
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name="fk_workflow_executions_run", ondelete="CASCADE"),

@@ -1,0 +1,1 @@
+"""Workflows: authoring them, ordering executions, and the engine that carries them out."""
