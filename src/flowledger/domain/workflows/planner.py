@@ -53,6 +53,7 @@ class Planner:
         self._entered: set[str] = set()
         self._ends: dict[tuple[int, ...], dict[str, Json]] = {}
         self._is_draining = False
+        self._permits: int | None = None
         self._is_partial = False
         self._done: Done | None = None
         self._total = sum(workflow.weights[each] for each in self._root.region.nodes)
@@ -111,6 +112,15 @@ class Planner:
         for step in self._steps.by_key.values():
             if step.state is State.DELAYED:
                 self._steps.make_ready(step)
+
+    def allow_one(self) -> None:
+        """Let one node start and no other: step by step."""
+        self._permits = 1
+
+    @property
+    def is_draining(self) -> bool:
+        """Return whether nothing starts any more in this attempt."""
+        return self._is_draining or self._permits == 0
 
     def stop(self, status: RunStatus, error: str, error_type: str) -> list[Action]:
         """Return what ends the execution now: all that runs is cancelled."""
@@ -203,8 +213,10 @@ class Planner:
         frame = step.frame
         if step.state is not State.READY or frame.open.get(step.node.index) is not step:
             return
-        if self._is_draining or any(each.is_stopping for each in frame.upwards()):
+        if self.is_draining or any(each.is_stopping for each in frame.upwards()):
             return
+        if self._permits is not None:
+            self._permits -= 1
         scope = self._scope(frame, step.node.index)
         try:
             self._launch(step, scope)

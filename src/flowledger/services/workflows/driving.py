@@ -61,6 +61,7 @@ class Driver:
         self._past = replay.past_of(claim)
         self._workflow = engine.compiled(claim.version)
         self._config = {**self._workflow.definition.config, **execution.config}
+        self._timeout_s = _seconds(self._config.get("timeout"))
         self._facts = ExecutionFacts(
             id=execution.id,
             execution_id=execution.execution_id,
@@ -165,7 +166,7 @@ class Driver:
                 due = [wait for wait in self._waits.values() if wait.due_at and wait.due_at <= now]
                 return [action for wait in due for action in self._expire(wait, now)]
             case "deadline":
-                text = f"no end within {float(self._config['timeout']):g} s"
+                text = f"no end within {self._timeout_s:g} s"
                 return self._planner.stop(RunStatus.FAILED, text, ErrorType.TIMEOUT)
         return []
 
@@ -426,10 +427,8 @@ class Driver:
     # ---------------------------------------------------------------- the rest
 
     def _deadline(self) -> float | None:
-        timeout = self._config.get("timeout")
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0:
-            return None
-        return asyncio.get_running_loop().time() + float(timeout)
+        """Return when the time of the execution is over; only the time in which a worker has it counts."""
+        return asyncio.get_running_loop().time() + self._timeout_s if self._timeout_s else None
 
     async def _abandon(self) -> None:
         """Cancel what still runs, and wait a little for it to end."""
@@ -471,6 +470,12 @@ def child_order(engine: Engine, parent: Execution, wait: Wait, child_id: str) ->
         at=engine.clock(),
         parent=f"{parent.execution_id}:{wait.key}",
     )
+
+
+def _seconds(value: object) -> float:
+    """Return a time limit; 0 for none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return max(float(value), 0.0) if is_number else 0.0  # type: ignore[arg-type]
 
 
 def _end_facts(outcome: Outcome) -> dict[str, Any]:

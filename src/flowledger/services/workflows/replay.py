@@ -38,7 +38,9 @@ def past_of(claim: Claim) -> Past:
     for step in claim.steps:
         if step.superseded or step.generation != generations[step.key]:
             continue
-        tries[step.key] = max(step.try_no, tries.get(step.key, 0))
+        # A parked step is the same try when it is resolved.
+        made = step.try_no - 1 if step.status is StepStatus.WAITING else step.try_no
+        tries[step.key] = max(made, tries.get(step.key, 0))
         outcomes.pop(step.key, None)
         if _is_held(step, claim.execution.resumed_seq):
             outcomes[step.key] = outcome_of(step)

@@ -166,11 +166,11 @@ class StepRunner:
         return default
 
     def _outcome(self, answer: NodeAnswer, secrets: Sequence[str]) -> Outcome:
-        response = answer.response
+        response: Json = answer.response
         output = answer.output
         if answer.error is None and isinstance(mapping := self.node.config.get("output_mapping"), Mapping):
             try:
-                output = templates.mapped(mapping, self.scope.with_response(response))
+                output = templates.mapped(mapping, self.scope.with_response(answer.response))
             except ExpressionError as error:
                 answer = replace(answer, error=str(error), error_type=ErrorType.EXPRESSION)
         try:
