@@ -49,6 +49,10 @@ DECODERS: Mapping[str, str] = {
     "coze": "flowledger.domain.record_kinds:coze_detail",
     "local": "flowledger.domain.workflows.execution_runs:decode",
 }
+NODES: Mapping[str, str] = {
+    "API_CALL": "flowledger.nodes.api_call:ApiCallNode",
+}
+"""Type of a workflow's node → the class that executes it."""
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,
     "ledger": LEDGERS,
@@ -57,6 +61,7 @@ REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "secret": SECRETS,
     "prefect": PREFECT,
     "decoder": DECODERS,
+    "node type": NODES,
 }
 
 

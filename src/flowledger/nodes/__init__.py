@@ -1,0 +1,1 @@
+"""Types of nodes in workflows: one file each, named in ``plugins.NODES``."""
