@@ -4,7 +4,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from flowledger.domain.workflows.definition import ConnectionType, NodeType
-from flowledger.domain.workflows.frames import Frame
+from flowledger.domain.workflows.frames import Arrived, Container, Frame
 from flowledger.domain.workflows.graph import CompiledNode, CompiledWorkflow, Edge
 from flowledger.domain.workflows.scope import StepScope
 from flowledger.domain.workflows.steps import Outcome, StepStatus
@@ -52,8 +52,13 @@ def connect(
     taken = _taken(workflow, node, outcome, scope, ("success", "always"))
     if container is None:  # nothing inside has decided which of its ways out are taken
         return Connected(result, taken | {edge.index for edge in node.exits})
-    inside = (each.exits.items() for each in container.frames.values())
-    return Connected(result, taken | {index for exits in inside for index, each in exits if each.taken})
+    return Connected(result, taken | left_with(container).keys())
+
+
+def left_with(container: Container | None) -> dict[int, Arrived]:
+    """Return the connections that were taken out of a container's branches, and what they bring along."""
+    inside = container.frames.values() if container else ()
+    return {index: each for frame in inside for index, each in frame.exits.items() if each.taken}
 
 
 def _taken(

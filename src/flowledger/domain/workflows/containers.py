@@ -20,7 +20,10 @@ MAX_ITERATIONS = "MaxIterations"
 
 @dataclass(slots=True)
 class Fork(Container):
-    """A PARALLEL: its branches' statuses and results by the alias of each one's first node."""
+    """A PARALLEL: its branches' statuses and results by the alias of each one's first node.
+
+    ``members`` are the steps of a group that something led to; the others are skipped.  None: it is no group.
+    """
 
     policy: str = "wait_all"
     limit: int = 0
@@ -29,6 +32,11 @@ class Fork(Container):
     aliases: Sequence[str] = ()
     failure: tuple[str, str] | None = None
     winner: str | None = None
+    members: frozenset[int] | None = None
+
+    def number_of(self, name: str) -> int:
+        """Return the number of the branch whose first node has this alias."""
+        return self.aliases.index(name)
 
     @property
     def has_room(self) -> bool:
@@ -83,10 +91,28 @@ class Loop(Container):
     is_over: bool = False
     reached_max: bool = False
 
+    def number_of(self, name: str) -> int:
+        """Return the number of a pass."""
+        return int(name)
+
     @property
     def has_room(self) -> bool:
         """Return whether another pass may begin, as far as its condition lets it."""
         return not self.is_over and (not self.limit or self.running < self.limit)
+
+    def is_decided(self, held: Outcome | None) -> bool:
+        """Return whether it is clear without the condition if another pass follows."""
+        passes = held.output.get("iterations") if held and isinstance(held.output, Mapping) else None
+        if isinstance(passes, int):
+            self.is_over = self.begun >= passes
+            return True
+        self.is_over = self.items is not None and self.begun >= len(self.items)
+        return self.is_over
+
+    def decide(self, holds: bool) -> None:
+        """Let the condition, and the most passes, say if there is another one."""
+        self.reached_max = holds and self.begun >= self.most
+        self.is_over = not holds or self.reached_max
 
     def facts(self, index: int) -> dict[str, Json]:
         """Return what expressions find as ``loop`` in a pass.
@@ -163,7 +189,15 @@ def _fork(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Fork:
         policy=policy_of(config),
         limit=limit_of(config, DEFAULT_CONCURRENT),
         aliases=tuple(workflow.nodes[each].alias for each in firsts),
+        members=_members(step),
     )
+
+
+def _members(step: OpenStep) -> frozenset[int] | None:
+    if all(edge.member is None for edge in step.node.incoming):
+        return None
+    taken = step.frame.taken.get(step.node.index, ())
+    return frozenset(edge.member for edge in taken if edge.member is not None)
 
 
 def _loop(step: OpenStep, config: Mapping[str, Json], scope: StepScope) -> Loop:

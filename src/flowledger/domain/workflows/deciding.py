@@ -91,6 +91,19 @@ def gate_of(step: OpenStep, scope: StepScope) -> WaitStep:
     return WaitStep(gate_key(step.key), step.node.alias, WaitKind.APPROVAL, facts, gate=True)
 
 
+def output_of(ends: Mapping[tuple[int, ...], Mapping[str, Json]]) -> Json:
+    """Return the output of the END that was reached, by alias where there are several.
+
+    ``ends`` are their outputs by the position of their frame.  Those inside branches and passes count where
+    none outside was reached; later passes hide earlier ones.
+    """
+    outputs = dict(ends.get((), {}))
+    if not outputs:
+        for position in sorted(ends):
+            outputs |= ends[position]
+    return next(iter(outputs.values())) if len(outputs) == 1 else (outputs or None)
+
+
 def _object(value: Json) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
         raise UsageError("the config is no object")

@@ -41,6 +41,9 @@ class Arrived(NamedTuple):
     response: Mapping[str, Json] | None = None
 
 
+DEAD = Arrived(taken=False)
+
+
 @dataclass(slots=True)
 class Frame:
     """One run through a region.
@@ -85,6 +88,27 @@ class Frame:
             yield frame
             frame = frame.owner.frame if frame.owner else None
 
+    def arrive(self, edge: Edge, target: CompiledNode, arrived: Arrived) -> bool | None:
+        """Let a connection arrive at its target, or stay at the border of the target's region.
+
+        Return True when the target is ready now, False when all that leads to it is dead, else None.
+        """
+        index = target.index
+        if target.region != self.region.index:
+            self.exits[edge.index] = arrived
+            return None
+        self.waits[index] -= 1
+        has_begun = target.joins_any and index in self.taken
+        if arrived.taken:
+            before = self.before.get(index)
+            self.taken.setdefault(index, []).append(edge)
+            if not has_begun:
+                response = arrived.response or (before.response if before else None)
+                self.before[index] = arrived._replace(response=response)
+        if has_begun or (self.waits[index] and not (target.joins_any and arrived.taken)):
+            return None
+        return index in self.taken
+
     def response_of(self, index: int) -> Mapping[str, Json] | None:
         """Return a settled node's response, else the nearest one before it."""
         outcome = self.outcomes.get(index)
@@ -127,6 +151,18 @@ class Container:
     timeout_s: float | None = None
     response: Mapping[str, Json] | None = None
 
+    def enter(self, region: CompiledRegion, index: int, name: str) -> Frame:
+        """Begin a branch or a pass."""
+        position = (*self.frame.position, self.node.index, index)
+        frame = Frame(region, f"{self.key}/{name}/", self, position)
+        self.frames[index] = frame
+        self.running += 1
+        return frame
+
+    def number_of(self, name: str) -> int:
+        """Return the number of the branch or pass that a part of a key names."""
+        raise NotImplementedError
+
     def conclusion(self) -> Outcome | None:
         """Return how the container ends, None while it goes on."""
         raise NotImplementedError
@@ -166,6 +202,18 @@ def prefixes(keys: Sequence[str]) -> set[str]:
             around.add(key[:end])
             end = key.rfind("/", 0, end)
     return around
+
+
+def frame_at(workflow: CompiledWorkflow, root: Frame, key: str) -> Frame:
+    """Return the frame of a step by its key.
+
+    :raises KeyError: when it has not been entered.
+    """
+    frame, parts = root, key.split("/")
+    for alias, name in zip(parts[:-1:2], parts[1:-1:2], strict=True):
+        container = frame.containers[workflow.by_alias[alias]]
+        frame = container.frames[container.number_of(name)]
+    return frame
 
 
 def locate(workflow: CompiledWorkflow, frame: Frame, index: int) -> Frame | None:

@@ -46,6 +46,10 @@ class OpenSteps:
         frame.open[node.index] = self.by_key[step.key] = step
         return step
 
+    def note_pass(self, key: str, index: int) -> None:
+        """Note that a pass of a loop begins."""
+        self.actions.append(Note(EventType.LOOP_ITERATION, key, {"index": index, "iteration": index + 1}))
+
     def take_actions(self) -> list[Action]:
         """Return the actions since the last time, without timers of what has settled meanwhile."""
         actions, self.actions = self.actions, []
@@ -90,6 +94,12 @@ class OpenSteps:
         elif step.state is State.DELAYED:
             del self.running[step.key]
         step.state = State.READY
+
+    def drop_timers(self) -> None:
+        """Take back all steps that wait for a timer to start."""
+        for step in self.by_key.values():
+            if step.state is State.DELAYED:
+                self.make_ready(step)
 
     def settle(self, step: OpenStep, outcome: Outcome, *, is_recorded: bool) -> Outcome:
         """Settle a step and return its outcome: what was held of it counts more than what is new."""

@@ -16,17 +16,8 @@ from flowledger.domain.workflows.definition import Node, NodeType
 from flowledger.domain.workflows.frames import Arrived, Container, Frame, OpenStep, State
 from flowledger.domain.workflows.graph import CompiledNode, CompiledWorkflow, Edge
 from flowledger.domain.workflows.open_steps import OpenSteps, is_waiting_for
-from flowledger.domain.workflows.scope import Facts, StepScope
-from flowledger.domain.workflows.steps import (
-    Action,
-    Done,
-    ErrorType,
-    EventType,
-    ExecutionFacts,
-    Note,
-    Outcome,
-    StepStatus,
-)
+from flowledger.domain.workflows.scope import Facts, StepScope, scope_of
+from flowledger.domain.workflows.steps import Action, Done, ErrorType, ExecutionFacts, Outcome, StepStatus
 from flowledger.errors import ExpressionError, UsageError
 
 PLANNER_FORMAT = 1
@@ -109,9 +100,7 @@ class Planner:
     def drain(self) -> None:
         """Let nothing start any more; what follows only has to be recorded."""
         self._is_draining = True
-        for step in self._steps.by_key.values():
-            if step.state is State.DELAYED:
-                self._steps.make_ready(step)
+        self._steps.drop_timers()
 
     def allow_one(self) -> None:
         """Let one node start and no other: step by step."""
@@ -135,7 +124,7 @@ class Planner:
         """
         key = frames.gated_key(key)
         step = self._steps.by_key.get(key)
-        frame = self._frame(key) if step is None else step.frame
+        frame = frames.frame_at(self._workflow, self._root, key) if step is None else step.frame
         return self._scope(frame, self._workflow.by_alias[_alias(key)])
 
     def node(self, key: str) -> Node:
@@ -283,36 +272,19 @@ class Planner:
         self._is_partial = self._is_partial or result is Result.CONTINUED
         arrived = Arrived(True, outcome.output, scope.response)
         for edge in node.outgoing:
-            self._pass_on(frame, edge, arrived if edge.index in taken else _DEAD)
-        container = frame.containers.get(node.index)
+            self._pass_on(frame, edge, arrived if edge.index in taken else frames.DEAD)
+        left = connecting.left_with(frame.containers.get(node.index))
         for edge in node.exits:
-            inner = _left_with(container, edge) or arrived
-            self._pass_on(frame, edge, inner if edge.index in taken else _DEAD)
+            self._pass_on(frame, edge, left.get(edge.index, arrived) if edge.index in taken else frames.DEAD)
         if not frame.remaining:
             self._steps.complete.append(frame)
 
     def _pass_on(self, frame: Frame, edge: Edge, arrived: Arrived) -> None:
-        """Let a connection arrive at its target, or stay at the border of its region."""
-        target = self._workflow.nodes[edge.target]
-        if target.region != frame.region.index:
-            frame.exits[edge.index] = arrived
-            return
-        frame.waits[target.index] -= 1
-        if arrived.taken:
-            before = frame.before.get(target.index)
-            response = arrived.response or (before.response if before else None)
-            is_first = not frame.taken.get(target.index)
-            frame.taken.setdefault(target.index, []).append(edge)
-            if is_first or not target.joins_any:
-                frame.before[target.index] = arrived._replace(response=response)
-            if target.joins_any and is_first:
-                self._become_ready(frame, target.index)
-        if frame.waits[target.index] or (target.joins_any and frame.taken.get(target.index)):
-            return
-        if frame.taken.get(target.index):
-            self._become_ready(frame, target.index)
-        else:
-            self._skip(frame, target.index)
+        is_reached = frame.arrive(edge, self._workflow.nodes[edge.target], arrived)
+        if is_reached:
+            self._become_ready(frame, edge.target)
+        elif is_reached is False:
+            self._skip(frame, edge.target)
 
     def _skip(self, frame: Frame, index: int) -> None:
         frame.dead.add(index)
@@ -349,23 +321,14 @@ class Planner:
             self._finish(RunStatus.FAILED, *self._root.failure)
             return
         self._root.is_closed = True
-        self._done = Done(RunStatus.PARTIAL if self._is_partial else RunStatus.SUCCESS, self._output())
+        self._done = Done(
+            RunStatus.PARTIAL if self._is_partial else RunStatus.SUCCESS, deciding.output_of(self._ends)
+        )
         self._steps.actions.append(self._done)
-
-    def _output(self) -> Json:
-        """Return the output of the END that was reached, by alias where there are several.
-
-        Those inside branches and passes count where none outside was reached; later passes hide earlier ones.
-        """
-        ends = self._ends.get((), {})
-        if not ends:
-            for position in sorted(self._ends):
-                ends |= self._ends[position]
-        return next(iter(ends.values())) if len(ends) == 1 else (ends or None)
 
     def _finish(self, status: RunStatus, error: str, error_type: str) -> None:
         self._steps.close(self._root, error)
-        self._done = Done(status, self._output(), error, error_type or None)
+        self._done = Done(status, deciding.output_of(self._ends), error, error_type or None)
         self._steps.actions.append(self._done)
 
     # ---------------------------------------------------------------- containers
@@ -396,84 +359,40 @@ class Planner:
 
     def _may_pass(self, loop: Loop) -> bool:
         """Return whether another pass begins now; if none will, the loop is over."""
-        held = self._steps.held.get(loop.key)
-        index = loop.begun
-        passes = held.output.get("iterations") if held and isinstance(held.output, Mapping) else None
-        if isinstance(passes, int):
-            loop.is_over = index >= passes
-        elif loop.items is not None and index >= len(loop.items):
-            loop.is_over = True
-        elif self._is_draining or any(each.is_stopping for each in loop.frame.upwards()):
+        if loop.is_decided(self._steps.held.get(loop.key)):
+            return not loop.is_over
+        if self._is_draining or any(each.is_stopping for each in loop.frame.upwards()):
             return False
-        else:
-            scope = self._scope(loop.frame, loop.node.index, loop)
-            loop.is_over = not deciding.holds(loop.node, scope)
-            if not loop.is_over and index >= loop.most:
-                loop.is_over = loop.reached_max = True
+        scope = self._scope(loop.frame, loop.node.index).for_pass(loop.facts(loop.begun), loop.response)
+        loop.decide(deciding.holds(loop.node, scope))
         return not loop.is_over
 
     def _open_pass(self, loop: Loop) -> None:
         index = loop.begun
         loop.begun += 1
         key = f"{loop.key}/{index}"
-        frame = self._enter(loop, loop.node.branches[0], index, key)
+        frame = loop.enter(self._workflow.regions[loop.node.branches[0]], index, str(index))
         frame.loop = loop.facts(index)
         if key not in self._entered:
-            self._steps.actions.append(
-                Note(EventType.LOOP_ITERATION, key, {"index": index, "iteration": index + 1})
-            )
+            self._steps.note_pass(key, index)
         previous = loop.outputs.get(index - 1, self._scope(loop.frame, loop.node.index).previous)
         frame.before[frame.region.first] = Arrived(True, previous, loop.response)
         self._become_ready(frame, frame.region.first)
 
     def _open_branch(self, fork: Fork) -> None:
         index = len(fork.frames)
-        frame = self._enter(fork, fork.node.branches[index], index, f"{fork.key}/{fork.aliases[index]}")
+        frame = fork.enter(self._workflow.regions[fork.node.branches[index]], index, fork.aliases[index])
         first = frame.region.first
-        before = fork.frame.before.get(fork.node.index, _DEAD)
+        before = fork.frame.before.get(fork.node.index, frames.DEAD)
         frame.before[first] = before._replace(taken=True)
-        entries = [edge for edge in fork.node.incoming if edge.member == first]
-        taken = fork.frame.taken.get(fork.node.index, ())
-        if entries and not any(edge in taken for edge in entries):
-            self._skip(frame, first)
-        else:
+        if fork.members is None or first in fork.members:
             self._become_ready(frame, first)
+        else:
+            self._skip(frame, first)
 
-    def _enter(self, container: Container, region: int, index: int, key: str) -> Frame:
-        position = (*container.frame.position, container.node.index, index)
-        frame = Frame(self._workflow.regions[region], f"{key}/", container, position)
-        container.frames[index] = frame
-        container.running += 1
-        return frame
-
-    # ---------------------------------------------------------------- scopes
-
-    def _scope(self, frame: Frame, index: int, loop: Loop | None = None) -> StepScope:
-        before = frame.before.get(index, _DEAD)
-        around = next((each.loop for each in frame.upwards() if each.loop is not None), None)
-        if loop is None:
-            return StepScope(self._facts, frame, before.response, before.previous, around)
-        facts = loop.facts(loop.begun)
-        return StepScope(self._facts, frame, loop.response, facts["previous"], facts)
-
-    def _frame(self, key: str) -> Frame:
-        """Return the frame of a step by its key."""
-        frame, parts = self._root, key.split("/")
-        for alias, number in zip(parts[:-1:2], parts[1:-1:2], strict=True):
-            container = frame.containers[self._workflow.by_alias[alias]]
-            index = container.aliases.index(number) if isinstance(container, Fork) else int(number)
-            frame = container.frames[index]
-        return frame
-
-
-_DEAD = Arrived(False)
+    def _scope(self, frame: Frame, index: int) -> StepScope:
+        return scope_of(self._facts, frame, index)
 
 
 def _alias(key: str) -> str:
     return frames.gated_key(key).rpartition("/")[2]
-
-
-def _left_with(container: Container | None, edge: Edge) -> Arrived | None:
-    """Return what a connection brings out of the branch in which it was taken."""
-    inside = (each.exits.get(edge.index, _DEAD) for each in (container.frames.values() if container else ()))
-    return next((each for each in inside if each.taken), None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowledger.domain.runs import Json
 from flowledger.domain.workflows import operators
-from flowledger.domain.workflows.frames import Frame, locate
+from flowledger.domain.workflows.frames import DEAD, Frame, locate
 from flowledger.domain.workflows.graph import CompiledWorkflow
 from flowledger.domain.workflows.steps import ExecutionFacts, Outcome, StepStatus
 
@@ -60,6 +60,10 @@ class StepScope:
         """Return the scope for what follows an answer: its ``output_mapping`` and its connections."""
         return replace(self, response=response)
 
+    def for_pass(self, loop: Mapping[str, Json], response: Mapping[str, Json] | None) -> "StepScope":
+        """Return the scope in which a LOOP's condition is tested before a pass."""
+        return replace(self, loop=loop, response=response, previous=loop["previous"])
+
     def root(self, name: str) -> Json:
         """Return a root's value.
 
@@ -88,6 +92,13 @@ class StepScope:
     def statuses(self) -> "Statuses":
         """Return the statuses of all nodes that have settled."""
         return Statuses(self)
+
+
+def scope_of(facts: Facts, frame: Frame, index: int) -> StepScope:
+    """Return the scope of a node that has been reached in a frame."""
+    before = frame.before.get(index, DEAD)
+    loop = next((each.loop for each in frame.upwards() if each.loop is not None), None)
+    return StepScope(facts, frame, before.response, before.previous, loop)
 
 
 def node_value(outcome: Outcome) -> operators.Described:
