@@ -3,9 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from uuid import NAMESPACE_OID, uuid5
+from typing import TypeVar
 
-from flowledger_simulator import credentials
+from flowledger_simulator import conversations, credentials
 from flowledger_simulator.console_login import check_access
 from flowledger_simulator.http_messages import RefusedError, Request, Response, error_response, json_response
 from flowledger_simulator.log_list import (
@@ -25,9 +25,12 @@ from flowledger_simulator.payloads import (
     node_rows,
 )
 from flowledger_simulator.site import Site
-from flowledger_simulator.world import Json, SimulatedApp, SimulatedRun, by_microsecond
+from flowledger_simulator.world import Json, SimulatedApp, SimulatedRun, by_microsecond, by_start
 
 Handler = Callable[[Site, Request], Response]
+Item = TypeVar("Item")
+
+CONVERSATION_ORDERS = ("created_at", "-created_at", "updated_at", "-updated_at")
 
 _RANGE = re.compile(r"(\d+)([dhms])")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -98,8 +101,7 @@ def show_apps(site: Site, request: Request) -> Response:
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
     mode, name = request.query.get("mode", "all"), request.query.get("name", "").lower()
     apps = [app for app in site.world.apps.values() if mode in ("all", app.mode) and name in app.name.lower()]
-    rows = [app_row(app, site.release) for app in apps]
-    return json_response(_paged(page, limit, rows))
+    return json_response(_paged(page, limit, apps, lambda app: app_row(app, site.release)))
 
 
 def show_app(site: Site, request: Request) -> Response:
@@ -120,7 +122,7 @@ def show_archived_logs(site: Site, request: Request) -> Response:
     _find_app(site, request, "workflow")
     checker = Checker(request, site.release, "WorkflowAppLogQuery")
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
-    return json_response(_paged(page, limit, []))
+    return json_response(_paged(page, limit, [], dict))
 
 
 def show_runs(site: Site, request: Request) -> Response:
@@ -158,25 +160,40 @@ def show_nodes(site: Site, request: Request) -> Response:
 
 
 def show_conversations(site: Site, request: Request) -> Response:
-    """GET …/chat-conversations: empty; conversations are not simulated."""
-    _find_app(site, request, "advanced-chat")
+    """GET …/chat-conversations: of its parameters, page, limit and order."""
+    app = _find_chatflow(site, request)
     checker = Checker(request, site.release, "ChatConversationQuery")
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
-    return json_response(_paged(page, limit, []))
+    order = checker.choice("sort_by", CONVERSATION_ORDERS) or "-updated_at"
+    site.before_page()
+    runs = site.world.between(app.id, by_start, None, None)
+    found = conversations.conversations_of(runs, order, site.world.shuffler)
+    return json_response(_paged(page, limit, found, conversations.conversation_row))
 
 
 def show_messages(site: Site, request: Request) -> Response:
-    """GET …/chat-messages: empty; conversations are not simulated."""
-    _find_app(site, request, "advanced-chat")
+    """GET …/chat-messages?conversation_id=…: by a cursor over whole seconds."""
+    app = _find_chatflow(site, request)
     limit = Checker(request, site.release, "ChatMessagesQuery").whole("limit", 20, 1, 100)
-    return json_response({"limit": limit, "has_more": False, "data": []})
+    runs = [
+        run
+        for run in site.world.between(app.id, by_start, None, None)
+        if conversations.conversation_id_of(run) == request.query.get("conversation_id")
+    ]
+    if not runs:
+        return error_response(404, "not_found", "Conversation Not Exists.")
+    first_id = request.query.get("first_id", "")
+    first = next((run for run in runs if conversations.message_id_of(run) == first_id), None)
+    if first_id and first is None:
+        return error_response(404, "not_found", "First message not found")
+    return json_response(conversations.message_page(runs, first, limit, site.world.shuffler))
 
 
-def _paged(page: int, limit: int, rows: Sequence[Json]) -> Json:
+def _paged(page: int, limit: int, items: Sequence[Item], write: Callable[[Item], Json]) -> Json:
     start = (page - 1) * limit
-    more = len(rows) > page * limit
-    data = list(rows[start : start + limit])
-    return {"page": page, "limit": limit, "total": len(rows), "has_more": more, "data": data}
+    more = len(items) > page * limit
+    data = [write(item) for item in items[start : start + limit]]
+    return {"page": page, "limit": limit, "total": len(items), "has_more": more, "data": data}
 
 
 def _list_runs(
@@ -219,7 +236,10 @@ def _range_start(site: Site, request: Request) -> int | None:
 
 def _chat_row(run: SimulatedRun) -> Json:
     row = cursor_row(run)
-    ids = {name: str(uuid5(NAMESPACE_OID, f"{name} {run.id}")) for name in ("conversation_id", "message_id")}
+    ids = {
+        "conversation_id": conversations.conversation_id_of(run),
+        "message_id": conversations.message_id_of(run),
+    }
     return {"id": row.pop("id"), **ids, **row}
 
 
@@ -239,6 +259,18 @@ def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
         raise _no_app("App not found.", request)
     if mode and app.mode != mode:
         raise _no_app(f"App mode is not in the supported list: {{{mode!r}}}.", request)
+    return app
+
+
+def _find_chatflow(site: Site, request: Request) -> SimulatedApp:
+    """Find a chatflow whose conversations are asked for, which only editors may read.
+
+    :raises RefusedError: with 401, 403 or 404.
+    """
+    app = _find_app(site, request, "advanced-chat")
+    if not site.options.is_editor:
+        message = "You don't have the permission to access the requested resource."
+        raise RefusedError(error_response(403, "forbidden", message))
     return app
 
 

@@ -237,7 +237,7 @@ def _catalogue() -> str:
 
 
 _HTML = (("content-type", "text/html; charset=utf-8"),)
-_CURSORS = ("created_at__before", "created_at__after", "page", "last_id")
+_CURSORS = ("created_at__before", "created_at__after", "page", "last_id", "first_id")
 _LONG_AGO_S = 1_000_000_000
 
 

@@ -160,6 +160,7 @@ class Options:
     token_lifetime_s: int = 3600
     clock: Callable[[], float] = time.time
     on_page: PageHook | None = None
+    is_editor: bool = True
 
 
 @dataclass(slots=True)

@@ -118,6 +118,11 @@ def _console(asker: SimulatorClient, recording: Recording) -> requests.Response:
     query = _own_query(recording)
     if "last_id" in query and "bad" not in recording.name:
         query["last_id"] = asker.a_run("succeeded").id
+    if "conversation_id" in query:
+        conversations = asker.console(
+            "GET", _own_path(asker, recording).replace("chat-messages", "chat-conversations")
+        )
+        query["conversation_id"] = conversations.json()["data"][0]["id"]
     return asker.console(recording.method, _own_path(asker, recording), params=query)
 
 
