@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from flowledger.domain.access_keys import AccessKey
 from flowledger.domain.certificates import Certificate, RunSet, Scope
+from flowledger.domain.conversation_scan import Conversation, ConversationPage, MessagePage
 from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.figures import Figures
 from flowledger.domain.history import (
@@ -97,11 +98,20 @@ class RunSource(Protocol):
     def lists_logs(self) -> bool:
         """Return whether the app's kind has a log list at all (a Dify chatflow has none)."""
 
+    def lists_runs(self) -> bool:
+        """Return whether the list without total has the app's runs; else its conversations lead to them."""
+
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the list without total, newest first."""
 
     def count_since(self, second: int) -> RunCounts | None:
         """Count the runs since a unix time, by the source's clock; None where it cannot."""
+
+    def conversations(self, page: int) -> ConversationPage:
+        """Read one page of the app's conversations, the last changed first."""
+
+    def messages(self, conversation: Conversation, before: str | None) -> MessagePage:
+        """Read the newest messages of a conversation, or those before the second of a message."""
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
         """Return the ids of those open runs that are open still, as far as few requests tell.

@@ -30,7 +30,7 @@ from simulated_dify import (
 import flowledger_simulator as simulator
 from flowledger.dify.credentials import AdminKey, ConsoleToken
 from flowledger.domain.runs import Detailed, Missing, RunStatus
-from flowledger.errors import AuthenticationError, SourceRefusedError
+from flowledger.errors import AuthenticationError
 from flowledger_simulator import credentials
 from flowledger_simulator.datasets import StoredContent
 from flowledger_simulator.world import SimulatedRun
@@ -364,17 +364,6 @@ def test_a_run_of_a_chatflow_is_asked_once_where_no_nodes_are_wanted(tmp_path: P
     path = f"/console/api/apps/{CHATFLOW.app_id}/workflow-runs/"
     asked = server.requests.count(path) - server.requests.count(path, ending="/count")
     assert (asked, server.requests.count(ending=NODES)) == (result["logs_count"], 0)
-
-
-def test_a_chatflow_of_an_old_release_is_refused_clearly(tmp_path: Path) -> None:
-    """The console of 1.9.1 lists debugging runs only, so an empty report would be a lie."""
-    world = make_day(5, chat_runs=20)
-    with (
-        simulator.serve(world, version="1.9.1", options=at()) as server,
-        opened(server.base_url, tmp_path, CHATFLOW) as pipeline,
-        pytest.raises(SourceRefusedError, match=r"1\.9\.1 lists debugging runs only"),
-    ):
-        pipeline.collect(order())
 
 
 def test_a_chatflow_without_console_access_is_refused_clearly(tmp_path: Path) -> None:

@@ -103,8 +103,11 @@ def _mode(source: WorkflowLogFetcher) -> str:
         return "workflow: runs are in its log list"
     if source.console is None:
         raise CheckFailedError("a chatflow: only the console lists its runs, so give it a console log-in")
-    source.cursor_page(None)
-    return "chatflow: runs are read from the console"
+    if source.lists_runs():
+        source.cursor_page(None)
+        return "chatflow: runs are read from the console"
+    source.conversations(1)
+    return "chatflow: runs are found by the console's conversations, since this release does not list them"
 
 
 def _clock(source: WorkflowLogFetcher) -> str:

@@ -81,6 +81,18 @@ class Console:
         params = {"triggered_from": "app-run", "time_range": f"{age_s}s"}
         return self._document(f"/apps/{app_id}/workflow-runs/count", params, ("total",))
 
+    def conversations(self, app_id: str, page: int) -> Mapping[str, Any]:
+        """Read a page of a chatflow's conversations, the last changed first."""
+        params = {"sort_by": "-updated_at", "page": str(page), "limit": str(PAGE_ROWS)}
+        return self._document(f"/apps/{app_id}/chat-conversations", params, ("data", "total", "has_more"))
+
+    def messages(self, app_id: str, conversation_id: str, first_id: str | None) -> Mapping[str, Any]:
+        """Read the newest messages of a conversation, or those before the second of ``first_id``."""
+        params = {"conversation_id": conversation_id, "limit": str(PAGE_ROWS)}
+        if first_id:
+            params["first_id"] = first_id
+        return self._document(f"/apps/{app_id}/chat-messages", params, ("data", "has_more"))
+
     def app_logs(self, app_id: str, window: Window, status: str, page: int) -> Mapping[str, Any]:
         """Read a page of log rows with a status; the console accepts statuses that the service refuses."""
         params = {

@@ -1,7 +1,7 @@
 """``WorkflowLogFetcher``: one Dify app as a source of runs, by its service API and, if given, console."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -10,13 +10,14 @@ from uuid import UUID
 from loguru import logger
 
 from flowledger import errors
-from flowledger.dify import filters, list_answers, parsing
+from flowledger.dify import conversations, filters, list_answers, parsing
 from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
 from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
+from flowledger.domain.conversation_scan import Conversation, ConversationPage, MessagePage
 from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.run_filters import FilterSplit, RunFilter
-from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run
+from flowledger.domain.runs import AppKey, Detail, Level, Missing, NodeExecution, Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ports import CursorPage, LogPage
 
@@ -25,6 +26,7 @@ MODES_WITHOUT_RUNS = frozenset({"completion", "chat", "agent-chat", "agent"})
 """Kinds of apps that no workflow runs in (docs/dify-api.md "Console")."""
 CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (docs/dify-api.md "Console")."""
+FORBIDDEN = 403
 NOT_FOUND = 404
 MOST_STATUS_PAGES = 5
 """Beyond these, reading the runs one by one costs less than their lists."""
@@ -224,14 +226,46 @@ class WorkflowLogFetcher:
             problem,
         )
 
+    def lists_runs(self) -> bool:
+        """Return whether the console lists the runs of the app, not only those of the editor's preview."""
+        release = self.service.session.release
+        return release is None or release >= CONSOLE_LISTS_APP_RUNS
+
+    def conversations(self, page: int) -> ConversationPage:
+        """Read one page of a chatflow's conversations.
+
+        :raises AuthenticationError: without console access; SourceRefusedError: to who may not edit the app.
+        """
+        console = self._required_console()
+        try:
+            body = console.conversations(self.app.app_id, page)
+        except errors.SourceRefusedError as error:
+            if error.status != FORBIDDEN:
+                raise
+            raise errors.SourceRefusedError(
+                f"app {self.app}: up to Dify 1.9.1 only conversations lead to a chatflow's runs, and the"
+                f" console account may not read them: make it an editor of the workspace; {error}",
+                status=FORBIDDEN,
+            ) from error
+        return conversations.conversation_page(self.app, body, page)
+
+    def messages(self, conversation: Conversation, before: str | None) -> MessagePage:
+        """Read one page of a conversation's messages; none of one that is gone."""
+        console = self._required_console()
+        try:
+            body = console.messages(self.app.app_id, conversation.conversation_id, before)
+        except errors.SourceRefusedError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return MessagePage((), False, "listed a conversation and then did not know it")
+        return conversations.message_page(self.app, body, conversation)
+
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the console's run list.
 
-        :raises AuthenticationError: without console access; SourceRefusedError: from releases that list
-            debugging runs only.
+        :raises AuthenticationError: without console access.
         """
         console = self._required_console()
-        self._require_release()
         body = console.workflow_runs(self.app.app_id, cursor)
         rows = parsing.page_rows(body, f"app {self.app}")
         runs, unreadable = list_answers.read_rows(self.app, rows, parsing.cursor_run)
@@ -246,15 +280,6 @@ class WorkflowLogFetcher:
             return RunCounts(0)
         console = self._required_console()
         return list_answers.trusted_count(console.count(self.app.app_id, age_s))
-
-    def _require_release(self) -> None:
-        release = self.service.session.release
-        if release is not None and release < CONSOLE_LISTS_APP_RUNS:
-            raise errors.SourceRefusedError(
-                f"app {self.app} is a chatflow, and the console of Dify {release} lists debugging runs only:"
-                f" {CONSOLE_LISTS_APP_RUNS} is the first release whose console lists them",
-                status=NOT_FOUND,
-            )
 
     def unmoved(self, window: Window, runs: Sequence[Run]) -> frozenset[str] | None:
         """Return the ids of open runs that are still in their status, by the console's lists by status.
@@ -315,7 +340,13 @@ class WorkflowLogFetcher:
         raw: dict[str, bytes] = {}
         stated: Mapping[str, Any] | None = None
         if run.status.is_open:
-            run, stated = self._read_state(run, raw)
+            try:
+                run, stated = self._read_state(run, raw)
+            except errors.RunUnavailableError as error:
+                if run.source_status:
+                    raise
+                # Only a message ever told of it, so how it stood nobody knows any more.
+                return replace(run, status=RunStatus.INTERRUPTED), Missing(str(error), permanent=True)
         nodes: Sequence[NodeExecution] | Missing = Missing("not asked for")
         if level >= Level.NODES:
             run, nodes = self._read_nodes(run, raw)

@@ -30,7 +30,7 @@ def read_rows(
         try:
             run = read(app, row)
         except SourceGarbledError as error:
-            problem = problem or f"listed a row that cannot be filed ({error})"
+            problem = problem or unfiled(error)
             continue
         if instant(row.get("created_at")) is None:
             problem = problem or f"listed run {run.run_id} without a usable time"
@@ -38,6 +38,11 @@ def read_rows(
                 continue
         runs.append(run)
     return runs, problem
+
+
+def unfiled(error: SourceGarbledError) -> str:
+    """Return what is wrong with an answer that holds a row which cannot be read."""
+    return f"listed a row that cannot be filed ({error})"
 
 
 def error_in(body: Mapping[str, Any]) -> str:
@@ -53,6 +58,15 @@ def error_in(body: Mapping[str, Any]) -> str:
 def echo(body: Mapping[str, Any], name: str) -> int | None:
     """Return what an answer says of its own page or limit; None where it says nothing."""
     return None if body.get(name) is None else (integer(body[name]) or 0)
+
+
+def wrong_echo(body: Mapping[str, Any], limit: int, page: int | None = None) -> str:
+    """Return how an answer's own limit or page differs from what was asked; empty where neither does."""
+    if echo(body, "limit") not in (None, limit):
+        return f"answered with a limit of {body.get('limit')} where {limit} was asked"
+    if page is not None and echo(body, "page") not in (None, page):
+        return f"answered with page {body.get('page')}, not {page}"
+    return ""
 
 
 def fits(run: Run, remote: Mapping[str, str]) -> bool:
@@ -75,9 +89,7 @@ def cursor_problem(body: Mapping[str, Any], runs: Sequence[Run], limit: int) -> 
     more, shown = body.get("has_more") is True, len(runs)
     problems = {
         error_in(body): bool(error_in(body)),
-        f"answered with a limit of {body.get('limit')} where {limit} was asked": (
-            echo(body, "limit") not in (None, limit)
-        ),
+        wrong_echo(body, limit): bool(wrong_echo(body, limit)),
         "listed one run twice on a page": len(ids) != shown,
         f"showed {shown} rows on a page of {limit}": shown > limit,
         f"said that more follow a page of {shown} rows where {limit} were asked": more and shown < limit,

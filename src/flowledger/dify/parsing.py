@@ -155,7 +155,7 @@ def log_run(app: AppKey, row: Mapping[str, Any]) -> Run:
     log_id = text(row.get("id"))
     listed_at = instant(row.get("created_at")) or instant(run.get("created_at"))
     if not log_id or listed_at is None:
-        raise SourceGarbledError(f"app {app}: a log row has no id or no time: {_excerpt(row)}")
+        raise SourceGarbledError(f"app {app}: a log row has no id or no time: {excerpt(row)}")
     if not run:
         return _gone_run(app, row, log_id, listed_at)
     return replace(
@@ -174,7 +174,7 @@ def cursor_run(app: AppKey, row: Mapping[str, Any]) -> Run:
     """
     listed_at = instant(row.get("created_at"))
     if not row.get("id") or listed_at is None:
-        raise SourceGarbledError(f"app {app}: a workflow run has no id or no time: {_excerpt(row)}")
+        raise SourceGarbledError(f"app {app}: a workflow run has no id or no time: {excerpt(row)}")
     run = _run(app, row, listed_at)
     return replace(run, log_id=run.run_id, creator=creator(row), raw=dumps_lossless(row))
 
@@ -350,5 +350,6 @@ def _rebuilt(
     return inputs, outputs if outputs and run.status in WITHOUT_ERROR else None
 
 
-def _excerpt(row: Mapping[str, Any]) -> str:
+def excerpt(row: Mapping[str, Any]) -> str:
+    """Return the beginning of a row, for messages."""
     return dumps_lossless(row)[:200].decode("utf-8", "replace")

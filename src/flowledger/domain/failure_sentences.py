@@ -48,6 +48,18 @@ row_without_id
 app {app}: a workflow run has no id or no time: {words}
 应用 {app}：运行缺少 ID 或时间：{words}
 
+row_without_id
+a conversation has no id or no time: {words}
+会话缺少 ID 或时间：{words}
+
+row_without_id
+a message has no id or no time: {words}
+消息缺少 ID 或时间：{words}
+
+conversations_refused
+app {app}: up to Dify 1.9.1 only conversations lead to a chatflow's runs, and the console account may not read them: make it an editor of the workspace
+应用 {app}：Dify 1.9.1 及更早版本中，只有会话能指向对话流的运行，而控制台账户无权读取会话：请将其设为工作空间的编辑者
+
 too_large
 {place}: an answer of more than {bytes} bytes was cut off (DIFY_MAX_ANSWER_MB)
 {place}：应答超过 {bytes} 字节，已截断（DIFY_MAX_ANSWER_MB）

@@ -27,6 +27,9 @@ def merge(stored: Run, incoming: Run) -> Run:
         return _filled(incoming, stored)
     if incoming.status.is_open and not stored.status.is_open:
         return _filled(stored, incoming)
+    if incoming.status.is_open and stored.source_status and not incoming.source_status:
+        # A message of a chatflow names its run and tells nothing of how that stands.
+        return _filled(stored, incoming)
     filled = _filled(incoming, stored)
     return replace(filled, **{name: _carried(filled, stored, name) for name in _still_true(stored, incoming)})
 

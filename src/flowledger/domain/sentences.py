@@ -65,6 +65,34 @@ rows_moved
 rows kept changing
 读取期间记录一直在变化
 
+complete_by_messages
+complete by the messages of {count} conversations
+按 {count} 个会话的消息，完整
+
+conversations_changed
+conversations came or went while they were listed
+列出会话期间有会话增减
+
+conversations_changed
+conversations moved while they were listed
+列出会话期间会话顺序变动
+
+conversation_counts_differ
+a conversation counts {total} messages and {read} were read
+某会话计数 {total} 条消息，读到 {read} 条
+
+conversation_second_too_full
+a second of a conversation holds more messages than a page shows at once
+某会话一秒内的消息超过一页
+
+conversation_time_wrong
+a conversation has messages newer than its last change
+某会话有晚于其最后变更的消息
+
+message_without_run
+a message of the last minute has no run yet
+最近一分钟内有消息尚无运行
+
 not_read
 not read yet
 尚未读取
@@ -326,6 +354,22 @@ showed {shown} rows on a page of {limit}
 error_beside_rows
 answered with an error beside the rows ({words})
 在记录之外还给出错误（{words}）
+
+conversation_counts_differ
+counts {total} conversations and showed {shown} on page {page}
+计数 {total} 个会话，第 {page} 页却给出 {shown} 个
+
+has_more_contradicts
+counts {total} conversations and contradicts it after page {page}
+计数 {total} 个会话，第 {page} 页之后却自相矛盾
+
+message_twice
+listed one message twice on a page
+在一页中把同一消息列了两次
+
+conversation_lost
+listed a conversation and then did not know it
+列出某会话后又称其不存在
 
 row_not_filed
 listed a row that cannot be filed ({why})

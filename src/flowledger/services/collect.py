@@ -16,6 +16,7 @@ from flowledger.domain.window_scan import Ask, Strip, Verdict, Walk
 from flowledger.domain.windows import Window
 from flowledger.errors import FatalError, RetriableError
 from flowledger.ports import Clock, Ledger, LogPage, Progress, RunSource
+from flowledger.services.conversations import ConversationReader
 from flowledger.services.proved_windows import MOST_REQUESTS, ProvedWindows, proved_windows, reply_of
 
 BATCH_ROWS = 500
@@ -72,7 +73,8 @@ class Collector:
                 verdict = self._walk_until_stored(window, split, writer, proved)
             # Only an empty list raises the question whether this kind of app has one.
             if not verdict.distinct and not self.source.lists_logs():
-                verdict = self._follow_cursor(window, writer)
+                by_cursor = self.source.lists_runs()
+                verdict = (self._follow_cursor if by_cursor else self._read_conversations)(window, writer)
         except (FatalError, RetriableError):
             writer.flush()
             raise
@@ -199,6 +201,28 @@ class Collector:
             verdict,
             certified=False,
             reason=f"the list showed {verdict.distinct} rows of the window, which are {stored} runs",
+        )
+
+    def _read_conversations(self, window: Window, writer: "_RunWriter") -> Verdict:
+        reader = ConversationReader(
+            source=self.source,
+            window=window,
+            add=writer.add,
+            advance=self.progress.advance,
+            clock=self.clock,
+            began=self.clock(),
+            longest=MAX_TIME,
+            at_once=self.at_once,
+        )
+        verdict, runs = reader.read()
+        writer.flush()
+        stored = self.ledger.run_set(writer.scope, collected_since=writer.at)
+        if not verdict.certified or stored == runs:
+            return verdict
+        return replace(
+            verdict,
+            certified=False,
+            reason=f"the list showed {verdict.distinct} rows of the window, which are {stored.count} runs",
         )
 
 

@@ -32,7 +32,7 @@ def are_unchanged(source: RunSource, held: HeldWindows, requests: int) -> bool:
 
     The newest runs are asked for only where three ``requests`` may be spent.
     """
-    if requests < COUNTS or not held.are_intact():
+    if requests < COUNTS or not source.lists_runs() or not held.are_intact():
         return False
     try:
         return (requests == COUNTS or _shows_newest(source, held)) and _counts_as_many(source, held)

@@ -147,7 +147,12 @@ class Enricher:
         return (run for run in still_open if self._has_moved(run, unmoved))
 
     def _has_moved(self, run: Run, unmoved: Set[str] | None) -> bool:
-        """Return whether an open run is worth asking for; a stuck one only where the list says so."""
+        """Return whether an open run is worth asking for; a stuck one only where the list says so.
+
+        One that only a message told of is: how it stands was never read.
+        """
+        if not run.source_status:
+            return True
         if unmoved is None:
             return not run.is_stuck(self.clock(), self.open_for)
         return run.run_id not in unmoved

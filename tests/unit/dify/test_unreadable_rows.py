@@ -66,8 +66,8 @@ class Fetcher(WorkflowLogFetcher):
     def now(self) -> datetime:
         return NOW
 
-    def _require_release(self) -> None:
-        """Any release will do."""
+    def lists_runs(self) -> bool:
+        return True
 
 
 def fetcher(rows: list[tuple[int, Row]], mode: str = "workflow") -> Fetcher:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 
+from flowledger.domain.conversation_scan import Conversation, ConversationPage, MessagePage
 from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.runs import AppKey, Detail, Detailed, Level, Missing, NodeExecution, Run, RunStatus
@@ -69,6 +70,18 @@ class FakeSource:
     def lists_logs(self) -> bool:
         """Tell what the test chose."""
         return self.log_list
+
+    def lists_runs(self) -> bool:
+        """Tell that the list without total has them."""
+        return True
+
+    def conversations(self, page: int) -> ConversationPage:
+        """Give none."""
+        return ConversationPage((), 0, has_more=False)
+
+    def messages(self, conversation: Conversation, before: str | None) -> MessagePage:
+        """Give none."""
+        return MessagePage((), has_more=False)
 
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Give four runs from the cursor on."""
