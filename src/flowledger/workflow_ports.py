@@ -328,6 +328,22 @@ class Ended:
     stays: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """How an execution goes on: in which attempt it was when that was decided, and by whom.
+
+    ``superseded`` are keys whose steps a new generation replaces, ``steps`` are decided by hand;
+    ``variables`` and ``input`` take the place of those it has, where they are not None.
+    """
+
+    expected_attempt: int
+    by: str
+    superseded: tuple[str, ...] = ()
+    variables: Mapping[str, Json] | None = None
+    input: Json = None
+    steps: tuple[Step, ...] = ()
+
+
 class News(NamedTuple):
     """What reached an execution while a worker has it: cancel or pause, and waits that were resolved."""
 
@@ -388,9 +404,19 @@ class WorkflowStore(Protocol):
         """
 
     def publish(
-        self, workflow_id: int, revision: int, snapshot: Document, digest: str, at: datetime, by: str
+        self,
+        workflow_id: int,
+        revision: int,
+        snapshot: Document,
+        digest: str,
+        at: datetime,
+        by: str,
+        *,
+        activates: bool = True,
     ) -> WorkflowVersion | None:
-        """Store a version of the draft that has this revision and make the workflow active.
+        """Store a version of the draft that has this revision, and make the workflow active.
+
+        One that does not activate is for the execution of a draft: the workflow stays as it is.
 
         The newest version is returned as it is where its digest is the same; None without such a workflow.
 
@@ -455,20 +481,8 @@ class WorkflowStore(Protocol):
         An execution that nobody has is cancelled or paused in this transaction.  None where there is none.
         """
 
-    def resume(
-        self,
-        execution: int,
-        at: datetime,
-        *,
-        expected_attempt: int,
-        superseded: Sequence[str] = (),
-        variables: Mapping[str, Json] | None = None,
-        input: Json = None,
-        steps: Sequence[Step] = (),
-    ) -> Execution:
+    def resume(self, execution: int, resumption: Resumption, at: datetime) -> Execution:
         """Let an ended or paused execution be taken again, in one transaction; durable when it returns.
-
-        ``superseded`` are keys whose steps a new generation replaces, ``steps`` are decided by hand.
 
         :raises RecordConflictError: when its attempt is another one by now, or it is running.
         """

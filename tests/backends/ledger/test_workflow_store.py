@@ -21,6 +21,7 @@ from flowledger.workflow_ports import (
     ExecutionQuery,
     Order,
     Progressed,
+    Resumption,
     Step,
     StoredNodeType,
     Wait,
@@ -255,7 +256,7 @@ def test_a_stale_worker_writes_nothing(store: WorkflowStore, accepted: Callable[
         store.end(old.lease, Ended(RunStatus.SUCCESS), Progressed(), later)
     assert store.steps(execution.id) == []
     assert store.renew("w1", later, LEASE) == frozenset()
-    assert events_of(store, execution)[1:] == [(2, "EXECUTION_STARTED"), (3, "EXECUTION_RESUMED")]
+    assert events_of(store, execution)[1:] == [(2, "EXECUTION_STARTED"), (3, "EXECUTION_STARTED")]
 
 
 def test_a_lost_execution_is_interrupted(store: WorkflowStore, accepted: Callable[..., Execution]) -> None:
@@ -371,7 +372,7 @@ def test_pausing_and_resuming(store: WorkflowStore, accepted: Callable[..., Exec
     store.end(claim.lease, Ended(RunStatus.PAUSED, wake_at=NOW), Progressed(), NOW)
     store.resolve(claim.execution.id, "ask", {"approved": True}, NOW, by="bob")
     assert take(store, NOW + timedelta(days=1)) == []
-    resumed = store.resume(claim.execution.id, NOW, expected_attempt=1, variables={"b": 2})
+    resumed = store.resume(claim.execution.id, Resumption(1, "ann", variables={"b": 2}), NOW)
     assert (resumed.status, resumed.variables) == (RunStatus.PENDING, {"b": 2})
     assert len(take(store)) == 1
 
@@ -383,9 +384,9 @@ def test_one_of_two_resumes_wins(store: WorkflowStore, accepted: Callable[..., E
     failed = step("get", StepStatus.FAILED, error="HTTP 503: ")
     store.end(claim.lease, Ended(RunStatus.FAILED, error="no"), Progressed([step("start"), failed]), NOW)
     by_hand = step("get", StepStatus.SKIPPED, generation=2, manual=True)
-    store.resume(claim.execution.id, NOW, expected_attempt=1, superseded=["get"], steps=[by_hand])
+    store.resume(claim.execution.id, Resumption(1, "ann", superseded=("get",), steps=(by_hand,)), NOW)
     with pytest.raises(RecordConflictError, match="somebody was faster"):
-        store.resume(claim.execution.id, NOW, expected_attempt=1)
+        store.resume(claim.execution.id, Resumption(1, "ann"), NOW)
     (again,) = take(store)
     assert [(each.key, each.superseded, each.manual) for each in again.steps] == [
         ("start", False, False),
@@ -393,9 +394,9 @@ def test_one_of_two_resumes_wins(store: WorkflowStore, accepted: Callable[..., E
         ("get", False, True),
     ]
     with pytest.raises(RecordConflictError):
-        store.resume(claim.execution.id, NOW, expected_attempt=2)
+        store.resume(claim.execution.id, Resumption(2, "ann"), NOW)
     with pytest.raises(RecordNotFoundError):
-        store.resume(999, NOW, expected_attempt=1)
+        store.resume(999, Resumption(1, "ann"), NOW)
 
 
 def test_executions_are_listed(store: WorkflowStore, accepted: Callable[..., Execution]) -> None:

@@ -122,6 +122,8 @@ def insert_version(
     digest: str,
     at: datetime,
     by: str,
+    *,
+    activates: bool,
 ) -> WorkflowVersion | None:
     """Insert a version unless the newest one is the same; the lock on the workflow has to be held.
 
@@ -136,7 +138,7 @@ def insert_version(
             " look at it and publish again"
         )
     newest = read_version(connection, workflow_id, None)
-    if newest is None or newest.digest != digest:
+    if newest is None or newest.digest != digest:  # the same again is the same version
         number = 1 if newest is None else newest.number + 1
         row = {
             **{"workflow": workflow_id, "number": number, "version": str(snapshot.get("version", ""))},
@@ -145,10 +147,9 @@ def insert_version(
         connection.execute(sa.insert(workflow_versions), row)
         newest = read_version(connection, workflow_id, number)
         assert newest is not None
-    connection.execute(
-        sa.update(workflows).where(_this).values(status=WorkflowStatus.ACTIVE.value, published=newest.number),
-        {"id_": workflow_id},
-    )
+    if activates:
+        active = {"status": WorkflowStatus.ACTIVE.value, "published": newest.number}
+        connection.execute(sa.update(workflows).where(_this).values(**active), {"id_": workflow_id})
     return newest
 
 

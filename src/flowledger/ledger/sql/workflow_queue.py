@@ -26,7 +26,7 @@ from flowledger.ledger.sql.workflow_schema import (
     execution_waits,
     workflow_executions,
 )
-from flowledger.workflow_ports import Ended, Execution, News, Step, Wait
+from flowledger.workflow_ports import Ended, Execution, News, Resumption, Step, Wait
 
 TAKE_OVERS = 3
 """So many workers may die at an execution without a new step before nobody takes it again by itself."""
@@ -125,9 +125,8 @@ def _take(
     execute_many(connection, _claim, claims)
     execute_many(connection, _show_running, [{"run_": row.run} for row, _ in taken])
     for row, took_over in taken:
-        event = EventType.EXECUTION_RESUMED if row.attempt else EventType.EXECUTION_STARTED
         facts = {"attempt": row.attempt + 1, **({"took_over": True} if took_over else {})}
-        executions.announce(connection, row.id, [(event, "", facts)], at)
+        executions.announce(connection, row.id, [(EventType.EXECUTION_STARTED, "", facts)], at)
 
 
 def find_lost(connection: Connection, at: datetime) -> Sequence[int]:
@@ -273,17 +272,7 @@ def _cancel(connection: Connection, database: Database, number: int, at: datetim
     return executions.finish(connection, database, number, ended, at)
 
 
-def resume(
-    connection: Connection,
-    number: int,
-    at: datetime,
-    *,
-    expected_attempt: int,
-    superseded: Sequence[str],
-    variables: Mapping[str, Json] | None,
-    input_data: Json,
-    steps: Sequence[Step],
-) -> Execution:
+def resume(connection: Connection, number: int, resumption: Resumption, at: datetime) -> Execution:
     """Let an ended or paused execution be taken again.
 
     :raises RecordConflictError: when a worker has it, or has had it since it was looked at.
@@ -293,7 +282,7 @@ def resume(
         sa.update(workflow_executions)
         .where(
             _this,
-            _columns.attempt == expected_attempt,
+            _columns.attempt == resumption.expected_attempt,
             _columns.status.in_(resting),
             _columns.owner.is_(None),
             sa.or_(_columns.wake_at.is_(None), _columns.status == RunStatus.PAUSED.value),
@@ -312,17 +301,26 @@ def resume(
             f"the execution {stored.execution_id} is {stored.status} in attempt {stored.attempt}:"
             " somebody was faster; look at it again"
         )
-    old = [{"key_": key} for key in superseded]
+    old = [{"key_": key} for key in resumption.superseded]
     if old:
         place = sa.and_(execution_steps.c.execution == number, execution_steps.c.key == sa.bindparam("key_"))
         execute_many(connection, sa.update(execution_steps).where(place).values(superseded=True), old)
-    if variables is not None or input_data is not None:
-        changed: dict[str, Any] = {} if variables is None else {"variables": dict(variables)}
-        changed |= {} if input_data is None else {"input": input_data}
+    changed: dict[str, Any] = {
+        name: value
+        for name, value in (("variables", resumption.variables), ("input", resumption.input))
+        if value is not None
+    }
+    if changed:
         connection.execute(
             sa.update(execution_values).where(execution_values.c.execution == number).values(**changed)
         )
-    settle_by_hand(connection, number, steps)
+    settle_by_hand(connection, number, resumption.steps)
+    facts = {
+        "by": resumption.by,
+        "restarted": list(resumption.superseded),
+        "manual": [step.key for step in resumption.steps],
+    }
+    executions.announce(connection, number, [(EventType.EXECUTION_RESUMED, "", facts)], at)
     after = executions.read_execution(connection, number)
     assert after is not None
     connection.execute(

@@ -29,6 +29,7 @@ from flowledger.workflow_ports import (
     News,
     Order,
     Progressed,
+    Resumption,
     Step,
     StoredApi,
     StoredNodeType,
@@ -103,15 +104,23 @@ class SqlWorkflowStore:
         )
 
     def publish(
-        self, workflow_id: int, revision: int, snapshot: Document, digest: str, at: datetime, by: str
+        self,
+        workflow_id: int,
+        revision: int,
+        snapshot: Document,
+        digest: str,
+        at: datetime,
+        by: str,
+        *,
+        activates: bool = True,
     ) -> WorkflowVersion | None:
-        """Store a version of the draft that has this revision and make the workflow active.
+        """Store a version of the draft that has this revision, and make the workflow active.
 
         :raises RecordConflictError: when the draft has another revision by now.
         """
         return self._write(
             lambda connection: definitions.insert_version(
-                connection, workflow_id, revision, snapshot, digest, at, by
+                connection, workflow_id, revision, snapshot, digest, at, by, activates=activates
             ),
             _workflow(workflow_id),
         )
@@ -196,33 +205,13 @@ class SqlWorkflowStore:
             execution, lambda connection: queue.ask(connection, self.ledger.place, execution, what, at, by)
         )
 
-    def resume(
-        self,
-        execution: int,
-        at: datetime,
-        *,
-        expected_attempt: int,
-        superseded: Sequence[str] = (),
-        variables: Mapping[str, Json] | None = None,
-        input: Json = None,
-        steps: Sequence[Step] = (),
-    ) -> Execution:
+    def resume(self, execution: int, resumption: Resumption, at: datetime) -> Execution:
         """Let an ended or paused execution be taken again.
 
         :raises RecordConflictError: when its attempt is another one by now, or it is running.
         """
         return self._write_of(
-            execution,
-            lambda connection: queue.resume(
-                connection,
-                execution,
-                at,
-                expected_attempt=expected_attempt,
-                superseded=superseded,
-                variables=variables,
-                input_data=input,
-                steps=steps,
-            ),
+            execution, lambda connection: queue.resume(connection, execution, resumption, at)
         )
 
     def resolve(

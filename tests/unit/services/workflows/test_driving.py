@@ -8,7 +8,7 @@ from workflow_place import document, failing, node, place
 
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.workflows.steps import StepStatus
-from flowledger.workflow_ports import NodeAnswer, NodeCall
+from flowledger.workflow_ports import NodeAnswer, NodeCall, Resumption
 
 CHAIN = document(
     [
@@ -248,7 +248,7 @@ def test_a_failed_execution_goes_on_where_it_failed() -> None:
     there = place(put=[failing("HTTP 503: "), "ok"])
     execution = there.order(there.publish(CHAIN))
     assert there.run(execution).status is RunStatus.FAILED
-    there.store.resume(execution.id, there.now, expected_attempt=1)
+    there.store.resume(execution.id, Resumption(1, "ann"), there.now)
     assert there.run(execution).status is RunStatus.SUCCESS
     assert there.api.called == ["get", "put", "put"]
     assert there.trace(execution)[-3:] == ["put:failed", "put:success#2", "end:success"]
@@ -262,7 +262,7 @@ def test_step_by_step() -> None:
     for attempt in range(1, 5):
         seen.append((there.run(execution).status, len(there.trace(execution))))
         if attempt < 4:
-            there.store.resume(execution.id, there.now, expected_attempt=attempt)
+            there.store.resume(execution.id, Resumption(attempt, "ann"), there.now)
     assert seen == [
         *((RunStatus.PAUSED, 1), (RunStatus.PAUSED, 2), (RunStatus.PAUSED, 3), (RunStatus.SUCCESS, 4)),
     ]
