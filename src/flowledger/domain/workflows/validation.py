@@ -189,7 +189,8 @@ class _Check:
         api_id = config.get("api_id")
         if api_id is None and not config.get("url"):
             self.error(node.alias, "config.api_id", "a call needs api_id or url")
-        if api_id is not None and ids is not None and not schemas.is_template(api_id) and api_id not in ids:
+        is_known = ids is None or (type(api_id) is int and api_id in ids)
+        if api_id is not None and not schemas.is_template(api_id) and not is_known:
             self.error(node.alias, "config.api_id", f"there is no API {api_id!r:.80}")
         if config.get("timeout") is None and node.options.get("timeout") is None:
             self.warn(node.alias, "config.timeout", "no timeout: 30 seconds are taken")

@@ -5,10 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from workflow_driver import definition, link
 
-from flowledger.domain.workflows.definition import Connection, Definition, Group, Node
+from flowledger.domain.workflows.definition import (
+    NODE_OPTIONS,
+    Connection,
+    ConnectionType,
+    Definition,
+    Group,
+    Node,
+    NodeType,
+)
+from flowledger.domain.workflows.graph import compile_workflow
 from flowledger.domain.workflows.validation import Surroundings, faults
+from flowledger.errors import InvalidWorkflowError
 
 AROUND = Surroundings(
     api_ids={1, 2},
@@ -317,3 +329,85 @@ def test_a_reference_inside_the_branch_that_was_taken_is_certain() -> None:
         b=("API_CALL", {**CALL, "query": {"x": "{{a.x}}"}}),
     )
     assert faults(right, AROUND) == []
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Definition:
+    """Return a definition of the right kinds that makes sense by chance only."""
+    kinds = st.sampled_from([*NodeType.__members__, "GONE"])
+    values = st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.sampled_from(["", "n1", "{{n2.x}}", "{{", "true"]),
+        lambda inner: (
+            st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "x"]), inner, max_size=2)
+        ),
+        max_leaves=4,
+    )
+    names = st.sampled_from(
+        [
+            *(
+                "condition",
+                "items",
+                "output",
+                "approvers",
+                "required_approvals",
+                "sync_policy",
+                "max_iterations",
+            ),
+            *(
+                "seconds",
+                "until",
+                "true_path",
+                "workflow_id",
+                "output_mapping",
+                "api_id",
+                "method",
+                "strategy",
+            ),
+            *(
+                "error_message",
+                "retry_policy",
+                "timeout_seconds",
+                "headers",
+                "on",
+                "delay",
+                "default",
+                "channel",
+            ),
+        ]
+    )
+    configs = st.dictionaries(names, values, max_size=3)
+    options = st.dictionaries(st.sampled_from(NODE_OPTIONS), values, max_size=2)
+    size = draw(st.integers(0, 6))
+    nodes = tuple(
+        Node(number, f"n{number}", f"n{number}", draw(kinds), draw(configs), options=draw(options))
+        for number in range(1, size + 1)
+    )
+    ids = st.integers(1, 7)
+    connections = tuple(
+        Connection(
+            number, draw(ids), draw(ids), draw(st.sampled_from(ConnectionType)), draw(values), draw(configs)
+        )
+        for number in range(draw(st.integers(0, 9)))
+    )
+    groups = (
+        Group(
+            1, "g", "", draw(st.sampled_from(["wait_all", ""])), None, tuple(draw(st.lists(ids, max_size=3)))
+        ),
+    )
+    return Definition(
+        "any", "", "1", draw(configs), (), nodes, connections, groups[: draw(st.integers(0, 1))]
+    )
+
+
+@given(anything())
+def test_whatever_is_written_has_faults_and_never_raises(written: Definition) -> None:
+    """What has no faults can be executed."""
+    problems = [each for each in faults(written, AROUND) if not each.is_warning]
+    try:
+        compile_workflow(written)
+    except InvalidWorkflowError:
+        assert problems
