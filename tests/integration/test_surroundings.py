@@ -4,16 +4,23 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 import flowledger_simulator as simulator
+from flowledger.bootstrap.config_checks import settings_problems
+from flowledger.bootstrap.stores import check_files
+from flowledger.errors import StorageError
+from flowledger.settings.problems import looked_in
 
 PROJECT = Path(__file__).parents[2]
 DAY = "2026-11-21"
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +102,85 @@ def test_scratch_files_go_below_the_outputs_where_nothing_else_can_be_written(
     assert (tried.returncode, answer.returncode) == (0, 0), answer.stderr.decode()
     assert list((outputs / "reports/csv").iterdir())
     assert not list((outputs / ".scratch").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("logs", "LOG_DIR"),
+        ("reports/csv", "OUTPUT_BASE_DIR"),
+        ("reports/csv/index", "OUTPUT_BASE_DIR"),
+        (".incoming", "OUTPUT_BASE_DIR"),
+        (".prefect", "OUTPUT_BASE_DIR"),
+    ],
+)
+def test_a_folder_below_that_cannot_be_written_is_named_before_work_begins(
+    place: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's command may have made one of them, or something else is in its place."""
+    blocked = tmp_path / "outputs" / place
+    blocked.parent.mkdir(parents=True)
+    blocked.touch()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("DIFY_BASE_URL=http://127.0.0.1\nDIFY_API_TOKEN=app-x\nDIFY_APP_ID=a\n")
+    problems = settings_problems()[1]
+    told = [line for line in problems if f"{blocked} is no folder that this user may write" in line]
+    assert len(told) == 1
+    assert f"name another one ({name})" in told[0]
+
+
+def said_by_nobody(command: Callable[[], str]) -> str:
+    """Return what a command says in a process of a user who owns nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # The simulator's threads stay behind; the child touches nothing of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.write(writing, command().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may enter, as pytest's own may not."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_files_of_another_user_are_named_before_work_begins(open_folder: Path) -> None:
+    """As after one command with sudo."""
+    theirs, ours = open_folder / "ledger.db", open_folder / "ledger.db-wal"
+    for file in (theirs, ours):
+        file.touch(mode=0o600)
+    os.chown(ours, NOBODY, NOBODY)
+
+    def check() -> str:
+        check_files([ours], "the ledger")
+        try:
+            check_files([ours, theirs], "the ledger")
+        except StorageError as error:
+            return str(error)
+        return "nothing"
+
+    assert f"{theirs} is a file that this user may not write" in said_by_nobody(check)
+
+
+def test_a_folder_of_settings_that_cannot_be_read_is_named(open_folder: Path) -> None:
+    """``sudo -u`` leaves the current folder as it was, which may be root's own."""
+    open_folder.chmod(0o700)
+    assert ".env cannot be read" in said_by_nobody(lambda: looked_in(open_folder))
 
 
 def test_a_machine_without_any_folder_says_so_before_work_begins(

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flowledger import plugins
+from flowledger.bootstrap import ledgers, stores
 from flowledger.bootstrap.configuration import clock, manager, rescued
-from flowledger.bootstrap.ledgers import opened_ledger
 from flowledger.bootstrap.notifications import addressees
 from flowledger.bootstrap.pipelines import http_options, open_source, shared_servers
 from flowledger.bootstrap.schedules import schedule_problems
-from flowledger.bootstrap.stores import check_machine, check_storage
 from flowledger.dify.session import RetryPolicy, SessionOptions
 from flowledger.errors import FlowledgerError, RetriableError, SettingsError
 from flowledger.notify.templates import check_templates
@@ -30,10 +30,22 @@ def _doubts(inspection: Inspection) -> Iterator[str]:
 
 def _machine_problems(inspection: Inspection) -> Iterator[str]:
     """Yield what a run needs of this machine and does not have; folders that can be made are right."""
+    settings = inspection.settings
     try:
-        check_machine(inspection.settings)
+        stores.check_machine(settings)
+        stores.prefect_home(settings)
+        _check_ledger(ledgers.path_of(settings.ledger_url.get_secret_value()))
     except FlowledgerError as error:
         yield from str(error).splitlines() if not isinstance(error, SettingsError) else error.problems
+
+
+def _check_ledger(path: Path | None) -> None:
+    """Check that the file or folder of a ledger on this machine can be written, and its files."""
+    if path is None:
+        return
+    folder, names = (path, "*") if path.is_dir() else (path.parent, f"{path.name}*")
+    stores.check_writable(folder, "LEDGER_URL", "the ledger")
+    stores.check_files(folder.glob(names), "the ledger")
 
 
 CONFIG_CHECKS: tuple[Callable[[Inspection], Iterator[str]], ...] = (
@@ -90,14 +102,14 @@ def probe(inspection: Inspection) -> ProbeResult:
     result.check("ledger", lambda: _open_ledger(settings))
     kind = settings.storage_type
     if kind != "local" and not inspection.is_wrong(f"{kind.upper()}_", "STORAGE_"):
-        result.check("storage", lambda: check_storage(settings))
+        result.check("storage", lambda: stores.check_storage(settings))
     _probe_channels(settings, result)
     _probe_apps(settings, result)
     return result
 
 
 def _open_ledger(settings: Settings) -> None:
-    with opened_ledger(settings):
+    with ledgers.opened_ledger(settings):
         pass
 
 

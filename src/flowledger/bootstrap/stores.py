@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from flowledger.ports import ReportFormat, StorageBackend
 from flowledger.services.cleanup import AppReports, Cleaner
 from flowledger.settings import Settings
 from flowledger.settings.addresses import absolute_path
+from flowledger.storage.layout import written_folders
 from flowledger.storage.service import StorageService, place_of
 from flowledger.storage.spool import Spooled
+from flowledger.storage.workspace import FOLDER as INCOMING
 
 UNSENT = "unsent"
 """Folder below OUTPUT_BASE_DIR of files that wait for a storage elsewhere."""
+PREFECT_HOME = ".prefect"
+"""Folder below OUTPUT_BASE_DIR of the data of Prefect's temporary server."""
 PREFIXES = "\0"
 """Stands in a message for the prefixes that it is about."""
 
@@ -69,17 +74,30 @@ def report_folder(text: str) -> Path:
         raise UsageError(f"the folder for reports (--output-dir, output_dir) {error}") from None
 
 
-def check_writable(directory: Path, name: str = "--output-dir, output_dir") -> None:
+def check_writable(directory: Path, name: str = "--output-dir, output_dir", what: str = "reports") -> None:
     """Check that a folder can be written or made, without changing anything; ``name`` is where it is set.
 
-    :raises StorageError: naming it, when it cannot.
+    :raises StorageError: naming it, and ``what`` would go there, when it cannot.
     """
     whole = directory.resolve()
     place = next(each for each in (whole, *whole.parents) if os.access(each, os.F_OK))
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise StorageError(
-            f"reports cannot be kept in {whole}: {place} is no folder that this user may write;"
+            f"{what} cannot be kept in {whole}: {place} is no folder that this user may write;"
             f" name another one ({name}), or change its rights"
+        )
+
+
+def check_files(files: Iterable[Path], what: str) -> None:
+    """Check that files can be written: a command of another user may have made them.
+
+    :raises StorageError: naming the first that cannot.
+    """
+    closed = [each for each in sorted(files) if each.is_file() and not os.access(each, os.R_OK | os.W_OK)]
+    if closed:
+        raise StorageError(
+            f"{what} cannot be written: {closed[0]} is a file that this user may not write; make this user"
+            " its owner, or run as the user who made it"
         )
 
 
@@ -92,10 +110,35 @@ def check_machine(settings: Settings, directory: str | None = None) -> None:
     """
     check_encoding()
     provide_scratch(settings.output_base_dir)
+    if "file" in settings.log_target:
+        check_writable(settings.log_dir, "LOG_DIR", "the log")
     if directory:
-        check_writable(report_folder(directory))
-    else:
-        check_writable(settings.output_base_dir, "OUTPUT_BASE_DIR")
+        _check_report_folders(report_folder(directory), "--output-dir, output_dir")
+        return
+    check_writable(settings.output_base_dir, "OUTPUT_BASE_DIR")
+    if settings.storage_type != "local":
+        check_writable(settings.output_base_dir / UNSENT, "OUTPUT_BASE_DIR")
+        return
+    for prefix in storage_prefixes(settings):
+        _check_report_folders(settings.output_base_dir / prefix, "OUTPUT_BASE_DIR")
+
+
+def prefect_home(settings: Settings) -> Path:
+    """Return the folder of the data of Prefect's temporary server, where no other server is set.
+
+    :raises StorageError: when it cannot be written, which that server would not survive.
+    """
+    home = settings.output_base_dir / PREFECT_HOME
+    if not settings.prefect_api_url:
+        check_writable(home, "OUTPUT_BASE_DIR", "Prefect's data")
+        check_files(home.glob("*"), "Prefect's data")
+    return home
+
+
+def _check_report_folders(root: Path, name: str) -> None:
+    """Check the folders that a report is written into, some of which another user may have made."""
+    for folder in ("", INCOMING, *chain.from_iterable(map(written_folders, plugins.REPORT_FORMATS))):
+        check_writable(root / folder, name)
 
 
 def storage_backend(settings: Settings, prefix: str) -> StorageBackend:

@@ -83,9 +83,8 @@ def run_on_prefect(order: RunOrder) -> RunResult:
     from flowledger.flows import environment  # Prefect reads its settings when it is imported
 
     settings = bootstrap.load_settings()
-    environment.prepare(
-        os.environ, api_url=settings.prefect_api_url, home=settings.output_base_dir / ".prefect"
-    )
+    home = bootstrap.prefect_home(settings)
+    environment.prepare(os.environ, api_url=settings.prefect_api_url, home=home)
     from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
 
     return RunResult.from_json(fetch_workflow_logs_flow(**parameters_of(order)))

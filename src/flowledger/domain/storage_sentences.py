@@ -58,8 +58,12 @@ cannot lock {place}: {why}
 无法锁定 {place}：{why}
 
 folder_not_writable
-reports cannot be kept in {folder}: {place} is no folder that this user may write; name another one ({name}), or change its rights
-报告无法存放于 {folder}：{place} 不是本用户可写的文件夹；请另选（{name}），或更改其权限
+{what} cannot be kept in {folder}: {place} is no folder that this user may write; name another one ({name}), or change its rights
+无法写入 {folder}：{place} 不是本用户可写的文件夹；请另选（{name}），或更改其权限
+
+file_not_writable
+{what} cannot be written: {file} is a file that this user may not write; make this user its owner, or run as the user who made it
+无法写入：本用户不可写文件 {file}；请将其改为本用户所有，或以创建它的用户运行
 
 no_scratch_folder
 no folder for scratch files can be written: neither the system's nor {folder} ({error}); name one in TMPDIR, or let this user write OUTPUT_BASE_DIR

@@ -159,11 +159,15 @@ def of_place(reading: sources.Reading, root: Path, *, need_app: bool) -> Iterato
 
 def looked_in(root: Path) -> str:
     """Return the folder of settings and which of its files are there, as a part of a sentence."""
-    states = (
-        f"{name} is {'there' if (root / name).is_file() else 'not there'}"
-        for name in (sources.ENV_FILE, sources.YAML_FILE)
-    )
+    states = (f"{name} {_presence(root / name)}" for name in (sources.ENV_FILE, sources.YAML_FILE))
     return f"{root.absolute()} ({', '.join(states)}): start Flowledger in the folder that has them"
+
+
+def _presence(path: Path) -> str:
+    try:
+        return "is there" if path.is_file() else "is not there"
+    except OSError:  # another user's folder: which files it has is not ours to know
+        return "cannot be read"
 
 
 def doubts_about(settings: Settings, reading: sources.Reading) -> Iterator[str]:

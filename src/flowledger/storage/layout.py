@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -52,6 +52,12 @@ def stem_of(text: str) -> str:
 def folder_of_type(report_type: str) -> str:
     """Return the folder of a type's reports."""
     return f"{REPORTS}/{safe_name(report_type)}/"
+
+
+def written_folders(report_type: str) -> Iterator[str]:
+    """Yield the folders that each report of a type adds something to."""
+    folder = folder_of_type(report_type)
+    yield from (folder, f"{folder}{_INDEX}", f"{folder}latest")
 
 
 def entry_of(report_type: str, app: str, stem: str, *, certified: bool, until: datetime | None = None) -> str:
