@@ -1,4 +1,4 @@
-"""Faults: which request goes wrong, by chance (seeded) or by number, and how.
+"""Faults: which request goes wrong, by chance (seeded), by number or by load, and how.
 
 Some responses are wrong as JSON, some as HTTP; the latter are written straight to the connection.
 """
@@ -145,15 +145,18 @@ _REFRESH = "/console/api/refresh-token"
 _CONSOLE = "/console/api/"
 _PLACES = {"locked": _LOGIN, "refresh-refused": _REFRESH, "expired": f"{_CONSOLE}apps"}
 _RULE = re.compile(
-    r"(?P<kind>[\w-]+):(?:(?P<rate>\d*\.?\d+)|#(?P<first>\d+)(?:-(?P<last>\d+))?)(?:@(?P<prefix>/\S*))?"
+    r"(?P<kind>[\w-]+):(?:(?P<rate>\d*\.?\d+)|#(?P<first>\d+)(?:-(?P<last>\d+))?|>(?P<beyond>\d+))"
+    r"(?:@(?P<prefix>/\S*))?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule: ``kind`` for a share ``rate`` of the requests under ``prefix``, or for those numbered.
+    """One rule: ``kind`` for a share ``rate`` of requests under ``prefix``, for those numbered, or by load.
 
-    ``first`` and ``last`` number the matching requests from 1; 0 means by chance.
+    ``first`` and ``last`` number the matching requests from 1; 0 means by chance.  ``beyond`` is how many
+    the server bears at once, which needs a latency: those that come while so many are being served fail at
+    once; 0 is no bound.
     """
 
     kind: str
@@ -161,6 +164,7 @@ class Fault:
     first: int = 0
     last: int = 0
     prefix: str = ""
+    beyond: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in FAULTS:
@@ -192,8 +196,15 @@ class Faults:
 
     def choose(self, request: Request) -> str:
         """Return the fault of this request, empty for none."""
+        return self._first(request, lambda rule: not rule.beyond and self._strikes(rule))
+
+    def overload(self, request: Request, served: int) -> str:
+        """Return the fault of a request that comes while so many are being served, empty for none."""
+        return self._first(request, lambda rule: 0 < rule.beyond <= served)
+
+    def _first(self, request: Request, strikes: Callable[[Fault], bool]) -> str:
         for rule in self.rules:
-            if rule.concerns(request) and self._strikes(rule):
+            if rule.concerns(request) and strikes(rule):
                 self.struck[rule.kind] += 1
                 return rule.kind
         return ""
@@ -207,7 +218,9 @@ class Faults:
 
 
 def parse_faults(text: str, *, seed: int = 0) -> Faults:
-    """Read "503:0.05,reset:#3@/v1/,429:#2-4": a share, one number or a range; @ limits to a path prefix.
+    """Read "503:0.05,reset:#3@/v1/,429:#2-4,500:>8": a share, a number, a range, or those beyond 8 at once.
+
+    @ limits to a path prefix.
 
     :raises UsageError: listing the known faults, for anything else.
     """
@@ -220,8 +233,8 @@ def _parse_rules(words: Iterable[str]) -> Iterable[Fault]:
         match = _RULE.fullmatch(word)
         if not match:
             raise UsageError(
-                f"cannot read the fault {word!r}: write kind:0.05, kind:#3 or kind:#2-5, each with @/path "
-                f"if wanted; known are:\n{_catalogue()}"
+                f"cannot read the fault {word!r}: write kind:0.05, kind:#3, kind:#2-5 or kind:>8, each with "
+                f"@/path if wanted; known are:\n{_catalogue()}"
             )
         yield Fault(
             match["kind"],
@@ -229,6 +242,7 @@ def _parse_rules(words: Iterable[str]) -> Iterable[Fault]:
             first=int(match["first"] or 0),
             last=int(match["last"] or 0),
             prefix=match["prefix"] or "",
+            beyond=int(match["beyond"] or 0),
         )
 
 

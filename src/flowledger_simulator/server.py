@@ -137,14 +137,16 @@ class SimulatorApp:
     faults: Faults
     latency_ms: float = 0.0
     requests: RequestLog = field(default_factory=RequestLog)
+    _served: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = await _read(scope, receive)
         self.requests.record(request)
-        if self.latency_ms:
-            await asyncio.sleep(self.latency_ms / 1000)
-        fault = self.faults.choose(request)
+        fault = self.faults.overload(request, self._served)
+        if not fault:
+            await self._take_time()
+            fault = self.faults.choose(request)
         response = self._answer(fault, request)
         # These write to the connection themselves; uvicorn must not answer after them.
         if fault in WIRE_FAULTS:
@@ -152,6 +154,15 @@ class SimulatorApp:
             await _wait_for_end(receive)
             return
         await _send(send, response)
+
+    async def _take_time(self) -> None:
+        if not self.latency_ms:
+            return
+        self._served += 1
+        try:
+            await asyncio.sleep(self.latency_ms / 1000)
+        finally:
+            self._served -= 1
 
     def _answer(self, fault: str, request: Request) -> Response:
         response = replacement_of(fault, self.site.options.clock())

@@ -93,6 +93,20 @@ def test_too_many_requests_slow_the_limiter(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(3, 5)
+@pytest.mark.parametrize("kind", ["500", "reset"])
+def test_a_server_that_bears_few_requests_at_once_loses_nothing(tmp_path: Path, kind: str) -> None:
+    """More than three at once are answered 500, or reset: the level is found, and every detail is read."""
+    faults = simulator.parse_faults(f"{kind}:>3@{CONSOLE_APPS}")
+    with (
+        simulator.serve(make_day(150, mix=FINAL_MIX), faults=faults, latency_ms=10, options=at()) as server,
+        opened(server.base_url, tmp_path) as pipeline,
+    ):
+        result = run_all(pipeline)
+    assert (result["detailed"], result["missing"]) == (150, 0)
+    assert 0 < faults.struck[kind] <= 0.1 * server.requests.total
+
+
+@pytest.mark.fault(3, 5)
 @pytest.mark.parametrize(
     "mixture",
     [

@@ -13,6 +13,7 @@ from math import log
 from threading import Condition, Lock
 from typing import Self
 
+from flowledger.dify.load_samples import Sample, Sampler
 from flowledger.errors import DeadlineExceededError, SourceBusyError, SourceUnreachableError
 
 FLOOR = 1
@@ -37,8 +38,8 @@ LONGEST_REST = 32
 """Samples between two probes at most: a server's strength changes during a long collection."""
 LONGEST_REST_SCALING = 8
 """Samples to rest at the cap while the server still scales."""
-LONGEST_CAUTION = 64
-"""Samples at most before a limit that was answered by 429 is tried again."""
+FIRST_CAUTION, LONGEST_CAUTION = 8, 64
+"""Samples at first, and at most, before a limit that was answered by 429 is tried again."""
 STRAINED_SHARE = 0.05
 """From this share of failures on, so many requests at once are taken to be more than the server bears."""
 FEWEST_FAILURES = 2
@@ -48,32 +49,12 @@ MEMORY = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What was measured at one limit: how many answers in how many seconds, their mean time in seconds.
-
-    ``full`` is the share of the time in which all places were taken; ``scatter`` is the variance of the
-    answers' times over the square of their mean.
-    """
-
-    limit: int
-    completed: int
-    seconds: float
-    latency_s: float
-    full: float = 1.0
-    scatter: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Answers per second."""
-        return self.completed / self.seconds
-
-
-@dataclass(frozen=True, slots=True)
 class SearchState:
     """Where the search stands: the limit in force, and ``anchor``, which the next sample is compared with.
 
     ``step`` is the relative size of the next probe, in the direction of ``upward``.  ``ceiling`` is the most
-    that the server did not refuse.  ``rest`` and ``caution`` count samples: before the next probe, and before
+    that the server did not refuse, ``stride`` how far above it the next probe goes, and ``held`` the highest
+    limit at which nothing failed.  ``rest`` and ``caution`` count samples: before the next probe, and before
     the ceiling is tried again; ``patience`` and ``wariness`` are what they start from next time.
     """
 
@@ -85,8 +66,10 @@ class SearchState:
     rest: int = 0
     patience: int = 1
     ceiling: int | None = None
+    stride: int = 1
+    held: int = 0
     caution: int = 0
-    wariness: int = 4
+    wariness: int = FIRST_CAUTION
 
 
 def is_sufficient(state: SearchState, sample: Sample) -> bool:
@@ -104,7 +87,7 @@ def is_promising(state: SearchState, early: Sample) -> bool:
     (Little's law).  The first sample is clear where all answers take equally long, the next ones where they
     take no longer than before the doubling.
     """
-    if state.step < 1 or early.full < FULL_SHARE:
+    if state.step < 1 or early.full < FULL_SHARE or early.failed:
         return False
     if state.anchor is None:
         return early.completed >= early.limit and early.scatter <= STEADY
@@ -117,6 +100,8 @@ def steer(state: SearchState, sample: Sample) -> SearchState:
     state = replace(state, caution=max(0, state.caution - 1))
     if sample.full < FULL_SHARE:
         return _hold(state)
+    if not sample.failed:
+        state = replace(state, held=max(state.held, sample.limit))
     if state.anchor is None:
         return _probe(replace(state, anchor=sample))
     if sample.limit == state.anchor.limit:
@@ -125,13 +110,20 @@ def steer(state: SearchState, sample: Sample) -> SearchState:
 
 
 def after_refusal(state: SearchState, *, in_flight: int) -> SearchState:
-    """Return the state after a request that was the ``in_flight``-th at once proved one too many."""
-    ceiling = max(FLOOR, in_flight - 1)
+    """Return the state after a request that was the ``in_flight``-th at once proved one too many.
+
+    Requests do not arrive in the order in which they were let through, so that the first of many may be the
+    one too many.  A limit is therefore left for one that held, or for half of it, and not for less.
+    """
+    least = state.held if state.limit > state.held else halved(state.limit, 1)
+    ceiling = max(FLOOR, least, in_flight - 1)
     return replace(
         state,
         limit=min(state.limit, ceiling),
         anchor=None,
         ceiling=ceiling,
+        stride=1,
+        held=min(state.held, ceiling),
         caution=state.wariness,
         wariness=min(LONGEST_CAUTION, 2 * state.wariness),
     )
@@ -156,6 +148,11 @@ def overload(answered: Sequence[float], failed: Sequence[float]) -> int | None:
         if excess > best:
             best, place = excess, index + 1
     return place
+
+
+def fails_anyway(answered: float, failed: float) -> bool:
+    """Return whether so many requests fail that a ceiling, which should have ended it, is not the remedy."""
+    return answered + failed >= MEMORY / 2 and failed > STRAINED_SHARE * (answered + failed)
 
 
 def halved(limit: int, times: int) -> int:
@@ -183,10 +180,9 @@ def _judge(state: SearchState, anchor: Sample, sample: Sample) -> SearchState:
 
 
 def _accept(state: SearchState, sample: Sample, elasticity: float) -> SearchState:
-    passed = state.ceiling is not None and sample.limit > state.ceiling
-    ceiling = None if passed else state.ceiling
-    step = min(1.0, 2 * state.step)
-    accepted = replace(state, anchor=sample, step=step, patience=1, ceiling=ceiling)
+    accepted = replace(state, anchor=sample, step=min(1.0, 2 * state.step), patience=1)
+    if state.ceiling is not None and sample.limit > state.ceiling:
+        accepted = replace(accepted, ceiling=sample.limit, stride=2 * state.stride)
     if elasticity >= SCALES and _above(accepted) == sample.limit:
         # The last step up paid in full and there is no further one: one back can only cost.
         accepted = replace(accepted, patience=LONGEST_REST_SCALING)
@@ -212,7 +208,7 @@ def _wait(state: SearchState) -> SearchState:
 def _above(state: SearchState) -> int:
     roof = state.cap
     if state.ceiling is not None:
-        roof = min(roof, state.ceiling + (0 if state.caution else 1))
+        roof = min(roof, state.ceiling + (0 if state.caution else state.stride))
     return max(state.limit, min(roof, state.limit + max(1, int(state.limit * state.step))))
 
 
@@ -257,9 +253,11 @@ class AdaptiveLimiter:
         self._gate = Condition(Lock())
         self._in_flight = 0
         self._failures = 0
+        self._held_before = 0
         self._answers_to_recover = 0
         self._is_recovering = False
         self._era = 0
+        self._lowered = float("-inf")
         self._answered_at = [0.0] * self._state.cap
         self._failed_at = [0.0] * self._state.cap
         self._sampler = Sampler(clock(), skip=1)
@@ -272,7 +270,9 @@ class AdaptiveLimiter:
     @property
     def limit(self) -> int:
         """How many requests it lets through at once now."""
-        return halved(self._state.limit, self._failures)
+        # After the first failure above a limit that held, that one will do; after more, nothing is certain.
+        least = min(self._state.limit, self._held_before) if self._failures == 1 else FLOOR
+        return max(least, halved(self._state.limit, self._failures))
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -319,18 +319,26 @@ class AdaptiveLimiter:
         return Admission(now, self._in_flight, self._era)
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float) -> None:
-        self._count(admission, outcome)
         if outcome is Outcome.ANSWERED:
+            self._count(self._answered_at, admission)
             self._credit(admission, now)
             return
-        if outcome is Outcome.FAILED and (place := overload(self._answered_at, self._failed_at)):
-            self._set_ceiling(place, now)
+        self._sampler.fail()
+        if admission.at < self._lowered:
+            # It was under way with more than are let through now, and tells nothing of these.
+            return
+        self._count(self._failed_at, admission)
+        if outcome is Outcome.FAILED:
+            if place := overload(self._answered_at, self._failed_at):
+                self._set_ceiling(place, now)
+            elif fails_anyway(sum(self._answered_at), sum(self._failed_at)):
+                # It fails below the ceiling as above: that is not what makes it fail.
+                self._state = replace(self._state, ceiling=None, wariness=FIRST_CAUTION)
         if admission.era == self._era:
             # A request from before the last slowdown failed for the load of that time.
             self._slow_down(admission, outcome, now)
 
-    def _count(self, admission: Admission, outcome: Outcome) -> None:
-        counts = self._answered_at if outcome is Outcome.ANSWERED else self._failed_at
+    def _count(self, counts: list[float], admission: Admission) -> None:
         counts[min(admission.place, len(counts)) - 1] += 1
         if sum(self._answered_at) + sum(self._failed_at) > MEMORY:
             self._answered_at = [count / 2 for count in self._answered_at]
@@ -365,6 +373,7 @@ class AdaptiveLimiter:
     def _slow_down(self, admission: Admission, outcome: Outcome, now: float) -> None:
         self._era += 1
         self._failures += 1
+        self._held_before = self._state.held if self._state.limit > self._state.held else FLOOR
         self._answers_to_recover = self._in_flight + self.limit
         if outcome is Outcome.REFUSED:
             self._move_to(after_refusal(self._state, in_flight=admission.place), now)
@@ -372,74 +381,8 @@ class AdaptiveLimiter:
 
     def _move_to(self, state: SearchState, now: float) -> None:
         moved = state.limit != self._state.limit
+        if state.limit < self._state.limit:
+            self._lowered = now
         self._state = state
         # The answers to what is in flight now were still made under the old limit.
         self._sampler = Sampler(now, skip=self._in_flight if moved else 0)
-
-
-class Sampler:
-    """Measures since the limit was last moved: answers, their times, and how long all places were taken.
-
-    It makes two samples: of the answers after the first ``skip`` ones, which were in flight at the move, and
-    earlier of the answers to what was sent since the move.
-    """
-
-    def __init__(self, moved: float, *, skip: int) -> None:
-        self._moved = self._began = self._noted = moved
-        self._skip = skip
-        self._full_s = self._full_before_s = 0.0
-        self._settled = AnswerTimes()
-        self._fresh = AnswerTimes()
-
-    def pass_time(self, now: float, *, is_full: bool) -> None:
-        """Record whether all places were taken until now."""
-        if is_full:
-            self._full_s += now - self._noted
-        self._noted = now
-
-    def complete(self, sent: float, now: float) -> None:
-        """Record an answer."""
-        if sent >= self._moved:
-            self._fresh.add(now - sent)
-        if not self._skip:
-            self._settled.add(now - sent)
-            return
-        self._skip -= 1
-        self._began, self._full_before_s = now, self._full_s
-
-    def sample(self, limit: int, now: float) -> Sample | None:
-        """Return what was measured at the new limit; None while nothing was."""
-        seconds = now - self._began
-        if not self._settled.count or seconds <= 0:
-            return None
-        full = (self._full_s - self._full_before_s) / seconds
-        return self._settled.sample(limit, seconds, full)
-
-    def early(self, limit: int, now: float) -> Sample | None:
-        """Return what answers to requests sent since the move predict; None while there are none."""
-        if not self._fresh.spent_s or now <= self._moved:
-            return None
-        # By Little's law so many answers take this long with all places taken.
-        seconds = self._fresh.spent_s / limit
-        return self._fresh.sample(limit, seconds, self._full_s / (now - self._moved))
-
-
-@dataclass(slots=True)
-class AnswerTimes:
-    """A number of answers, the sum of their times in seconds, and the sum of the squares of these."""
-
-    count: int = 0
-    spent_s: float = 0.0
-    squares: float = 0.0
-
-    def add(self, took_s: float) -> None:
-        """Add one answer."""
-        self.count += 1
-        self.spent_s += took_s
-        self.squares += took_s * took_s
-
-    def sample(self, limit: int, seconds: float, full: float) -> Sample:
-        """Return them as a sample of so many seconds; there is at least one answer."""
-        mean = self.spent_s / self.count
-        scatter = max(0.0, self.squares / self.count / mean**2 - 1) if mean else 0.0
-        return Sample(limit, self.count, seconds, mean, full, scatter)

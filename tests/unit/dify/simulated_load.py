@@ -18,6 +18,7 @@ class Server:
     """What a server can do.
 
     ``refuses_above`` so many at once it answers 429, ``breaks_above`` 500; ``fails`` is a share of 503s.
+    Requests take up to ``wanders_s`` to arrive, so not in the order in which they were let through.
     """
 
     capacity: Capacity
@@ -25,6 +26,7 @@ class Server:
     refuses_above: int = 1000
     fails: float = 0.0
     breaks_above: int = 1000
+    wanders_s: float = 0.0
 
     def best(self, cap: int = 32) -> float:
         """Give the throughput of the best fixed number of requests in flight."""
@@ -70,13 +72,21 @@ class Load:
         """Let every free caller in that the limiter lets in."""
         while self.callers and (admission := self.limiter.try_acquire()):
             self.callers -= 1
-            in_flight = len(self.service) + sum(kind != "free" for _, _, kind, _ in self.waiting) + 1
-            kind, delay = "serve", self.server.latency_s
-            if in_flight > self.server.refuses_above:
-                kind, delay = "refuse", delay + QUICKLY_S
-            elif in_flight > self.server.breaks_above or self.chance.random() < self.server.fails:
-                kind, delay = "fail", delay + QUICKLY_S
-            heappush(self.waiting, (self.now + delay, next(self.numbers), kind, admission))
+            if self.server.wanders_s:
+                arrival = self.now + self.chance.uniform(0.0, self.server.wanders_s)
+                heappush(self.waiting, (arrival, next(self.numbers), "wander", admission))
+            else:
+                self.meet(admission)
+
+    def meet(self, admission: Admission) -> None:
+        """Let the server decide what becomes of a request."""
+        in_flight = len(self.service) + sum(kind == "serve" for _, _, kind, _ in self.waiting) + 1
+        kind, delay = "serve", self.server.latency_s
+        if in_flight > self.server.refuses_above:
+            kind, delay = "refuse", delay + QUICKLY_S
+        elif in_flight > self.server.breaks_above or self.chance.random() < self.server.fails:
+            kind, delay = "fail", delay + QUICKLY_S
+        heappush(self.waiting, (self.now + delay, next(self.numbers), kind, admission))
 
     def step(self) -> None:
         """Go to the next event."""
@@ -101,6 +111,8 @@ class Load:
         _, number, kind, admission = heappop(self.waiting)
         if admission is None:
             self.callers += 1
+        elif kind == "wander":
+            self.meet(admission)
         elif kind == "serve":
             self.service[number] = (admission, self.worked + self.work())
         else:

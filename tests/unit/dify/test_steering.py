@@ -10,7 +10,6 @@ from flowledger.dify.concurrency import (
     LONGEST_CAUTION,
     LONGEST_REST,
     LONGEST_REST_SCALING,
-    Sample,
     SearchState,
     after_refusal,
     halved,
@@ -18,6 +17,7 @@ from flowledger.dify.concurrency import (
     is_sufficient,
     steer,
 )
+from flowledger.dify.load_samples import Sample
 
 
 def sample(limit: int, rate: float, **changes: float) -> Sample:
@@ -105,7 +105,8 @@ def test_a_refusal_leaves_a_ceiling() -> None:
     assert state.limit <= 10
     tried = steer(replace(state, limit=10, caution=0, rest=0, upward=True), sample(10, 100))
     assert tried.limit == 11
-    assert steer(tried, sample(11, 110)).ceiling is None
+    passed = steer(tried, sample(11, 110))
+    assert (passed.ceiling, passed.limit) == (11, 13)
 
 
 def test_scatter_asks_for_more_answers() -> None:
@@ -164,3 +165,17 @@ def test_a_refusal_never_raises_the_limit(state: SearchState, in_flight: int) ->
     """A 429 lowers the limit below what was refused, but not below one."""
     after = after_refusal(state, in_flight=in_flight)
     assert 1 <= after.limit <= max(1, min(state.limit, in_flight - 1))
+
+
+def test_a_limit_that_fails_is_left_for_one_that_held() -> None:
+    """Requests overtake one another, so a low number in flight proves little; half is the least otherwise."""
+    climbed = steer(steer(SearchState(), sample(4, 100)), sample(8, 200))
+    assert (climbed.limit, climbed.held) == (16, 8)
+    assert after_refusal(climbed, in_flight=3).limit == 8
+    assert after_refusal(climbed, in_flight=12).limit == 11
+    assert after_refusal(SearchState(limit=16, held=16), in_flight=3).limit == 8
+
+
+def test_a_limit_at_which_something_failed_did_not_hold() -> None:
+    """It may still be accepted for its rate."""
+    assert steer(SearchState(), sample(4, 100, failed=1)).held == 0

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -211,6 +212,21 @@ def test_numbered_faults_strike_their_requests_only(world: World) -> None:
     assert faults.struck == {"503": 2}
 
 
+@pytest.mark.parametrize("kind", ["500", "429-bare"])
+def test_what_comes_beyond_the_capacity_fails_at_once(world: World, kind: str) -> None:
+    """Of four requests at once a server that bears two answers two, and later ones again."""
+    faults = parse_faults(f"{kind}:>2@{LOGS}")
+    with (
+        serve(world, faults=faults, latency_ms=300, options=OPTIONS) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        paths = [LOGS, LOGS, LOGS, LOGS]
+        statuses = [answer.status_code for answer in pool.map(lambda path: get(server, path), paths)]
+        assert sorted(statuses) == [200, 200, int(kind[:3]), int(kind[:3])]
+        assert get(server).status_code == 200
+    assert faults.struck == {kind: 2}
+
+
 def test_chance_is_seeded() -> None:
     """The same seed lets the same requests fail."""
     one, other = (parse_faults("503:0.3,reset:0.2", seed=4) for _ in range(2))
@@ -220,7 +236,7 @@ def test_chance_is_seeded() -> None:
     assert 40 < struck.count("503") < 80
 
 
-@pytest.mark.parametrize("text", ["503", "503:2", "flood:0.1", "503:0.1;reset:0.1", "503:#x"])
+@pytest.mark.parametrize("text", ["503", "503:2", "500:>", "flood:0.1", "503:0.1;reset:0.1", "503:#x"])
 def test_wrong_fault_texts_list_the_known_ones(text: str) -> None:
     """Whatever cannot be read says how to write it, or what a rate is."""
     with pytest.raises(UsageError, match=r"known are:\n|between 0 and 1"):
