@@ -39,7 +39,7 @@ def connect(
         handlers = _taken(workflow, node, outcome, scope, ("failure", "always"))
         if handlers:
             return Connected(Result.HANDLED, handlers)
-        if node.node.options.get("continue_on_failure") is not True and workflow.error_handling != "continue":
+        if node.node.options.get("continue_on_failure") is not True and not continues(workflow, frame):
             return Connected(Result.UNHANDLED)
         result, container = Result.CONTINUED, None
     elif outcome.status is StepStatus.SKIPPED and not outcome.manual:
@@ -53,6 +53,11 @@ def connect(
     if container is None:  # nothing inside has decided which of its ways out are taken
         return Connected(result, taken | {edge.index for edge in node.exits})
     return Connected(result, taken | left_with(container).keys())
+
+
+def continues(workflow: CompiledWorkflow, frame: Frame) -> bool:
+    """Return whether the execution goes on after any failure; in a branch or pass its container decides."""
+    return frame.owner is None and workflow.error_handling == "continue"
 
 
 def left_with(container: Container | None) -> dict[int, Arrived]:

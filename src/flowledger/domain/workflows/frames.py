@@ -1,6 +1,6 @@
 """Where an execution stands: a frame for the workflow, for each branch and for each pass of a loop."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
@@ -193,7 +193,7 @@ def gated_key(key: str) -> str:
     return key.removesuffix("/approval") if key.count("/") % 2 else key
 
 
-def prefixes(keys: Sequence[str]) -> set[str]:
+def prefixes(keys: Iterable[str]) -> set[str]:
     """Return the keys of all containers, branches and passes that these steps are in."""
     around: set[str] = set()
     for key in keys:

@@ -122,7 +122,7 @@ class OpenSteps:
         """Cancel a step; one that has not started leaves nothing."""
         held = self.held.pop(step.key, None)
         outcome = held or Outcome(StepStatus.CANCELLED, error=reason, error_type=ErrorType.CANCELLED)
-        state, key = step.state, _key_now(step)
+        state, key = step.state, self._key_before(step)
         if step.container is not None:
             for frame in step.container.frames.values():
                 frame.is_closed = True
@@ -130,10 +130,16 @@ class OpenSteps:
         self._remove(step, outcome if held or has_begun else None)
         if held is not None or is_recorded or not has_begun:
             return
-        if state in (State.RUNNING, State.WAITING):
-            self.actions.append(CancelStep(key, reason))
-        else:
+        if state is State.OPEN:
             self.actions.append(StepSettled(step.key, step.node.alias, outcome))
+        else:
+            self.actions.append(CancelStep(key, reason))
+
+    def _key_before(self, step: OpenStep) -> str:
+        """Return the key under which a step runs or waits, or did so before it is replayed."""
+        gate = gate_key(step.key)
+        has_gate = "approval_config" in step.node.templates and not step.is_approved
+        return gate if has_gate and step.state is State.READY and gate not in self.held else _key_now(step)
 
     def _remove(self, step: OpenStep, outcome: Outcome | None) -> None:
         self.make_ready(step)

@@ -58,7 +58,7 @@ class Planner:
         before all of them are in their places.
         """
         self._steps.held = dict(held)
-        self._entered = frames.prefixes(list(self._steps.held))
+        self._entered = frames.prefixes(map(frames.gated_key, self._steps.held))
         self._steps.is_replaying = True
         self._become_ready(self._root, self._root.region.first)
         self._advance()
@@ -262,7 +262,7 @@ class Planner:
         try:
             result, taken = connecting.connect(self._workflow, frame, node, outcome, scope)
         except ExpressionError as error:
-            if self._workflow.error_handling != "continue":
+            if not connecting.continues(self._workflow, frame):
                 self._fail(frame, str(error), ErrorType.EXPRESSION)
                 return
             result, taken = Result.CONTINUED, frozenset()

@@ -71,9 +71,10 @@ def shape_of(definition: Definition, report: Report) -> Shape:
     """Return the shape of a workflow."""
     shape = Shape(list(definition.nodes))
     _link(shape, definition, report)
-    _add_groups(shape, definition, report)
     _add_paths(shape, report)
     bodies = _take_bodies(shape, report)
+    grouped = _add_groups(shape, definition, report)
+    bodies = [_with_groups(body, grouped) for body in bodies]
     _sort(shape, report)
     branches = [] if shape.has_cycle else _branches(shape, report)
     _assign(shape, [*bodies, *branches], report)
@@ -91,8 +92,11 @@ def _link(shape: Shape, definition: Definition, report: Report) -> None:
         shape.links.append(Link(ends[0], ends[1], connection))
 
 
-def _add_groups(shape: Shape, definition: Definition, report: Report) -> None:
-    """Put a PARALLEL around the steps of each group; what led to a step leads to it."""
+def _add_groups(shape: Shape, definition: Definition, report: Report) -> dict[int, int]:
+    """Put a PARALLEL around the steps of each group; what led to a step leads to it.
+
+    Return the place of the group of each step.
+    """
     places = {node.id: index for index, node in enumerate(shape.nodes)}
     grouped: dict[int, int] = {}
     for group in definition.groups:
@@ -120,6 +124,14 @@ def _add_groups(shape: Shape, definition: Definition, report: Report) -> None:
     ]
     for index, members in shape.groups.items():
         shape.links += [Link(index, each, _implied(ConnectionType.PARALLEL)) for each in members]
+    return grouped
+
+
+def _with_groups(body: Region, grouped: Mapping[int, int]) -> Region:
+    """Return a body with the groups of its steps."""
+    groups = {grouped[each] for each in body.nodes if each in grouped}
+    first = grouped.get(body.first, body.first) if body.first is not None else None
+    return replace(body, first=first, nodes=(*body.nodes, *sorted(groups)))
 
 
 def _check_independence(shape: Shape, grouped: Mapping[int, int], report: Report) -> None:
@@ -317,7 +329,9 @@ def _is_end(node: Node) -> bool:
 def _assign(shape: Shape, inner: Sequence[Region], report: Report) -> None:
     """Give each node the smallest region it is in, so that an inner container's nodes leave the outer one."""
     place = {index: number for number, index in enumerate(shape.order)}
-    regions = sorted(inner, key=lambda region: -len(region.nodes))
+    regions = sorted(
+        (_whole(region, inner, shape) for region in inner), key=lambda region: -len(region.nodes)
+    )
     shape.region_of = [0] * len(shape.nodes)
     for number, region in enumerate(regions, 1):
         for index in region.nodes:
@@ -333,6 +347,20 @@ def _assign(shape: Shape, inner: Sequence[Region], report: Report) -> None:
     ]
     if not shape.has_cycle:
         _check_borders(shape, regions, report)
+
+
+def _whole(region: Region, regions: Sequence[Region], shape: Shape) -> Region:
+    """Return the branch of a group with what is inside its step."""
+    if region.owner not in shape.groups:
+        return region
+    nodes = set(region.nodes)
+    pending = list(nodes)
+    while pending:
+        owner = pending.pop()
+        inside = {each for other in regions if other.owner == owner for each in other.nodes} - nodes
+        nodes |= inside
+        pending.extend(inside)
+    return replace(region, nodes=tuple(sorted(nodes)))
 
 
 def _check_borders(shape: Shape, regions: Sequence[Region], report: Report) -> None:

@@ -306,6 +306,49 @@ def test_a_group_is_a_parallel_around_its_steps() -> None:
     assert run.planner.node("both_of_them").id == -3
 
 
+def test_a_step_of_a_group_may_be_a_loop() -> None:
+    """Its passes are inside the group's branch."""
+    made = definition(
+        ["start > each > end", "start > b > end", "each >l body > more > each"],
+        {"each": ("LOOP", {"items": [1, 2]})},
+        groups=[Group(1, "both", node_ids=(2, 4))],
+        order=("start", "each", "end", "b"),
+    )
+    run = drive(made)
+    assert run.steps("both/each") == [
+        *("both/each/each/0/body:success", "both/each/each/0/more:success", "both/each/each/1/body:success"),
+        *("both/each/each/1/more:success", "both/each/each:success"),
+    ]
+    assert run.trace[-2:] == ["both:success", "end:success"]
+
+
+def test_a_group_may_be_the_body_of_a_loop() -> None:
+    """Each pass runs its steps beside one another."""
+    made = definition(
+        ["start > each >l pick > a > each", "pick > b", "each > end"],
+        {"each": ("LOOP", {"items": [1, 2]}), "pick": ("TRANSFORM", {"template": "{{loop.item}}"})},
+        groups=[Group(1, "both", node_ids=(3, 4))],
+        order=("start", "each", "a", "b", "pick", "end"),
+    )
+    assert drive(made).steps("each/1") == [
+        *("each/1/pick:success", "each/1/both/a/a:success", "each/1/both/b/b:success", "each/1/both:success"),
+    ]
+
+
+def test_error_handling_of_a_workflow_leaves_branches_to_their_parallel() -> None:
+    """A failure wins no race; that of the PARALLEL lets the execution go on."""
+    made = definition(FORK, fork(sync_policy="wait_any"), config={"error_handling": "continue"})
+    run = drive(made, {"a": bad(), "b": (1, "b"), "c": (5, "c")})
+    output: Any = run.outcome("fork").output
+    assert (output["winner"], run.status) == ("b", RunStatus.SUCCESS)
+    run = drive(made, {each: bad() for each in "abc"})
+    assert (run.outcome("fork").status, run.trace[-1], run.status) == (
+        "failed",
+        "end:success",
+        RunStatus.PARTIAL,
+    )
+
+
 def test_a_member_of_a_group_that_nothing_led_to_is_skipped() -> None:
     """The others run."""
     made = definition(

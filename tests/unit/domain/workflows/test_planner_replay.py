@@ -7,7 +7,7 @@ from workflow_driver import Drive, bad, definition, drive, link
 
 from flowledger.domain.workflows.definition import Definition
 from flowledger.domain.workflows.graph import compile_workflow
-from flowledger.domain.workflows.steps import Outcome, StepStatus
+from flowledger.domain.workflows.steps import CancelStep, Outcome, StepStatus
 
 CASES: dict[str, tuple[Definition, dict[str, Any]]] = {
     "chain": (definition(["start > a > b > c > end"]), {}),
@@ -138,6 +138,22 @@ def test_a_loser_of_a_race_stays_one() -> None:
     assert again.done is not None
     assert whole.done is not None
     assert again.done.status == whole.done.status
+
+
+def test_a_wait_that_lost_a_race_in_an_earlier_attempt_is_cancelled() -> None:
+    """And the approval before a step, under its own key."""
+    gate = {"approval_required": True, "approval_config": {"approvers": ["x"]}}
+    made = definition(
+        ["start > f >p a > end", "f >p b > end", "f >p c > end"],
+        {
+            "f": ("PARALLEL", {"sync_policy": "wait_any"}),
+            "a": ("APPROVAL", {"approvers": ["x"]}),
+            "b": ("API_CALL", {}, gate),
+        },
+    )
+    held = [("start", Outcome(StepStatus.SUCCESS)), ("f/c/c", Outcome(StepStatus.SUCCESS, "c"))]
+    actions = Drive(compile_workflow(made)).planner.begin(held)
+    assert [each.key for each in actions if isinstance(each, CancelStep)] == ["f/a/a", "f/b/b/approval"]
 
 
 def test_resuming_after_a_failure_runs_what_failed_and_what_never_ran() -> None:
