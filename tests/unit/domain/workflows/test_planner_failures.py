@@ -122,6 +122,14 @@ def test_paths_of_a_condition_are_connections() -> None:
         assert drive(made, input={"x": 0}).steps("yes", "no") == ["yes:skipped", "no:success"]
 
 
+def test_a_path_to_no_node_leaves_the_connections_as_they_are() -> None:
+    """Publishing refuses it; a draft can be executed."""
+    config = {"condition": "{{input.x}} > 1", "true_path": "gone", "false_path": "gone too"}
+    made = definition(["start > c >t yes > end"], {"c": ("CONDITION", config)})
+    assert drive(made, input={"x": 2}).steps("yes", "end") == ["yes:success", "end:success"]
+    assert drive(made, input={"x": 0}).steps("yes", "end") == ["yes:skipped", "end:skipped"]
+
+
 def test_two_ends_give_the_output_of_the_one_that_is_reached() -> None:
     """Of both, by alias, where both are."""
     ends = {"one": ("END", {"output": 1}), "two": ("END", {"output": 2})}
