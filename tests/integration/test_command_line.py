@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -246,6 +246,28 @@ def test_doctor_wants_a_console_for_a_chatflow(call: Call, monkeypatch: pytest.M
         said = call("doctor")
     assert said.status == 1
     assert "give it a console log-in" in mended(said)["app support, mode"]
+
+
+@pytest.mark.parametrize("is_editor", [True, False], ids=["editor", "member"])
+def test_doctor_reads_the_conversations_of_an_old_chatflow(
+    call: Call, monkeypatch: pytest.MonkeyPatch, is_editor: bool
+) -> None:
+    """Up to 1.9.1 they lead to its runs, and are for editors only."""
+    world = simulator.make_world(simulator.Recipe(runs=1, chat_runs=1))
+    options = replace(legacy_server(), is_editor=is_editor)
+    with simulator.serve(world, version="1.9.1", options=options) as chat:
+        variables = {
+            **settings_of(chat),
+            "DIFY_APP_ID": credentials.CHATFLOW_APP_ID,
+            "DIFY_API_TOKEN": credentials.CHATFLOW_API_TOKEN,
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        said = call("doctor")
+    if is_editor:
+        assert "mode: chatflow: runs are found by the console's conversations" in said.out
+    else:
+        assert "make it an editor of the workspace" in mended(said)["app support, mode"]
 
 
 def test_doctor_sees_a_folder_that_cannot_be_written(

@@ -1,9 +1,10 @@
-"""Reads what the console tells of a chatflow's conversations; pure (docs/dify-api.md "Conversations")."""
+"""Reads what the console tells of a chatflow's conversations (docs/dify-api.md "Conversations")."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from flowledger.dify import list_answers, parsing
+from flowledger.dify.endpoints import Console
 from flowledger.domain.conversation_scan import (
     PAGE_ROWS,
     Conversation,
@@ -12,11 +13,45 @@ from flowledger.domain.conversation_scan import (
     MessagePage,
 )
 from flowledger.domain.runs import AppKey, Creator, Run, RunStatus
-from flowledger.errors import SourceGarbledError
+from flowledger.errors import SourceGarbledError, SourceRefusedError
 from flowledger.io.json_text import dumps_lossless
 
 Row = Mapping[str, Any]
 Read = TypeVar("Read")
+
+
+FORBIDDEN, NOT_FOUND = 403, 404
+
+
+def read_page(console: Console, app: AppKey, page: int) -> ConversationPage:
+    """Read one page of an app's conversations, the last changed first.
+
+    :raises SourceRefusedError: to who may not edit the app.
+    """
+    try:
+        body = console.conversations(app.app_id, page)
+    except SourceRefusedError as error:
+        if error.status != FORBIDDEN:
+            raise
+        raise SourceRefusedError(
+            f"app {app}: up to Dify 1.9.1 only conversations lead to a chatflow's runs, and the"
+            f" console account may not read them: make it an editor of the workspace; {error}",
+            status=FORBIDDEN,
+        ) from error
+    return conversation_page(app, body, page)
+
+
+def read_messages(
+    console: Console, app: AppKey, conversation: Conversation, before: str | None
+) -> MessagePage:
+    """Read the newest messages of a conversation, or those before the second of one; none once it is gone."""
+    try:
+        body = console.messages(app.app_id, conversation.conversation_id, before)
+    except SourceRefusedError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return MessagePage((), False, "listed a conversation and then did not know it")
+    return message_page(app, body, conversation)
 
 
 def conversation_page(app: AppKey, body: Row, page: int) -> ConversationPage:

@@ -10,7 +10,7 @@ from uuid import UUID
 from loguru import logger
 
 from flowledger import errors
-from flowledger.dify import conversations, filters, list_answers, parsing
+from flowledger.dify import conversations, filters, list_answers, open_runs, parsing
 from flowledger.dify.answers import Answer
 from flowledger.dify.credentials import Release
 from flowledger.dify.endpoints import PAGE_ROWS, Console, ServiceApi
@@ -26,10 +26,7 @@ MODES_WITHOUT_RUNS = frozenset({"completion", "chat", "agent-chat", "agent"})
 """Kinds of apps that no workflow runs in (docs/dify-api.md "Console")."""
 CONSOLE_LISTS_APP_RUNS = Release(1, 9, 2)
 """Older consoles list and count debugging runs only (docs/dify-api.md "Console")."""
-FORBIDDEN = 403
 NOT_FOUND = 404
-MOST_STATUS_PAGES = 5
-"""Beyond these, reading the runs one by one costs less than their lists."""
 NODES_SETTLE_WITHIN = timedelta(hours=24)
 """So long after a run's end its node executions may still be written (a queue that lags behind)."""
 INCOMPLETE = "node executions not complete yet"
@@ -208,23 +205,10 @@ class WorkflowLogFetcher:
     def page(self, window: Window, remote: Mapping[str, str], *, page: int = 1, limit: int = 100) -> LogPage:
         """Read one page of the service API's log list."""
         body = self.service.logs(window, remote, page=page, limit=limit)
-        rows = parsing.page_rows(body, f"app {self.app}, window {window}")
-        total = parsing.total(body, f"app {self.app}, window {window}")
-        runs, unreadable = list_answers.read_rows(self.app, rows, parsing.log_run, window)
-        if runs:
+        answer = list_answers.log_page(self.app, body, window, remote)
+        if answer.rows:
             self._mode = self._mode or "workflow"  # no other kind of app has log rows
-        fitting = [run for run in runs if list_answers.fits(run, remote)]
-        problem = list_answers.error_in(body) or unreadable
-        if len(fitting) < len(runs):
-            problem = problem or list_answers.filter_problem(remote)
-        return LogPage(
-            fitting,
-            total,
-            body.get("has_more") is True,
-            list_answers.echo(body, "page"),
-            list_answers.echo(body, "limit"),
-            problem,
-        )
+        return answer
 
     def lists_runs(self) -> bool:
         """Return whether the console lists the runs of the app, not only those of the editor's preview."""
@@ -236,29 +220,11 @@ class WorkflowLogFetcher:
 
         :raises AuthenticationError: without console access; SourceRefusedError: to who may not edit the app.
         """
-        console = self._required_console()
-        try:
-            body = console.conversations(self.app.app_id, page)
-        except errors.SourceRefusedError as error:
-            if error.status != FORBIDDEN:
-                raise
-            raise errors.SourceRefusedError(
-                f"app {self.app}: up to Dify 1.9.1 only conversations lead to a chatflow's runs, and the"
-                f" console account may not read them: make it an editor of the workspace; {error}",
-                status=FORBIDDEN,
-            ) from error
-        return conversations.conversation_page(self.app, body, page)
+        return conversations.read_page(self._required_console(), self.app, page)
 
     def messages(self, conversation: Conversation, before: str | None) -> MessagePage:
         """Read one page of a conversation's messages; none of one that is gone."""
-        console = self._required_console()
-        try:
-            body = console.messages(self.app.app_id, conversation.conversation_id, before)
-        except errors.SourceRefusedError as error:
-            if error.status != NOT_FOUND:
-                raise
-            return MessagePage((), False, "listed a conversation and then did not know it")
-        return conversations.message_page(self.app, body, conversation)
+        return conversations.read_messages(self._required_console(), self.app, conversation, before)
 
     def cursor_page(self, cursor: str | None) -> CursorPage:
         """Read one page of the console's run list.
@@ -289,34 +255,7 @@ class WorkflowLogFetcher:
         """
         if self.deepest() < Level.NODES or self.console is None or not self.lists_logs():
             return None
-        words = sorted({run.source_status for run in runs})
-        try:
-            lists = {word: self._listed_with(self.console, window, word) for word in words}
-        except (errors.AuthenticationError, errors.SourceRefusedError, errors.RetriableError) as error:
-            logger.info("app {}: open runs are read one by one: {}", self.app, error)
-            return None
-        complete = {word: listed for word, listed in lists.items() if listed is not None}
-        if len(complete) < len(lists):
-            return None
-        return frozenset(run.run_id for run in runs if run.run_id in complete[run.source_status])
-
-    def _listed_with(self, console: Console, window: Window, status: str) -> set[str] | None:
-        """Return the ids of a window's runs with a status; None where they are too many, or not as asked."""
-        ids: set[str] = set()
-        for page in range(1, MOST_STATUS_PAGES + 1):
-            body = console.app_logs(self.app.app_id, window, status, page)
-            rows = parsing.page_rows(body, f"app {self.app}, status {status}")
-            runs, unreadable = list_answers.read_rows(self.app, rows, parsing.log_run)
-            if (
-                unreadable
-                or list_answers.error_in(body)
-                or not all(list_answers.fits(run, {"status": status}) for run in runs)
-            ):
-                return None
-            ids |= {run.run_id for run in runs}
-            if not body.get("has_more"):
-                return ids
-        return None
+        return open_runs.unmoved(self.console, self.app, window, runs)
 
     def deepest(self) -> Level:
         """Return the deepest level that can be read: node executions need the console."""

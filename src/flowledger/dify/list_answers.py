@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from flowledger.dify.parsing import instant, integer
+from flowledger.dify import parsing
+from flowledger.dify.parsing import integer
 from flowledger.domain.cursor_scan import RunCounts
 from flowledger.domain.runs import AppKey, Run
 from flowledger.domain.windows import Window
 from flowledger.errors import SourceGarbledError
+from flowledger.ports import LogPage
 
 ListRow = Mapping[str, Any]
 
@@ -32,12 +34,27 @@ def read_rows(
         except SourceGarbledError as error:
             problem = problem or unfiled(error)
             continue
-        if instant(row.get("created_at")) is None:
+        if parsing.instant(row.get("created_at")) is None:
             problem = problem or f"listed run {run.run_id} without a usable time"
             if window is not None and run.listed_at not in window:
                 continue
         runs.append(run)
     return runs, problem
+
+
+def log_page(app: AppKey, body: ListRow, window: Window, remote: Mapping[str, str]) -> LogPage:
+    """Return a page of the log list, without rows that do not fit its filter.
+
+    :raises SourceGarbledError: when the answer is no list.
+    """
+    where = f"app {app}, window {window}"
+    runs, problem = read_rows(app, parsing.page_rows(body, where), parsing.log_run, window)
+    fitting = [run for run in runs if fits(run, remote)]
+    problem = error_in(body) or problem
+    if len(fitting) < len(runs):
+        problem = problem or filter_problem(remote)
+    total, has_more = parsing.total(body, where), body.get("has_more") is True
+    return LogPage(fitting, total, has_more, echo(body, "page"), echo(body, "limit"), problem)
 
 
 def unfiled(error: SourceGarbledError) -> str:
