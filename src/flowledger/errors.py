@@ -6,6 +6,7 @@ FlowledgerError
 │   │   ├── RecordConflictError       the record is another one already, or has ended otherwise
 │   │   ├── ExpressionError           an expression cannot be read or evaluated; it names the place
 │   │   └── InvalidWorkflowError      a workflow cannot be published; ``faults`` names each node and field
+│   ├── ForbiddenError            somebody may not do this
 │   ├── RecordNotFoundError       there is no record of that id
 │   ├── SettingsError             one or many bad settings, listed together
 │   ├── UnreadableSecretError     a reference to a secret leads to nothing that can be read
@@ -62,6 +63,10 @@ class InvalidWorkflowError(UsageError):
     def __init__(self, message: str, faults: Sequence[str]) -> None:
         super().__init__(message)
         self.faults = tuple(faults)
+
+
+class ForbiddenError(FatalError):
+    """Somebody may not do this: not an approver, not in this role."""
 
 
 class LeaseLostError(FatalError):

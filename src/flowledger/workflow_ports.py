@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from flowledger.domain.runs import Json, RunStatus
+from flowledger.domain.workflows.approvals import Vote
 from flowledger.domain.workflows.definition import Document, WorkflowStatus
 from flowledger.domain.workflows.steps import EventType, ExecutionFacts, StepStatus, WaitKind
 
@@ -491,6 +492,22 @@ class WorkflowStore(Protocol):
         self, execution: int, key: str, resolution: Mapping[str, Json], at: datetime, *, by: str
     ) -> bool:
         """Resolve an open wait and wake its execution, in one transaction; False where it was resolved."""
+
+    def vote(
+        self,
+        execution: int,
+        key: str,
+        vote: Vote,
+        decide: Callable[[Wait, Sequence[Vote]], Mapping[str, Json] | None],
+    ) -> Wait | None:
+        """Store a vote on an open wait, and resolve it where ``decide`` says so, in one durable transaction.
+
+        Return the wait as it is then; None where none of that key is open.  The same vote again changes
+        nothing.  What ``decide`` raises ends it, and nothing is written.
+        """
+
+    def votes(self, wait: int) -> Sequence[Vote]:
+        """Return all votes on a wait, oldest first."""
 
     # -- executions, for workers
 

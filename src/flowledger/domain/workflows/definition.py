@@ -153,12 +153,11 @@ def alias_from(name: str, taken: Collection[str] = ()) -> str:
 
 
 RESERVED_WORDS = frozenset(
-    (
-        *("input", "nodes", "response", "loop", "execution", "variables", "previous_step", "secrets"),
-        *("and", "or", "not", "in", "is", "null", "none", "empty", "true", "false"),
-    )
+    ("and", "or", "not", "in", "is", "null", "none", "empty", "true", "false"),
 )
 """Words of expressions, which no alias can be."""
+ROOTS = ("input", "nodes", "response", "loop", "execution", "variables", "previous_step", "secrets")
+"""Names that expressions find first: a node of such an alias is found as ``nodes['loop']``."""
 
 
 def _node(document: Document, number: int) -> Node:

@@ -10,6 +10,7 @@ from flowledger.domain.runs import Json
 from flowledger.domain.workflows import containers, delays, references, regions, retrying, schemas
 from flowledger.domain.workflows.definition import (
     RESERVED_WORDS,
+    ROOTS,
     Connection,
     ConnectionType,
     Definition,
@@ -119,6 +120,8 @@ class _Check:
         for node in nodes:
             if not node.alias.isidentifier() or node.alias.lower() in RESERVED_WORDS:
                 self.error(node.alias, "alias", "must be an identifier and no word of expressions")
+            elif node.alias in ROOTS:
+                self.warn(node.alias, "alias", f"expressions find it as nodes['{node.alias}'] only")
 
     def _reach(self, shape: regions.Shape) -> None:
         starts = [index for index, node in enumerate(shape.nodes) if node.node_type == NodeType.START]

@@ -1,6 +1,6 @@
 """The queue of executions: who takes one, for how long, and what others want of it meanwhile."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Row
 
 from flowledger.domain.runs import Json, RunStatus
+from flowledger.domain.workflows.approvals import Vote
 from flowledger.domain.workflows.steps import EventType, StepStatus, WaitKind
 from flowledger.errors import RecordConflictError, RecordNotFoundError
 from flowledger.ledger.sql import workflow_executions as executions
@@ -23,6 +24,7 @@ from flowledger.ledger.sql.workflow_schema import (
     UNHEARD,
     execution_steps,
     execution_values,
+    execution_votes,
     execution_waits,
     workflow_executions,
 )
@@ -231,6 +233,47 @@ def resolve(
         .values(resolution=dict(resolution), resolved_at=at, resolved_by=by)
     ).rowcount
     return touched.rowcount > 0 and resolved > 0
+
+
+def vote(
+    connection: Connection,
+    number: int,
+    key: str,
+    vote: Vote,
+    decide: Callable[[Wait, Sequence[Vote]], Mapping[str, Json] | None],
+) -> Wait | None:
+    """Insert a vote on an open wait and resolve it where that decides; needs the execution's lock."""
+    executions.announce(connection, number, [], vote.at)  # one voter after the other
+    place = (execution_waits.c.execution == number, execution_waits.c.key == key)
+    row = connection.execute(_waits.where(*place, OPEN).order_by(execution_waits.c.id.desc())).first()
+    if row is None:
+        return None
+    wait = workflow_rows.wait_from(row)
+    stored = read_votes(connection, wait.id)
+    if any(each.vote_id == vote.vote_id for each in stored):
+        return wait
+    resolution = decide(wait, [*stored, vote])
+    connection.execute(
+        sa.insert(execution_votes),
+        {
+            **{"wait": wait.id, "vote_id": vote.vote_id, "voter": vote.voter},
+            **{"approved": vote.approved, "comment": vote.comment, "at": vote.at},
+        },
+    )
+    facts = {"voter": vote.voter, "approved": vote.approved, "comment": vote.comment}
+    executions.announce(connection, number, [(EventType.APPROVAL_VOTED, key, facts)], vote.at)
+    if resolution is None:
+        return wait
+    resolve(connection, number, key, resolution, vote.at, vote.voter)
+    return replace(wait, resolution=resolution, resolved_at=vote.at)
+
+
+def read_votes(connection: Connection, wait: int) -> Sequence[Vote]:
+    """Read all votes on a wait, oldest first."""
+    rows = connection.execute(
+        sa.select(execution_votes).where(execution_votes.c.wait == wait).order_by(execution_votes.c.id)
+    )
+    return [Vote(row.vote_id, row.voter, row.approved, row.comment, row.at) for row in rows]
 
 
 def ask(

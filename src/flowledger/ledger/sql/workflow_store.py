@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from flowledger.domain.runs import AppKey, Json
+from flowledger.domain.workflows.approvals import Vote
 from flowledger.domain.workflows.definition import Document, WorkflowStatus
 from flowledger.domain.workflows.execution_runs import LOCAL
 from flowledger.domain.workflows.steps import WaitKind
@@ -221,6 +222,23 @@ class SqlWorkflowStore:
         return self._write_of(
             execution, lambda connection: queue.resolve(connection, execution, key, resolution, at, by)
         )
+
+    def vote(
+        self,
+        execution: int,
+        key: str,
+        vote: Vote,
+        decide: Callable[[Wait, Sequence[Vote]], Mapping[str, Json] | None],
+    ) -> Wait | None:
+        """Store a vote on an open wait, and resolve it where ``decide`` says so."""
+        return self._write_of(
+            execution, lambda connection: queue.vote(connection, execution, key, vote, decide)
+        )
+
+    def votes(self, wait: int) -> Sequence[Vote]:
+        """Return all votes on a wait, oldest first."""
+        with self.ledger.transactions.reading() as connection:
+            return queue.read_votes(connection, wait)
 
     # -- executions, for workers
 
