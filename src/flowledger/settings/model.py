@@ -23,6 +23,7 @@ from flowledger.settings.options import ChannelSettings, storage_options, with_v
 from flowledger.settings.references import secrets_in
 from flowledger.settings.types import (
     AddressingStyle,
+    AllowedHosts,
     AtLeastOne,
     BaseUrl,
     BucketName,
@@ -60,6 +61,8 @@ from flowledger.settings.types import (
     Token,
     Unchecked,
     Words,
+    WorkflowSecrets,
+    WorkflowsInPrefect,
     ZoneName,
 )
 from flowledger.settings.validators import check_ledger_url
@@ -181,6 +184,10 @@ class Settings(Frozen, BaseSettings):
     api_cors_origins: Origins = ()
     api_max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
     api_requests_per_minute: AtLeastOne = 6000
+    workflows_allowed_hosts: AllowedHosts = ()
+    workflow_secrets: WorkflowSecrets = Field(default={}, validate_default=True)
+    workflows_in_prefect: WorkflowsInPrefect = "beside"
+    worker_at_once: Annotated[int, Field(ge=1, le=1024)] = 32
     task_runner: TaskRunner = "threads"
     prefect_api_url: HttpUrl | None = None
     prefect_ui_url: HttpUrl | None = None

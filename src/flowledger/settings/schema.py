@@ -90,6 +90,8 @@ def _lenient(field: Mapping[str, Any]) -> dict[str, Any]:
     """Allow what the reader allows besides the value itself: null, a ${NAME}, words between commas."""
     variants = [_bare(inner) for each in field.get("anyOf", [field]) for inner in each.get("oneOf", [each])]
     types = [each for each in variants if each.get("type") != "null"]
+    if field.get("type") == "object":
+        return {"anyOf": [{"type": "object", "additionalProperties": {"type": ["string", "null"]}}, UNSET]}
     default = {} if field.get("default") in (None, "") else {"default": field["default"]}
     if types == [{"type": "string"}]:
         return {"type": ["string", "null"], **default}

@@ -24,7 +24,7 @@ from flowledger.settings.model import APP_VARIABLES, VARIABLES, Settings
 from flowledger.settings.options import storage_field, variable_field
 from flowledger.settings.references import Keyring, Loc, read_file
 from flowledger.settings.types import EnvironmentName
-from flowledger.settings.validators import similar, stray
+from flowledger.settings.validators import similar, split_pairs, stray
 
 SELECTOR = "FLOWLEDGER_ENV"
 ENV_FILE = ".env"
@@ -189,6 +189,7 @@ def _read_text(path: Any, source: EnvFile | YamlFile) -> str:
 
 
 NAMES = {field: name for name, field in APP_VARIABLES.items()}
+SECRETS = "WORKFLOW_SECRETS"
 KEY, KEY_FILE, STORAGE = "FLOWLEDGER_SECRET_KEY", "FLOWLEDGER_SECRET_KEY_FILE", "STORAGE_OPTIONS"
 LEDGER = "LEDGER_URL"
 """In it ``file://DIR`` is a ledger in a folder, no reference; ``file:PATH`` is one."""
@@ -226,6 +227,8 @@ class Reading:
             values[APPS] = [own] * has_own + [_complete(app) for app in listed]
         if isinstance(raw := values.setdefault(CHANNELS, {}), dict):
             values[CHANNELS] = {str(name): _without_empty(channel) for name, channel in raw.items()}
+        if SECRETS in values:  # each of them may be a reference
+            values[SECRETS] = split_pairs(values[SECRETS])
         places = {name: place for place, layer in layers for name in layer}
         is_partial = not all(getattr(source, "is_read", True) for source in sources)
         environ = next((each.environ for each in sources if isinstance(each, Environment)), {})
@@ -291,6 +294,8 @@ class Reading:
                 name = written = variable_field(str(channel), option).upper()
             case ("STORAGE_OPTIONS", str(option), *_):
                 name = written = storage_field(str(self.values.get("STORAGE_TYPE")), option).upper()
+            case ("WORKFLOW_SECRETS" as name, str(secret), *_):
+                written = f"{name}.{secret}"
             case ("CHANNELS" | "APPS" as name, *rest):
                 written = ".".join([name.lower(), *map(str, rest[:2])])
             case _:

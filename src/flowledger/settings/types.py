@@ -1,5 +1,6 @@
 """The types of the values of settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,6 +63,13 @@ RetryMinutes = Annotated[
     BeforeValidator(validators.split_words),
     Field(max_length=10),
 ]
+AllowedHosts = Annotated[Words, AfterValidator(validators.check_allowed_hosts)]
+WorkflowSecrets = Annotated[
+    Mapping[Annotated[str, AfterValidator(validators.check_secret_name)], Password],
+    BeforeValidator(validators.check_pairs),
+    BeforeValidator(validators.split_pairs),
+]
+WorkflowsInPrefect = Literal["beside", "first", "never"]
 LogLevel = Annotated[str, AfterValidator(validators.check_log_level)]
 Rotation = Annotated[str, AfterValidator(validators.check_rotation)]
 TaskRunner = Annotated[str, AfterValidator(validators.check_task_runner)]

@@ -3,6 +3,7 @@
 Also: which period the bounds of an old configuration mean.
 """
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -19,6 +20,7 @@ from pydantic import SecretStr
 from flowledger.domain.texts import split_list
 from flowledger.domain.windows import zone
 from flowledger.errors import UsageError
+from flowledger.http.address_guard import AddressGuard
 from flowledger.plugins import CHANNELS, LEDGERS, REPORT_FORMATS, STORAGES
 from flowledger.settings.addresses import absolute_path, web_parts
 
@@ -249,6 +251,44 @@ def split_words(value: object) -> object:
     if isinstance(value, str | int):
         return split_list(str(value))
     return [as_text(word) for word in value] if isinstance(value, list) else value
+
+
+def split_pairs(value: object) -> object:
+    """Cut a text into names and values: a JSON object, or ``NAME=value`` as ``split_words`` cuts a list.
+
+    A text of anything else stays as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    pairs = [word.partition("=") for word in split_list(value)]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        return value
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def check_pairs(value: object) -> object:
+    """Refuse a text that could not be cut into names and values."""
+    if not isinstance(value, str):
+        return value
+    raise ValueError('must be NAME=value, by commas, or {"NAME": "value"} where a value has a comma')
+
+
+def check_secret_name(text: str) -> str:
+    """Refuse what expressions cannot name: ``{{secrets.NAME}}``."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
+        raise ValueError("has a name that is not made of letters, digits and underscore: {{secrets.NAME}}")
+    return text
+
+
+def check_allowed_hosts(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no host, address or network."""
+    AddressGuard.of(entries)
+    return entries
 
 
 def distinct(words: tuple[str, ...]) -> tuple[str, ...]:

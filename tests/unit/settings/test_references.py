@@ -48,6 +48,35 @@ channels:
     assert settings.channels["ops"].options["secret"] == SecretStr("signing")
 
 
+@pytest.mark.parametrize(
+    "written", ["A=plain; B=file:t,C={enc}", '{{"A": "plain", "B": "file:t", "C": "{enc}"}}']
+)
+def test_secrets_of_workflows_are_pairs_and_may_be_references(
+    load: Load, tmp_path: Path, written: str
+) -> None:
+    """A variable holds them as a list or as JSON, each plain or a reference."""
+    (tmp_path / "t").write_text("from-file\n", "utf-8")
+    variables = {"WORKFLOW_SECRETS": written.format(enc=encrypt("hello", [KEY]))}
+    settings = load({**variables, "FLOWLEDGER_SECRET_KEY": KEY.get_secret_value()}, need_app=False)
+    assert {name: each.get_secret_value() for name, each in settings.workflow_secrets.items()} == {
+        "A": "plain",
+        "B": "from-file",
+        "C": "hello",
+    }
+    assert {"plain", "from-file", "hello"} <= {each.get_secret_value() for each in settings.secrets()}
+    assert "plain" not in repr(settings)
+
+
+def test_a_secret_of_workflows_that_cannot_be_read_is_named(problems: Problems) -> None:
+    """The line names the secret, and a name that expressions cannot have is refused."""
+    listed = "workflow_secrets: {CRM: 'file:nowhere', PET: ''}"
+    lines = problems(yaml_file=listed, need_app=False)
+    assert lines[0].startswith("WORKFLOW_SECRETS.CRM in config/settings.yaml: there is no file ")
+    assert lines[1] == "WORKFLOW_SECRETS.PET in config/settings.yaml: is empty"
+    (line,) = problems({"WORKFLOW_SECRETS": "a-b=x"}, need_app=False)
+    assert line.startswith("WORKFLOW_SECRETS.a-b in environment: has a name that is not made of letters")
+
+
 def test_a_ledger_and_a_key_may_lie_in_files(load: Load, tmp_path: Path) -> None:
     """Whole addresses with passwords are secrets too."""
     (tmp_path / "url").write_text("postgresql://u:planted@h/x\n", "utf-8")

@@ -77,6 +77,11 @@ def test_a_wrong_base_url_is_refused_with_the_reason(url: str, reason: str) -> N
         ("DINGTALK_WEBHOOK", "robot", "must be an address that begins with http:// or https://"),
         ("S3_ENDPOINT", "minio:9000", "must begin with http:// or https://"),
         ("REPORT_RETENTION_DAYS", "0", "should be greater than or equal to 1"),
+        ("WORKFLOWS_ALLOWED_HOSTS", "https://h/x", "'https://h/x' is no host name, address or network"),
+        ("WORKFLOW_SECRETS", "A=x,y", "must be NAME=value, by commas, or "),
+        ("WORKFLOW_SECRETS", '{"A": ', "must be NAME=value, by commas, or "),
+        ("WORKFLOWS_IN_PREFECT", "sometimes", "should be 'beside', 'first' or 'never'"),
+        ("WORKER_AT_ONCE", "0", "should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(
