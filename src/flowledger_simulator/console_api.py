@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from flowledger_simulator import conversations, credentials
@@ -83,15 +83,21 @@ def show_profile(site: Site, request: Request) -> Response:
 def show_workspaces(site: Site, request: Request) -> Response:
     """GET /console/api/workspaces."""
     check_access(site, request)
-    workspace = {
-        "id": credentials.WORKSPACE_ID,
-        "name": "Simulated Workspace",
-        "plan": "sandbox",
-        "status": "normal",
-        "created_at": site.world.app.created_at,
-        "current": True,
-    }
-    return json_response({"workspaces": [workspace]})
+    names = {credentials.WORKSPACE_ID: "Simulated Workspace"}
+    if site.workspace != credentials.WORKSPACE_ID:
+        names[site.workspace] = "Another Workspace"
+    workspaces = [
+        {
+            "id": id_,
+            "name": name,
+            "plan": "sandbox",
+            "status": "normal",
+            "created_at": site.world.app.created_at,
+            "current": id_ == site.workspace,
+        }
+        for id_, name in names.items()
+    ]
+    return json_response({"workspaces": workspaces})
 
 
 def show_apps(site: Site, request: Request) -> Response:
@@ -100,7 +106,9 @@ def show_apps(site: Site, request: Request) -> Response:
     checker = Checker(request, site.release, "AppListQuery")
     page, limit = checker.whole("page", 1, 1, 99_999), checker.whole("limit", 20, 1, 100)
     mode, name = request.query.get("mode", "all"), request.query.get("name", "").lower()
-    apps = [app for app in site.world.apps.values() if mode in ("all", app.mode) and name in app.name.lower()]
+    apps = [
+        app for app in _visible_apps(site).values() if mode in ("all", app.mode) and name in app.name.lower()
+    ]
     return json_response(_paged(page, limit, apps, lambda app: app_row(app, site.release)))
 
 
@@ -248,13 +256,17 @@ def _find_run(site: Site, request: Request) -> SimulatedRun | None:
     return site.world.find(app.id, request.path.split("/")[6])
 
 
+def _visible_apps(site: Site) -> Mapping[str, SimulatedApp]:
+    return site.world.apps if site.workspace == credentials.WORKSPACE_ID else {}
+
+
 def _find_app(site: Site, request: Request, mode: str = "") -> SimulatedApp:
     """Check the session, then the app and its mode.
 
     :raises RefusedError: with 401 or 404.
     """
     check_access(site, request)
-    app = site.world.apps.get(request.path.split("/")[4])
+    app = _visible_apps(site).get(request.path.split("/")[4])
     if app is None:
         raise _no_app("App not found.", request)
     if mode and app.mode != mode:

@@ -6,6 +6,7 @@ EMAIL = "ops@example.com"
 PASSWORD = "simulated-password"  # noqa: S105  # opens the simulator only
 ADMIN_KEY = "simulated-admin-key"
 WORKSPACE_ID = "00000000-0000-4000-8000-00000000aaaa"
+OTHER_WORKSPACE_ID = "00000000-0000-4000-8000-00000000aaab"
 ACCOUNT_ID = "00000000-0000-4000-8000-00000000bbbb"
 ACCOUNT_NAME = "Simulated Operator"
 WORKFLOW_APP_ID = "00000000-0000-4000-8000-00000000cccc"

@@ -171,6 +171,8 @@ class Site:
     release: Release
     options: Options = field(default_factory=Options)
     sessions: Sessions = field(init=False)
+    workspace: str = credentials.WORKSPACE_ID
+    """The one that the account looks at; the world's apps are in the first."""
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.options.clock, self.options.token_lifetime_s)

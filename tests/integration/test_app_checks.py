@@ -5,13 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from simulated_dify import NOW, Access, at, make_day, opened, order, run_all, stored_entries
 
 import flowledger_simulator as simulator
+from flowledger.dify.credentials import AdminKey
+from flowledger.domain import reasons
 from flowledger.domain.certificates import Scope
 from flowledger.domain.history import OperationQuery, RunKey
 from flowledger.domain.runs import AppKey, Detailed
-from flowledger.errors import UsageError
+from flowledger.errors import FatalError, UsageError
 from flowledger.ledger import open_ledger
 from flowledger.services.history.audit import move_app
 from flowledger_simulator import credentials
@@ -124,3 +127,47 @@ def test_only_apps_of_one_source_can_be_moved() -> None:
         for one, other in (("dify:a", "dify:a"), ("dify:a", "coze:b"), ("log:a", "log:b")):
             with pytest.raises(UsageError, match="two apps of one source"):
                 move_app(ledger, AppKey(*one.split(":")), AppKey(*other.split(":")), at=NOW, user="", runs=0)
+
+
+LOOKS_ELSEWHERE = (
+    "the console account looks at the workspace Another Workspace, which has no app {}"
+    " (its other workspaces: Simulated Workspace): switch it to the app's workspace in Dify"
+)
+
+
+def test_an_account_that_looks_at_another_workspace_is_named_as_the_reason(tmp_path: Path) -> None:
+    """Somebody switched in a browser: the id is right, so nobody is sent to change it."""
+    with simulator.serve(make_day(3), options=at()) as server, opened(server.base_url, tmp_path) as pipeline:
+        server.site.workspace = credentials.OTHER_WORKSPACE_ID
+        result = run_all(pipeline)
+        with pytest.raises(UsageError, match=r"looks at the workspace Another Workspace") as caught:
+            pipeline.source.check_app_id()  # type: ignore[attr-defined]
+    ((reason, count),) = result["missing_reasons"].items()
+    assert (reason.startswith(LOOKS_ELSEWHERE.format(credentials.WORKFLOW_APP_ID)), count) == (True, 3)
+    assert reasons.reason_of(reason).code == "console_elsewhere"
+    assert "set DIFY_APP_ID" not in f"{reason} {caught.value}"
+
+
+def test_a_chatflow_of_another_workspace_says_where_the_account_looks(tmp_path: Path) -> None:
+    """Its runs are in the console alone, so nothing can be collected."""
+    access = Access(token=credentials.CHATFLOW_API_TOKEN, app_id=credentials.CHATFLOW_APP_ID)
+    with (
+        simulator.serve(make_day(1, chat_runs=2), options=at()) as server,
+        opened(server.base_url, tmp_path, access) as pipeline,
+    ):
+        server.site.workspace = credentials.OTHER_WORKSPACE_ID
+        with pytest.raises(FatalError, match="looks at the workspace Another Workspace"):
+            pipeline.collect(order())
+
+
+def test_an_admin_key_of_another_workspace_names_its_setting(tmp_path: Path) -> None:
+    """There the workspace is a setting, and no person's browser has to do with it."""
+    access = Access(console=AdminKey(SecretStr(credentials.ADMIN_KEY), credentials.WORKSPACE_ID))
+    with (
+        simulator.serve(make_day(3), options=at()) as server,
+        opened(server.base_url, tmp_path, access) as pipeline,
+    ):
+        server.site.workspace = credentials.OTHER_WORKSPACE_ID
+        result = run_all(pipeline)
+    (reason,) = result["missing_reasons"]
+    assert reasons.reason_of(reason).code == "admin_key_elsewhere"

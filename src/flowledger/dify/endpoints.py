@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from flowledger import errors
+from flowledger.dify import workspaces
 from flowledger.dify.answers import Answer
 from flowledger.dify.login import ROOT, ConsoleLogin
 from flowledger.dify.session import NOTHING, DifySession
 from flowledger.domain.windows import Window, iso
-from flowledger.errors import AuthenticationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class ServiceApi:
     def _get(self, path: str, params: Mapping[str, str] = NOTHING, *, fields: tuple[str, ...]) -> Answer:
         try:
             return self.session.get(path, params, headers=self._headers, fields=fields)
-        except AuthenticationError as error:
-            raise AuthenticationError(
+        except errors.AuthenticationError as error:
+            raise errors.AuthenticationError(
                 f"app {self.app_name}: its API key (DIFY_API_TOKEN) was refused by {self.session.host}:"
                 f" {error}; make a key in Dify under the app's API access, it begins with app-",
                 status=error.status,
@@ -119,6 +120,16 @@ class Console:
     def apps(self, name: str) -> Mapping[str, Any]:
         """Find the apps whose name contains a text (the first hundred)."""
         return self._document("/apps", {"page": "1", "limit": "100", "name": name}, ("data",))
+
+    def why_without(self, app_id: str) -> str:
+        """Return where the account looks instead of at an app that the console does not know."""
+        if self.login.has_admin_key:
+            return workspaces.app_elsewhere_by_admin_key(app_id)
+        try:
+            body = self._document("/workspaces", NOTHING, ("workspaces",))
+        except (errors.AuthenticationError, errors.SourceRefusedError, errors.RetriableError):
+            body = {}
+        return workspaces.app_elsewhere(app_id, workspaces.read_workspaces(body))
 
     def _document(self, path: str, params: Mapping[str, str], fields: tuple[str, ...]) -> Mapping[str, Any]:
         document: Mapping[str, Any] = self.login.get(ROOT + path, params, fields=fields).document

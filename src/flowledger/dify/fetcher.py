@@ -169,6 +169,10 @@ class WorkflowLogFetcher:
         return parsing.text((parsing.mapping(stated.get("inputs")) or {}).get("sys.app_id"))
 
     def _wrong_app(self, ids: Sequence[str]) -> errors.UsageError:
+        if not ids and self.console is not None and _is_uuid(self.app.app_id):
+            # No app of that name at all: it may be the right id, and the account look elsewhere.
+            reason = self.console.why_without(self.app.app_id)
+            return errors.UsageError(f"the key opens {self.title()!r}; {reason}")
         return errors.UsageError(
             f"the key opens {self.title()!r}, whose id is {' or '.join(ids) or 'unknown to the console'}, not"
             f" {self.app.app_id}: set DIFY_APP_ID to the part after /app/ in the app's address in Dify;"
@@ -232,7 +236,13 @@ class WorkflowLogFetcher:
         :raises AuthenticationError: without console access.
         """
         console = self._required_console()
-        body = console.workflow_runs(self.app.app_id, cursor)
+        try:
+            body = console.workflow_runs(self.app.app_id, cursor)
+        except errors.SourceRefusedError as error:
+            if error.status != NOT_FOUND:
+                raise
+            reason = console.why_without(self.app.app_id)
+            raise errors.SourceRefusedError(f"{reason}; {error}", status=NOT_FOUND) from error
         rows = parsing.page_rows(body, f"app {self.app}")
         runs, unreadable = list_answers.read_rows(self.app, rows, parsing.cursor_run)
         # The list goes on from its last row, whether that can be filed or not.
@@ -355,10 +365,7 @@ class WorkflowLogFetcher:
             if error.status == NOT_FOUND:
                 # An unknown run would be an empty list (docs/dify-api.md "Node executions"): the app is
                 # unknown, for every run.
-                self._console_failure = (
-                    f"the console has no app {self.app.app_id}: set DIFY_APP_ID to the part after /app/"
-                    " in the app's address"
-                )
+                self._console_failure = self.console.why_without(self.app.app_id)
                 return run, Missing(self._console_failure)
             return run, Missing(str(error))
         raw["nodes"] = answer.body

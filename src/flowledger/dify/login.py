@@ -83,6 +83,11 @@ class ConsoleLogin:
         return self._get(path, params, renewed, fields)
 
     @property
+    def has_admin_key(self) -> bool:
+        """Whether the workspace is chosen by the settings, and not by the account."""
+        return isinstance(self._credentials, AdminKey)
+
+    @property
     def given_up(self) -> bool:
         """Whether no further log-in will be tried."""
         return self._failure is not None
