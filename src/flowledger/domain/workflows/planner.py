@@ -262,10 +262,8 @@ class Planner:
         try:
             result, taken = connecting.connect(self._workflow, frame, node, outcome, scope)
         except ExpressionError as error:
-            if not connecting.continues(self._workflow, frame):
-                self._fail(frame, str(error), ErrorType.EXPRESSION)
-                return
-            result, taken = Result.CONTINUED, frozenset()
+            self._fail(frame, str(error), ErrorType.EXPRESSION)
+            return
         if result is Result.UNHANDLED:
             self._fail(frame, outcome.error or f"{node.alias} {outcome.status}", outcome.error_type or "")
             return

@@ -34,7 +34,11 @@ _DEEPEST = 32
 
 def json_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a JSON Schema; the short form ``{"x": "string"}`` names the kind of each field."""
-    if schema and all(isinstance(kind, str) and kind in _KINDS for kind in schema.values()):
+    if (
+        schema
+        and schema.get("type") != "object"
+        and all(isinstance(kind, str) and kind in _KINDS for kind in schema.values())
+    ):
         return {"type": "object", "properties": {name: {"type": kind} for name, kind in schema.items()}}
     return schema
 

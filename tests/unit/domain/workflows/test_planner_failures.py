@@ -351,3 +351,24 @@ def test_settled_by_thinking_is_told_at_once() -> None:
     """START, CONDITION and END need no driver."""
     actions = Drive(compile_workflow(definition(["start > end"]))).planner.begin()
     assert [type(each) for each in actions] == [StepSettled, StepSettled, Done]
+
+
+def test_an_error_in_a_connection_is_gone_on_from_where_all_are() -> None:
+    """The connection is dead, the others are not."""
+    made = definition(
+        ["start > a", link("a", "b", "{{a}} > 1"), "b > end", "a > end"],
+        config={"error_handling": "continue"},
+    )
+    run = drive(made, {"a": "text"})
+    assert (run.trace[1:], run.status) == (["a:success", "b:skipped", "end:success"], RunStatus.PARTIAL)
+
+
+def test_an_error_in_a_loops_condition_fails_the_loop() -> None:
+    """As its own failure."""
+    made = definition(
+        ["start > l >l x", "l > end", "l >! no > end"],
+        {"l": ("LOOP", {"condition": "{{loop.last}} is null or {{x}} > 1"})},
+    )
+    run = drive(made, {"x": "text"})
+    assert run.steps("l", "no") == ["l/0/x:success", "l:failed", "no:success"]
+    assert run.outcome("l").error_type == "ExpressionError"

@@ -189,3 +189,35 @@ def test_a_gate_that_was_passed_is_not_asked_for_again() -> None:
         held=[("start", Outcome(StepStatus.SUCCESS)), ("a/approval", Outcome(StepStatus.SUCCESS))],
     )
     assert run.run().trace == ["a:success", "end:success"]
+
+
+def test_the_order_of_what_was_held_does_not_lose_any_of_it() -> None:
+    """A record that stands too early is taken when its step is reached; one whose step was lost, too."""
+    made = definition(["start > a > c >t b > end", "c >f end"], {"c": ("CONDITION", {"condition": "true"})})
+    success = Outcome(StepStatus.SUCCESS, 1)
+    for held in ([("a", success), ("start", success)], [("start", success), ("b", success), ("a", success)]):
+        run = Drive(compile_workflow(made), held=held).run()
+        assert not {key for key, _ in run.starts} & {key for key, _ in held}
+        assert run.trace[-1] == "end:success"
+
+
+def test_an_approval_that_was_refused_before_fails_its_step() -> None:
+    """Where the step's own record was lost."""
+    options = {"approval_required": True, "approval_config": {"approvers": ["x"]}}
+    made = definition(["start > a > end", "a >! b > end"], {"a": ("API_CALL", {}, options)})
+    held = [("start", Outcome(StepStatus.SUCCESS)), ("a/approval", bad("no", "ApprovalRejected"))]
+    assert Drive(compile_workflow(made), held=held).run().trace == ["a:failed", "b:success", "end:success"]
+
+
+def test_a_loop_that_is_paused_begins_no_pass() -> None:
+    """The next attempt does."""
+    made = definition(["start > l >l x", "l > end"], {"l": ("LOOP", {"items": [1, 2]})})
+    planner = Drive(compile_workflow(made)).planner
+    planner.begin()
+    assert planner.current == "l/0/x"
+    planner.drain()
+    assert planner.settle("l/0/x", Outcome(StepStatus.SUCCESS, 7)) == []
+    assert not planner.running
+    assert planner.scope("l/0/x").root("loop") != planner.scope("l").root("loop")
+    with pytest.raises(KeyError):
+        planner.scope("l/1/x")
