@@ -5,7 +5,16 @@ from flowledger_simulator.faults import FAULTS, Fault, Faults, parse_faults
 from flowledger_simulator.releases import RECORDED, Release
 from flowledger_simulator.server import SimulatedServer, run, serve
 from flowledger_simulator.site import Options
-from flowledger_simulator.world import SimulatedApp, SimulatedRun, World, arriving, changing, vanishing
+from flowledger_simulator.world import (
+    SimulatedApp,
+    SimulatedRun,
+    World,
+    arriving,
+    changing,
+    exchanging,
+    moving,
+    vanishing,
+)
 
 __all__ = [
     "FAULTS",
@@ -21,8 +30,10 @@ __all__ = [
     "World",
     "arriving",
     "changing",
+    "exchanging",
     "load_dataset",
     "make_world",
+    "moving",
     "parse_faults",
     "run",
     "serve",

@@ -256,7 +256,7 @@ class World:
 
 
 PageHook = Callable[[World], object]
-"""Called before each page of the log list is cut: runs arrive, change or vanish."""
+"""Called before each page of the log list is cut: runs arrive, change, move or vanish."""
 
 
 def arriving(number: int, *, at: int | None = None) -> PageHook:
@@ -291,3 +291,29 @@ def vanishing(number: int, *, seed: int = 0) -> PageHook:
             world.remove(run.id)
 
     return vanish
+
+
+def exchanging(number: int, *, seed: int = 0) -> PageHook:
+    """Let so many runs be deleted before each page, and as many new ones come in their seconds."""
+    rng = random.Random(seed)
+
+    def exchange(world: World) -> None:
+        runs = world.runs()
+        for run in rng.sample(runs, min(number, len(runs))):
+            world.remove(run.id)
+            world.add_runs(1, run.listed_at)
+
+    return exchange
+
+
+def moving(number: int, *, seed: int = 0) -> PageHook:
+    """Let so many runs be listed at the time of others from each page on."""
+    rng = random.Random(seed)
+
+    def move(world: World) -> None:
+        runs = world.runs()
+        for run in rng.sample(runs, min(number, len(runs))):
+            other = rng.choice(runs)
+            world.change(run.id, listed_at=other.listed_at, listed_at_end=other.listed_at_end)
+
+    return move

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from fake_source import APP, NOW, START, FakeSource, decode, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowledger.domain.certificates import Scope
+from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.run_filters import FilterSplit
-from flowledger.domain.runs import Run
+from flowledger.domain.runs import Run, RunStatus
 from flowledger.domain.windows import Window
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.ports import CursorPage, LogPage, SilentProgress
 from flowledger.services.collect import Collector
 
 WINDOW = Window(START, START + 599)
+WIDE = Window(START - 10, START + 609)
 Lie = tuple[int, str, int]
 """At which request, which lie, and of which row."""
 
@@ -57,12 +58,13 @@ class LyingSource(FakeSource):
 
     lies: Sequence[Lie] = ()
     throughout: set[str] = field(default_factory=set)
+    arrived: int = 0
 
-    def page(self, window: Window, remote: object, *, page: int = 1, limit: int = 100) -> LogPage:
+    def page(self, window: Window, remote: Mapping[str, str], *, page: int = 1, limit: int = 100) -> LogPage:
         due = [(kind, pick) for at, kind, pick in self.lies if at == self.requests]
         for kind, pick in due:
             self.change(kind, pick)
-        answer = super().page(window, {}, page=page, limit=limit)
+        answer = super().page(window, remote, page=page, limit=limit)
         for kind, pick in due:
             answer = SAID[kind](answer, pick) if kind in SAID else answer
         return answer
@@ -71,9 +73,12 @@ class LyingSource(FakeSource):
         """Change the rows themselves."""
         place = pick % max(1, len(self.runs))
         if kind == "appear":
-            self.runs.append(make_run(1000 + len(self.runs), second=pick % 600))
+            self.arrived += 1
+            self.runs.append(make_run(1000 + self.arrived, second=pick % 600))
         elif kind == "vanish" and self.runs:
             self.throughout.discard(self.runs.pop(place).run_id)
+        elif kind == "fail" and self.runs:
+            self.runs[place] = replace(self.runs[place], status=RunStatus.FAILED, source_status="failed")
         elif kind == "move" and self.runs:
             moved = self.runs[place]
             at = WINDOW.after_at + timedelta(seconds=(pick * 7) % 600)
@@ -102,6 +107,73 @@ def test_no_lie_of_the_log_list_gets_a_certificate_without_a_run(seconds: list[i
     assert not certificate.certified or source.throughout <= stored
     if not lies:
         assert certificate.certified
+
+
+changes_of_rows = st.lists(
+    st.tuples(st.sampled_from([*DONE, "move", "fail"]), st.integers(0, 599)), max_size=5
+)
+
+
+def collected_before(
+    seconds: list[int], changes: list[tuple[str, int]], *, log_list: bool = True
+) -> tuple[LyingSource, SqlLedger]:
+    """Give a source that was collected whole and has changed since, and the ledger that holds it."""
+    source = LyingSource([make_run(n, second) for n, second in enumerate(seconds)], log_list=log_list)
+    ledger = SqlLedger.open("memory://", {"dify": decode})
+    assert again(source, ledger, log_list=log_list).certified
+    for kind, pick in changes:
+        source.change(kind, pick)
+    source.requests, source.throughout = 0, {run.run_id for run in source.runs}
+    return source, ledger
+
+
+def again(
+    source: LyingSource, ledger: SqlLedger, read_since: datetime | None = None, *, log_list: bool = True
+) -> Certificate:
+    """Collect the window, or a longer one where a list by cursor needs quiet around it."""
+    collector = Collector(source, ledger, lambda: NOW, SilentProgress(), at_once=1)
+    window = WINDOW if log_list else WIDE
+    return collector.collect(window, FilterSplit(), read_since=read_since)
+
+
+def stored_in(ledger: SqlLedger) -> set[str]:
+    """Return the ids that a ledger holds."""
+    return {entry.run.run_id for entry in ledger.entries(Scope(APP, WIDE), with_details=False)}
+
+
+@pytest.mark.fault(9, 10, 12)
+@settings(max_examples=15)
+@given(lists, changes_of_rows, lies_of(list(SAID)))
+def test_no_lie_at_a_second_reading_gets_a_certificate_without_a_run(
+    seconds: list[int], changes: list[tuple[str, int]], lies: list[Lie]
+) -> None:
+    """What an earlier collection proved does not stand in for what is read now."""
+    source, ledger = collected_before(seconds, changes)
+    source.lies = lies
+    certificate = again(source, ledger, NOW + timedelta(hours=1))
+    assert not certificate.certified or source.throughout <= stored_in(ledger)
+
+
+@pytest.mark.fault(10)
+@settings(max_examples=25)
+@given(seconds=lists, changes=changes_of_rows, log_list=st.booleans())
+def test_what_a_comparison_trusts_is_what_it_saw(
+    seconds: list[int], changes: list[tuple[str, int]], *, log_list: bool
+) -> None:
+    """A run that is left out is not among the newest, and another of its status is gone for it."""
+    source, ledger = collected_before(seconds, changes, log_list=log_list)
+    before = stored_in(ledger)
+    certificate = again(source, ledger, log_list=log_list)
+    assert certificate.certified
+    left_out = source.throughout - stored_in(ledger)
+    if not left_out:
+        return
+    assert source.requests <= 3
+    newest = sorted(source.runs, key=lambda run: run.listed_at, reverse=True)[: 100 if log_list else 4]
+    oldest = newest[-1].listed_at
+    assert not left_out & {run.run_id for run in newest if run.listed_at > oldest}
+    assert certificate.distinct == len(source.runs) == len(before)
+    assert not any(run.source_status == "failed" for run in source.runs if run.run_id in left_out)
 
 
 @dataclass

@@ -7,7 +7,17 @@ from datetime import UTC, datetime
 import pytest
 from simulated_site import ask, ask_console, ask_logs, iso, make_site, walk_back, walk_by_number
 
-from flowledger_simulator import Options, Recipe, arriving, changing, credentials, make_world, vanishing
+from flowledger_simulator import (
+    Options,
+    Recipe,
+    arriving,
+    changing,
+    credentials,
+    exchanging,
+    make_world,
+    moving,
+    vanishing,
+)
 
 DENSE = Recipe(runs=600, ties=0.9, busiest_second=40, orphans=0.0)
 
@@ -34,13 +44,24 @@ def test_page_numbers_repeat_rows_while_runs_arrive() -> None:
     assert max(Counter(ids).values()) > 1
 
 
-@pytest.mark.parametrize("hook", [arriving(2), changing(1), vanishing(1)])
+@pytest.mark.parametrize("hook", [arriving(2), changing(1), exchanging(1), vanishing(1)])
 def test_walking_back_finds_what_stands(hook: object) -> None:
     """Whatever moves, each run that was there before and after the walk is found by walking back."""
     world = make_world(Recipe(runs=150, mix={"succeeded": 0.8, "running": 0.2}))
     before = {run.log_id for run in world.runs()}
     found = walk_back(make_site(world=world, options=Options(on_page=hook)), limit=50)  # type: ignore[arg-type]
     assert before & {run.log_id for run in world.runs()} <= found
+
+
+def test_rows_change_places_for_good() -> None:
+    """A run that has moved is listed once, at the time of another."""
+    world = make_world(Recipe(runs=30, ties=0.0))
+    before = {run.log_id: run.listed_at for run in world.runs()}
+    moving(5)(world)
+    after = {run.log_id: run.listed_at for run in world.runs()}
+    assert after.keys() == before.keys()
+    assert 0 < sum(after[row] != before[row] for row in before) <= 5
+    assert set(after.values()) <= set(before.values())
 
 
 def test_the_same_seed_gives_the_same_answers() -> None:
