@@ -293,8 +293,8 @@ class Driver:
         self._to_start = [step for step in self._to_start if step.key != key]
         now = self._engine.clock()
         outcome = Outcome(StepStatus.CANCELLED, error=reason, error_type=ErrorType.CANCELLED)
-        wait = self._waits.pop(key, None)
-        if wait is not None:
+        wait = self._waits.pop(key, None) or self._past.waits.get(key)
+        if wait is not None and wait.resolved_at is None:
             self._new_waits.append(replace(wait, resolution={"cancelled": True}, resolved_at=now))
         task = self._tasks.pop(key, None)
         if task is not None:

@@ -1,6 +1,7 @@
 """The engine: what a definition says is done, recorded in order, and goes on where it stopped."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -187,6 +188,33 @@ def test_a_rejected_approval_fails_its_step() -> None:
     assert (ended.status, ended.error_type, ended.error) == (
         *(RunStatus.FAILED, "ApprovalRejected", "rejected by bob"),
     )
+
+
+def test_an_approval_that_another_branch_makes_needless_is_closed() -> None:
+    """Though it was asked for in an earlier attempt: nobody can decide it any more."""
+    made = document(
+        [
+            node("start", "START"),
+            node("race", "PARALLEL", sync_policy="wait_any"),
+            node("ask", "APPROVAL", approvers=["bob"]),
+            node("get"),
+            node("end", "END", output="{{race.winner}}"),
+        ],
+        [
+            *(("start", "race"), ("race", "ask", "PARALLEL"), ("race", "get", "PARALLEL"), ("ask", "end")),
+            ("get", "end"),
+        ],
+    )
+    there = place(get=failing("HTTP 503: "))
+    execution = there.order(there.publish(made))
+    assert there.run(execution).status is RunStatus.PAUSED
+    failed = next(step for step in there.store.steps(execution.id) if step.key == "race/get/get")
+    by_hand = replace(failed, status=StepStatus.SKIPPED, error=None, manual=True, try_no=2)
+    there.store.resume(execution.id, Resumption(1, "ann", steps=(by_hand,)), there.now)
+    ended = there.run(execution)
+    assert (ended.status, ended.output) == (RunStatus.SUCCESS, "get")
+    assert "race/ask/ask:cancelled" in there.trace(execution)
+    assert there.store.waits(execution.id, open_only=True) == []
 
 
 def test_an_approval_nobody_decides_times_out() -> None:
