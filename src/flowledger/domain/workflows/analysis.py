@@ -133,15 +133,18 @@ class _Timing:
         """Return duration and slack of every node; inside a container slack counts to the container's end."""
         latest: dict[int, float] = {}
         for number, region in enumerate(self._shape.regions):
+            # A branch may take as long as the slowest one beside it.
+            owner = region.owner
+            is_branch = owner is not None and self._shape.nodes[owner].node_type == NodeType.PARALLEL
+            length = self._length[number]
+            end = max(length, self.weight[owner]) if is_branch and owner is not None else length
             for place in sorted(region.nodes, key=self._rank.__getitem__, reverse=True):
                 followers = [
                     link.target
                     for link in self._outgoing[place]
                     if self._shape.region_of[link.target] == number
                 ]
-                latest[place] = min(
-                    (latest[each] - self.weight[each] for each in followers), default=self._length[number]
-                )
+                latest[place] = min((latest[each] - self.weight[each] for each in followers), default=end)
         return [
             NodeTime(
                 node.alias,
