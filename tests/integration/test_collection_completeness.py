@@ -161,6 +161,26 @@ def test_an_unchanged_window_costs_at_most_three_requests(version: str, tmp_path
         assert second[name] == first[name]
 
 
+@pytest.mark.parametrize("version", RELEASES)
+def test_a_day_of_many_pages_is_compared_in_another_process_too(version: str, tmp_path: Path) -> None:
+    """The clock of the source, or a third comparison, but never more than three requests; then one by one."""
+    world = make_day(350, mix=FINAL_MIX, orphans=0.05)
+    seen: list[tuple[int, int]] = []
+    with simulator.serve(world, version=version, options=at()) as server:
+        for _ in range(2):
+            with opened(server.base_url, tmp_path) as pipeline:
+                first = pipeline.collect(LISTED)
+                server.requests.clear()
+                second = pipeline.collect(LISTED)
+                seen += [(first.requests, first.certificate.distinct), (server.requests.total, 0)]
+                assert first.certificate.certified
+                assert second.certificate.certified
+    (reading, rows), (again, _), (elsewhere, rows_elsewhere), (once_more, _) = seen
+    assert reading > 3
+    assert max(again, elsewhere, once_more) <= 3
+    assert rows == rows_elsewhere == len(expected(world, version))
+
+
 @pytest.mark.fault(18)
 def test_stuck_runs_do_not_cost_requests_for_ever(tmp_path: Path) -> None:
     """Two days later the runs that never ended are stuck, shown and no longer asked for."""

@@ -366,6 +366,24 @@ def test_a_run_of_a_chatflow_is_asked_once_where_no_nodes_are_wanted(tmp_path: P
     assert (asked, server.requests.count(ending=NODES)) == (result["logs_count"], 0)
 
 
+def test_an_unchanged_chatflow_costs_at_most_three_requests(tmp_path: Path) -> None:
+    """It is counted, however many runs are newer; a run that has come is read."""
+    world = make_day(5, chat_runs=350, mix=FINAL_MIX)
+    listed = order(with_details=False)
+    with (
+        simulator.serve(world, options=at()) as server,
+        opened(server.base_url, tmp_path, CHATFLOW) as pipeline,
+    ):
+        first = pipeline.collect(listed).certificate
+        second = pipeline.collect(listed)
+        world.add_runs(1, first.scope.window.after + 3600, app_id=CHATFLOW.app_id)
+        third = pipeline.collect(listed).certificate
+    assert first.certified
+    assert (second.certificate.certified, second.certificate.distinct) == (True, first.distinct)
+    assert second.requests <= 3
+    assert (third.certified, third.distinct) == (True, first.distinct + 1)
+
+
 def test_a_chatflow_without_console_access_is_refused_clearly(tmp_path: Path) -> None:
     """The message names the settings that would help."""
     access = Access(token=credentials.CHATFLOW_API_TOKEN, app_id=credentials.CHATFLOW_APP_ID, console=None)
