@@ -6,6 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 README_ZH = ROOT / "README.zh-CN.md"
+PAIRS = (
+    (README, README_ZH),
+    (ROOT / "docs/operations.md", ROOT / "docs/operations.zh-CN.md"),
+)
+"""Documents in English and in Chinese."""
 ENV_EXAMPLE = ROOT / ".env.example"
 DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 

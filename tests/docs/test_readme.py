@@ -1,11 +1,12 @@
 """The READMEs say the same, and what they name exists."""
 
 import os
+import re
 from pathlib import Path
 
 import click
 import pytest
-from documents import DOCUMENTS, README, README_ZH, ROOT, commands, headings, links, tables
+from documents import DOCUMENTS, PAIRS, README, ROOT, commands, headings, links, tables, variables
 
 NO_COMMAND = {"cp", ".venv/bin/python", ".venv/bin/prefect", ".venv/bin/fetch-workflow-logs"}
 
@@ -22,14 +23,40 @@ def program() -> click.Group:
     )
 
 
-def test_both_readmes_have_the_same_shape() -> None:
-    """Headings have the same levels, and commands, tables and links are equal."""
-    levels = [[line.partition(" ")[0] for line in headings(readme)] for readme in (README, README_ZH)]
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[english.name for english, _ in PAIRS])
+def test_documents_in_two_languages_have_the_same_shape(english: Path, chinese: Path) -> None:
+    """Headings have the same levels, and commands, tables, variables and links are equal."""
+    levels = [[line.partition(" ")[0] for line in headings(each)] for each in (english, chinese)]
     assert levels[0] == levels[1]
-    assert commands(README) == commands(README_ZH)
-    assert [len(row) for row in tables(README)] == [len(row) for row in tables(README_ZH)]
-    assert sorted(map(sorted, tables(README))) == sorted(map(sorted, tables(README_ZH)))
-    assert sorted(set(links(README)) - {README_ZH.name}) == sorted(set(links(README_ZH)) - {README.name})
+    assert commands(english) == commands(chinese)
+    assert [len(row) for row in tables(english)] == [len(row) for row in tables(chinese)]
+    assert sorted(map(sorted, tables(english))) == sorted(map(sorted, tables(chinese)))
+    assert variables(english) == variables(chinese)
+    assert targets(english) == targets(chinese)
+    assert chinese.name in links(english)
+    assert english.name in links(chinese)
+
+
+def targets(document: Path) -> list[str]:
+    """Return the other documents that a document leads to, each in whatever language."""
+    found = {link.partition("#")[0].replace(".zh-CN.", ".") for link in links(document)}
+    return sorted(found - {"", document.name.replace(".zh-CN.", ".")})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_headings(document: Path) -> None:
+    """As the pages of GitHub name them: in small letters, spaces as dashes, without other signs."""
+    for link in links(document):
+        name, _, anchor = link.partition("#")
+        if anchor and "://" not in link:
+            there = document.parent / name if name else document
+            anchors = {slug(heading.lstrip("# ")) for heading in headings(there)}
+            assert anchor in anchors, f"{document.name} links to {link}"
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
