@@ -282,4 +282,32 @@ unknown status {status}: one of {statuses}
 bad_folder
 the folder for reports (--output-dir, output_dir) {words}
 报告文件夹（--output-dir、output_dir）{words}
+
+other_app
+the key opens {title}
+密钥对应 {title}
+
+password_refused_before
+{server} has refused this console password of {email} at {time}: no process tries the password again until the setting changes
+{server} 已于 {time} 拒绝 {email} 的这个控制台密码：设置更改之前任何进程都不再尝试
+
+password_refused_before
+no process tries the password again until the setting changes
+设置更改之前任何进程都不再尝试此密码
+
+log_in_again
+where it was put right in Dify instead: flowledger doctor --log-in-again
+若已在 Dify 中改正：flowledger doctor --log-in-again
+
+older_than
+older than {count} days
+早于 {count} 天
+
+more_runs_than
+more than {count} runs
+多于 {count} 次运行
+
+more_mb_than
+more than {count} MB
+超过 {count} MB
 """

@@ -175,6 +175,18 @@ certificate_advice
 check the endpoint, or name the file of its authority in AWS_CA_BUNDLE (S3) or REQUESTS_CA_BUNDLE (OSS)
 请检查接入点，或在 AWS_CA_BUNDLE（S3）或 REQUESTS_CA_BUNDLE（OSS）中指定 CA 证书文件
 
+aws_profile
+AWS_PROFILE names it: mend it, unset the variable, or set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY
+由 AWS_PROFILE 指定：请修正、取消该变量，或设置 S3_ACCESS_KEY_ID 与 S3_SECRET_ACCESS_KEY
+
+aws_files
+AWS_CONFIG_FILE or AWS_SHARED_CREDENTIALS_FILE names it: mend it, unset the variable, or set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY
+由 AWS_CONFIG_FILE 或 AWS_SHARED_CREDENTIALS_FILE 指定：请修正、取消该变量，或设置 S3_ACCESS_KEY_ID 与 S3_SECRET_ACCESS_KEY
+
+aws_settings
+check the settings S3_… and the variables AWS_… of this machine
+请检查本机的 S3_… 设置与 AWS_… 变量
+
 mend_or_unset
 mend it, or unset the variable
 请修正，或取消该变量

@@ -1,6 +1,7 @@
 """Every reason that a module gives, and every failure of a report, has a sentence in each language."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,22 @@ SOURCES = Path(flowledger.__file__).parent
 VALUE = "7"
 """Stands for each value that is known in a run only."""
 REASON_CALLS = frozenset({"Missing", "Verdict", "_uncertified", "give_up", "_shut_out"})
-REASON_NAMES = frozenset({"reason", "doubt", "given_up", "problem", "notes", "_console_failure"})
+REASON_NAMES = frozenset(
+    {
+        "reason",
+        "doubt",
+        "given_up",
+        "problem",
+        "problems",
+        "proof",
+        "moved",
+        "notes",
+        "remedy",
+        "_console_failure",
+    }
+)
+SAYING = re.compile(r"^_?why_|problem$|^difference$|^unreadable$|^error_in$|^app_elsewhere|^_counted")
+"""Functions that return a reason."""
 READING = ("domain", "dify", "services", "storage")
 """Rooms that collect and report: elsewhere a ``reason`` may be another thing."""
 FAILURES = frozenset(
@@ -30,12 +46,21 @@ FAILURES = frozenset(
 FAILING = (
     *("dify", "http", "io", "domain/windows.py", "services/report.py", "services/report_requests.py"),
     *("storage/buckets.py", "storage/spool.py", "storage/workspace.py", "bootstrap/stores.py"),
-    *("ledger/bodies.py", "ledger/disk.py", "ledger/sql/migration.py", "ledger/sql/postgresql.py"),
+    *(
+        "services/console_logins.py",
+        "ledger/bodies.py",
+        "ledger/disk.py",
+        "ledger/sql/migration.py",
+        "ledger/sql/postgresql.py",
+    ),
 )
 """What a report calls at night; the errors of other commands are read where these were typed."""
 PASSED_ON = frozenset(
     {
         f"{VALUE}: {VALUE}",  # of PASSING, which has a test below
+        # More, or none.
+        f"counted {VALUE} rows and said that {VALUE} follow page {VALUE} of {VALUE} rows each",
+        f"{VALUE} at {VALUE}: no process tries the password again until the setting changes",
         f"the source {VALUE}",  # of the reader of a list, whose problems are found where they are made
         # Of the acts of a bucket, which have a test below.
         f"cannot {VALUE} {VALUE}: {VALUE}",
@@ -64,6 +89,8 @@ def _texts(node: ast.expr, scope: Scope, depth: int = 0) -> Sequence[str]:
             nodes = [one, other]
         case ast.BoolOp(values=nodes) | ast.Tuple(elts=nodes) | ast.List(elts=nodes):
             pass
+        case ast.Dict(keys=keys):
+            nodes = [key for key in keys if key]  # a table of problems: the first that holds is the reason
         case ast.Starred(value=value):
             nodes = [value]
         case ast.Call(func=ast.Attribute(attr="join"), args=[ast.Call(args=[_, value])]):
@@ -99,6 +126,8 @@ def _said(node: ast.AST, calls: frozenset[str], names: frozenset[str]) -> Iterat
             yield from node.args
     elif isinstance(node, ast.Assign) and any(_name(target) in names for target in node.targets):
         yield node.value
+    elif isinstance(node, ast.FunctionDef) and names and SAYING.search(node.name):
+        yield from (each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value)
 
 
 def _found(path: Path, calls: frozenset[str], names: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -135,7 +164,7 @@ def test_every_reason_has_a_sentence() -> None:
     """Of what is missing, not proved or worth a note, wherever a module says so."""
     found = [
         place
-        for path in _files("domain", "dify", "ledger/rules.py", "storage/spool.py", "services")
+        for path in _files("domain", "dify", "ledger/rules.py", "storage", "services")
         for place in _found(path, REASON_CALLS, REASON_NAMES if path.parent.name in READING else frozenset())
     ]
     assert len(found) > 40, "the reasons are not found any more"
