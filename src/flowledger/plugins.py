@@ -50,9 +50,21 @@ DECODERS: Mapping[str, str] = {
     "local": "flowledger.domain.workflows.execution_runs:decode",
 }
 NODES: Mapping[str, str] = {
+    "START": "flowledger.nodes.start:StartNode",
+    "END": "flowledger.nodes.end:EndNode",
     "API_CALL": "flowledger.nodes.api_call:ApiCallNode",
+    "CONDITION": "flowledger.nodes.condition:ConditionNode",
+    "DELAY": "flowledger.nodes.delay:DelayNode",
+    "PARALLEL": "flowledger.nodes.parallel:ParallelNode",
+    "LOOP": "flowledger.nodes.loop:LoopNode",
+    "APPROVAL": "flowledger.nodes.approval:ApprovalNode",
+    "SUBWORKFLOW": "flowledger.nodes.subworkflow:SubworkflowNode",
+    "TRANSFORM": "flowledger.nodes.transform:TransformNode",
+    "MERGE": "flowledger.nodes.merge:MergeNode",
 }
-"""Type of a workflow's node → the class that executes it."""
+"""Type of a workflow's node → its class: the schema of its config; it runs what the planner does not decide."""
+NODE_PLUGINS = "flowledger.nodes"
+"""Group of entry points: handlers of further types that installed packages bring."""
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,
     "ledger": LEDGERS,

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 from pydantic import SecretStr
 
 from flowledger import errors
-from flowledger.coze.event_stream import EventParser, ServerSentEvent
 from flowledger.domain.coze_runs import CozeEvent, WorkflowOrder
 from flowledger.domain.texts import clip, one_line
 from flowledger.http.errors import CONNECTION_ERRORS, FailureKind, classify, retry_after_s
+from flowledger.http.event_stream import EventParser, ServerSentEvent
 from flowledger.http.session import HttpOptions, HttpSession, HttpStream, check_headers, proxy_variable
 from flowledger.http.urls import host_of
 

@@ -51,11 +51,12 @@ class CallReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """Limits of calls: bytes of a body, connections at once, seconds for connecting."""
+    """Limits of calls: bytes of a body, connections at once, seconds for connecting; own authorities."""
 
     max_bytes: int = 10_000_000
     connections: int = 200
     connect_s: float = 10.0
+    ca_bundle: str | None = None
 
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -205,7 +206,7 @@ class _Transport(httpx.AsyncBaseTransport):
         self._guard = guard
         self._resolve = resolve
         self._most = options.connections
-        self._context = trusted_authorities("https:", None)
+        self._context = trusted_authorities("https:", options.ca_bundle)
         self._direct = _Connections(self._context, _GuardedNetwork(guard, resolve))
         self._proxies: dict[str, httpcore.AsyncConnectionPool] = {}
 

@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from flowledger.domain.json_values import bounded
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import mend
+from flowledger.domain.workflows import templates
 from flowledger.domain.workflows.steps import ErrorType
+from flowledger.errors import UsageError
 from flowledger.http.async_calls import AsyncCaller, CallError, CallReply
 from flowledger.http.errors import retry_after_s
 from flowledger.io.json_text import dumps_strict, loads
+from flowledger.nodes.options import ANYTHING, OBJECT, TEXT, Schema, handled
 from flowledger.workflow_ports import NodeAnswer, NodeCall, StoredApi
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -35,7 +38,7 @@ _FORM = "application/x-www-form-urlencoded"
 Apis = Callable[[int], StoredApi | None]
 
 
-class InvalidCallError(ValueError):
+class InvalidCallError(UsageError):
     """A call's config cannot be sent."""
 
 
@@ -59,13 +62,22 @@ def no_apis(_: int) -> StoredApi | None:
 class ApiCallNode:
     """Calls an API; a status of 400 and more fails the step."""
 
+    config_schema: ClassVar[Schema] = handled(
+        api_id={"type": "integer"},
+        method=TEXT,
+        url=TEXT,
+        headers=OBJECT,
+        query=OBJECT,
+        body=ANYTHING,
+        parameters=OBJECT,
+    )
     caller: AsyncCaller = field(default_factory=AsyncCaller)
     apis: Apis = no_apis
 
     async def run(self, call: NodeCall) -> NodeAnswer:
         """Send the request; every failure is an answer with its error type."""
         try:
-            request = request_of(complete(call.config, self.apis), call.idempotency_key)
+            request = request_of(self._whole(call.config), call.idempotency_key)
         except InvalidCallError as error:
             return NodeAnswer(error=str(error), error_type=ErrorType.VALIDATION)
         deadline_s = min(request.timeout_s, call.deadline_s or request.timeout_s)
@@ -77,6 +89,17 @@ class ApiCallNode:
         except CallError as error:
             return NodeAnswer(error=str(error), error_type=error.kind, seconds=monotonic() - began)
         return answer_of(reply, monotonic() - began, datetime.now(UTC))
+
+    def _whole(self, config: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return a config with the fields of the entry whose ``api_id`` was computed, if there is one.
+
+        :raises InvalidCallError: when that entry has expressions: nobody renders them any more.
+        """
+        whole = complete(config, self.apis)
+        api = None if whole is config else self.apis(int(str(config["api_id"])))
+        if api is not None and templates.compile_template(dict(api.fields)).roots:
+            raise InvalidCallError(f"the API {api.id} has expressions: write its api_id as a number")
+        return whole
 
 
 def complete(config: Mapping[str, Json], apis: Apis) -> Mapping[str, Json]:

@@ -151,11 +151,14 @@ class _Check:
     def _config(self, node: Node) -> None:
         types = self.surroundings.node_types
         if node.node_type not in types and node.node_type not in NodeType.__members__:
-            self.error(node.alias, "node_type", f"there is no type {node.node_type!r:.80}")
+            text = f"there is no type {node.node_type!r:.80}, or its plugin is not installed"
+            self.error(node.alias, "node_type", text)
         schema = schemas.json_schema(types.get(node.node_type) or {})
-        for place, message in schemas.misfits(node.config, schema):
-            self.error(node.alias, f"config.{place}" if place else "config", message)
-        for place, message in _own_misfits(node):
+        misfits = {
+            f"config.{place}" if place else "config": message
+            for place, message in schemas.misfits(node.config, schema)
+        }
+        for place, message in {**dict(_own_misfits(node)), **misfits}.items():
             self.error(node.alias, place, message)
         channel, channels = node.config.get("channel"), self.surroundings.channels
         if node.node_type != NodeType.NOTIFY or channels is None or schemas.is_template(channel):

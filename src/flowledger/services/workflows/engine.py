@@ -1,11 +1,12 @@
 """What all executions of a worker share: the store, the handlers, the clock, compiled versions."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
+from flowledger.domain.runs import Json
 from flowledger.domain.workflows import definition
 from flowledger.domain.workflows.graph import CompiledWorkflow, compile_workflow
 from flowledger.ports import Clock
@@ -14,12 +15,21 @@ from flowledger.workflow_ports import NodeHandler, Observer, WorkflowStore, Work
 KEPT_VERSIONS = 256
 
 
+Config = Mapping[str, Json]
+
+
+async def as_it_is(_: str, config: Config) -> Config:
+    """Return a node's config as it is."""
+    return config
+
+
 @dataclass(frozen=True)
 class Engine:
     """All that carries executions out.
 
-    ``handler`` returns what executes nodes of a type, ``secret`` the value behind a name, and ``random`` a
-    number from 0 to 1.
+    ``handler`` returns what executes nodes of a type, ``complete`` the config of one with all that it refers
+    to (an entry of the registry of APIs) before it is rendered; ``secrets`` are values by name, ``random``
+    gives a number from 0 to 1.
     """
 
     store: WorkflowStore
@@ -28,6 +38,7 @@ class Engine:
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
     random: Callable[[], float] = lambda: 0.5
+    complete: Callable[[str, Config], Awaitable[Config]] = as_it_is
     _compiled: OrderedDict[tuple[int, int, str], CompiledWorkflow] = field(
         default_factory=OrderedDict, repr=False
     )

@@ -23,6 +23,7 @@ from flowledger.domain.workflows.steps import (
     StepStatus,
 )
 from flowledger.errors import ExpressionError, UsageError
+from flowledger.services.secret_masking import redacted_value
 from flowledger.services.workflows.engine import Engine
 from flowledger.workflow_ports import NodeAnswer, NodeCall, Step, UnknownHandlerError
 
@@ -95,7 +96,8 @@ class StepRunner:
     async def _try(self, try_no: int) -> Finished:
         started = self.engine.clock()
         try:
-            config, shown, secrets = self._rendered()
+            whole = await self.engine.complete(self.node.node_type, self.node.config)
+            config, shown, secrets = self._rendered(whole)
             handler = self.engine.handler(self.node.node_type)
         except (UsageError, UnknownHandlerError) as error:
             outcome = _failed(_type_of(error), str(error))
@@ -128,7 +130,7 @@ class StepRunner:
         answer = replace(answer, seconds=answer.seconds or time.monotonic() - began)
         return self._finished(try_no, self._outcome(answer, secrets), started, shown, answer)
 
-    def _rendered(self) -> tuple[dict[str, Json], dict[str, Json], Sequence[str]]:
+    def _rendered(self, whole: Mapping[str, Json]) -> tuple[dict[str, Json], dict[str, Json], Sequence[str]]:
         """Return the config for the handler, as records show it, and the secrets that are in it.
 
         :raises UsageError: when an expression has no value, or uses a secret where none may be.
@@ -136,7 +138,7 @@ class StepRunner:
         config: dict[str, Json] = {}
         shown: dict[str, Json] = {}
         used: dict[str, str] = {}
-        for name, value in self.node.config.items():
+        for name, value in whole.items():
             if name in NOT_RENDERED:
                 config[name] = value
                 continue
@@ -150,6 +152,8 @@ class StepRunner:
             used |= values
             config[name] = _plain(template.render(_SecretScope(self.scope, values)))
             shown[name] = _plain(template.render(_SecretScope(self.scope, dict.fromkeys(values, MARK))))
+        if "headers" in shown:
+            shown["headers"] = redacted_value(shown["headers"])
         return config, shown, list(used.values())
 
     def _secret(self, name: str) -> str:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.coze.event_stream import EventParser, ServerSentEvent
 from flowledger.errors import SourceGarbledError
+from flowledger.http.event_stream import EventParser, ServerSentEvent
 
 LINES = st.lists(
     st.one_of(

@@ -1,0 +1,11 @@
+"""TRANSFORM: values made of others."""
+
+from typing import ClassVar
+
+from flowledger.nodes.options import OBJECT, Schema
+
+
+class TransformNode:
+    """Gives ``template`` rendered; without one, its whole config is the template."""
+
+    config_schema: ClassVar[Schema] = OBJECT
