@@ -47,6 +47,7 @@ _OUTCOMES = {
 }
 YIELD = "yield"
 """Asked by a worker that stops: what runs may end, and another worker goes on from there."""
+NOTED_ONCE = (EventType.LOOP_ITERATION, EventType.PARALLEL_JOINED)
 GRACE_S = 5.0
 """How long a handler that nobody wants any more has to end."""
 
@@ -80,6 +81,7 @@ class Driver:
         self._events: list[tuple[EventType, str, Any]] = []
         self._new_waits: list[Wait] = []
         self._tries: dict[str, int] = {}
+        self._noted: set[tuple[EventType, str]] = set()
         self._progress = execution.progress
         self._done: Done | None = None
         self._is_draining = False
@@ -114,6 +116,8 @@ class Driver:
 
     async def _drive(self) -> Execution | None:
         deadline = self._deadline()
+        if self._facts.attempt > 1:
+            self._noted = await asyncio.to_thread(self._noted_before)
         if self._config.get("step_by_step"):
             self._planner.allow_one()
         actions = self._planner.begin(self._past.held)
@@ -128,6 +132,18 @@ class Driver:
             actions = await self._next(deadline)
             if self._is_lost:
                 return None
+
+    def _noted_before(self) -> set[tuple[EventType, str]]:
+        noted: set[tuple[EventType, str]] = set()
+        cursor = 0
+        while events := self._engine.store.events(self._claim.execution.id, after=cursor):
+            for each in events:
+                if each.event is EventType.EXECUTION_RESUMED and each.facts.get("restarted"):
+                    noted.clear()  # what is done anew is noted anew
+                elif each.event in NOTED_ONCE:
+                    noted.add((each.event, each.key))
+            cursor = events[-1].cursor
+        return noted
 
     async def _next(self, deadline: float | None) -> list[Action]:
         """Wait until something happens, and return what follows from all that has happened by then."""
@@ -239,7 +255,8 @@ class Driver:
                 row = self._row(key, alias, outcome, now, now)
                 self._record([row], [(_ENDS[outcome.status], key, _end_facts(outcome))])
             case asked.Note(event, key, facts):
-                self._record((), [(event, key, facts)])
+                if (event, key) not in self._noted:  # replay notes the passes of a loop again
+                    self._record((), [(event, key, facts)])
             case Done():
                 self._done = action
         return ()

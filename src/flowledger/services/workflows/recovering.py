@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowledger.domain.runs import Json
-from flowledger.domain.workflows import definition, following
+from flowledger.domain.workflows import definition, recovery, retrying
+from flowledger.domain.workflows.definition import Node
+from flowledger.domain.workflows.graph import compile_workflow
 from flowledger.domain.workflows.steps import StepStatus
 from flowledger.errors import RecordConflictError, RecordNotFoundError, UsageError
 from flowledger.ports import Clock
@@ -88,13 +90,15 @@ class Recovering:
         steps = _live(self.store.steps(execution.id))
         failed = [step for step in steps if step.status is StepStatus.FAILED]
         done = [step for step in steps if step.status is StepStatus.SUCCESS]
-        total = len(version.document["nodes"])
-        nodes = {node["alias"]: node for node in version.document["nodes"]}
+        workflow = definition.read(version.document)
+        total = len(workflow.nodes)
+        nodes = {node.alias: node for node in workflow.nodes}
         points = [
             {
                 "step_id": step.node_id,
                 "step_name": step.name,
-                "description": nodes.get(step.alias, {}).get("description") or step.node_type,
+                "description": (nodes[step.alias].description if step.alias in nodes else "")
+                or step.node_type,
                 "recommended": step in failed,
             }
             for step in (*failed, *done)
@@ -107,7 +111,7 @@ class Recovering:
                     "error": step.error,
                     "failed_at": None if step.completed_at is None else step.completed_at.isoformat(),
                     "retry_count": step.try_no - 1,
-                    "max_retries": following.max_retries(nodes.get(step.alias, {}), version.document),
+                    "max_retries": _max_retries(nodes.get(step.alias), workflow.config),
                 }
                 for step in failed
             ],
@@ -163,8 +167,11 @@ class Recovering:
             raise RecordConflictError(
                 f"the step {place!s:.80} is {meant[-1].status}: it cannot be restarted from"
             )
-        aliases = following.followers(definition.read(version.document), meant[-1].alias)
-        return list(dict.fromkeys(step.key for step in _live(steps) if step.alias in aliases))
+        recorded = [step.key for step in _live(steps)]
+        # Of several passes the first one: all that follow it are done anew.
+        return sorted(
+            recovery.replaced(compile_workflow(definition.read(version.document)), meant[0].key, recorded)
+        )
 
     def _failed(self, execution: Execution, place: int | str) -> Step:
         for step in reversed(_live(self.store.steps(execution.id))):
@@ -204,3 +211,13 @@ def _live(steps: Iterable[Step]) -> list[Step]:
             last.pop(step.key, None)
             last[step.key] = step
     return list(last.values())
+
+
+def _max_retries(node: Node | None, config: Mapping[str, Json]) -> int:
+    """Return how often a node is tried again; 0 where its policy is none."""
+    if node is None:
+        return 0
+    try:
+        return retrying.policy_of(node, config).max_retries
+    except UsageError:
+        return 0

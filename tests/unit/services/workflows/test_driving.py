@@ -178,6 +178,29 @@ def test_an_approval_holds_no_worker() -> None:
     assert there.trace(execution)[2:] == ["ask:success", "put:success", "end:success"]
 
 
+def test_replay_notes_nothing_twice() -> None:
+    """Passes of a loop that had settled before a wait are not told again."""
+    made = document(
+        [
+            node("start", "START"),
+            node("loop", "LOOP", items=[1, 2]),
+            node("body"),
+            node("ask", "APPROVAL", approvers=["bob"]),
+            node("end", "END"),
+        ],
+        [("start", "loop"), ("loop", "body", "LOOP"), ("loop", "ask"), ("ask", "end")],
+    )
+    there = place()
+    execution = there.order(there.publish(made))
+    there.run(execution)
+    there.store.resolve(execution.id, "ask", {"approved": True, "by": "bob"}, there.now, by="bob")
+    assert there.run(execution).status is RunStatus.SUCCESS
+    events = there.events(execution)
+    assert len(set(events) - {"PROGRESS", "EXECUTION_STARTED"}) == len(
+        [each for each in events if each not in ("PROGRESS", "EXECUTION_STARTED")]
+    )
+
+
 def test_a_rejected_approval_fails_its_step() -> None:
     """With the word of who rejected it."""
     there = place()
