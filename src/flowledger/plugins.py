@@ -62,7 +62,7 @@ NODES: Mapping[str, str] = {
     "TRANSFORM": "flowledger.nodes.transform:TransformNode",
     "MERGE": "flowledger.nodes.merge:MergeNode",
 }
-"""Type of a workflow's node → its class: the schema of its config; it runs what the planner does not decide."""
+"""Type of a node → its class: the schema of its config, and what runs it unless the planner decides it."""
 NODE_PLUGINS = "flowledger.nodes"
 """Group of entry points: handlers of further types that installed packages bring."""
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
