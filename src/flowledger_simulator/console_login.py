@@ -158,9 +158,20 @@ def _write_cookie(site: Site, name: str, value: str, max_age_s: int | None) -> H
     return ("set-cookie", "; ".join(parts))
 
 
+def switch_workspace(site: Site, request: Request) -> Response:
+    """POST /console/api/workspaces/switch: every session of the account looks at another workspace."""
+    check_access(site, request)
+    tenant = str(_read_json(request).get("tenant_id", ""))
+    if tenant not in (credentials.WORKSPACE_ID, site.workspace):
+        return error_response(403, "account_not_link_tenant", "Account not link tenant.")
+    site.workspace = tenant
+    return json_response({"result": "success", "new_tenant": {"id": tenant}})
+
+
 HANDLERS: dict[str, Callable[[Site, Request], Response]] = {
     "/console/api/login": log_in,
     "/console/api/refresh-token": refresh,
     "/console/api/logout": log_out,
+    "/console/api/workspaces/switch": switch_workspace,
 }
 """Every path of the log-in, all of them POST (logout is GET up to 1.9.1)."""

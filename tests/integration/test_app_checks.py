@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from simulated_dify import NOW, Access, at, make_day, opened, order, run_all, stored_entries
+from simulated_dify import NOW, PERSON, Access, at, make_day, opened, order, run_all, stored_entries
 
 import flowledger_simulator as simulator
 from flowledger.dify.credentials import AdminKey
@@ -171,3 +171,29 @@ def test_an_admin_key_of_another_workspace_names_its_setting(tmp_path: Path) -> 
         result = run_all(pipeline)
     (reason,) = result["missing_reasons"]
     assert reasons.reason_of(reason).code == "admin_key_elsewhere"
+
+
+def switching(workspace_id: str) -> Access:
+    """Return an access whose account is switched to a workspace."""
+    return Access(console=replace(PERSON, switch_to=workspace_id))
+
+
+def test_an_account_is_switched_where_a_setting_says_so(tmp_path: Path) -> None:
+    """Once, and only where it looks at another workspace."""
+    with simulator.serve(make_day(3), options=at()) as server:
+        for workspace, folder in ((credentials.OTHER_WORKSPACE_ID, "one"), (credentials.WORKSPACE_ID, "two")):
+            server.site.workspace = workspace
+            with opened(server.base_url, tmp_path / folder, switching(credentials.WORKSPACE_ID)) as pipeline:
+                assert run_all(pipeline)["detailed"] == 3
+        assert server.requests.count("/console/api/workspaces/switch") == 1
+        assert server.site.workspace == credentials.WORKSPACE_ID
+
+
+def test_a_workspace_of_strangers_is_named(tmp_path: Path) -> None:
+    """The message has the names and ids of those that the account is a member of."""
+    with (
+        simulator.serve(make_day(3), options=at()) as server,
+        opened(server.base_url, tmp_path, switching("not-mine")) as pipeline,
+        pytest.raises(UsageError, match=rf"but of Simulated Workspace \({credentials.WORKSPACE_ID}\)"),
+    ):
+        pipeline.source.log_in()  # type: ignore[attr-defined]

@@ -195,3 +195,16 @@ def test_a_machine_without_any_folder_says_so_before_work_begins(
         assert answer.returncode == 1
         assert "is no folder that this user may write; name another one (OUTPUT_BASE_DIR)" in text
         assert "Traceback" not in text
+
+
+def test_a_workspace_to_switch_to_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its id nothing is switched, and doctor says so."""
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "DIFY_BASE_URL=http://127.0.0.1\nDIFY_API_TOKEN=app-x\nDIFY_APP_ID=a\nDIFY_SWITCH_WORKSPACE=true\n"
+        "DIFY_CONSOLE_EMAIL=ops@example.com\nDIFY_CONSOLE_PASSWORD=a-password\n"
+    )
+    for more, said in (("", 1), ("DIFY_WORKSPACE_ID=one\n", 0)):
+        (tmp_path / ".env").write_text(text + more)
+        problems = settings_problems()[1]
+        assert sum("cannot be switched to a workspace without" in line for line in problems) == said

@@ -114,7 +114,8 @@ def shared_servers() -> Iterator[Servers]:
 def console_credentials(app: AppSettings) -> Credentials | None:
     """Return an app's way into the console; the settings allow at most one."""
     if app.console_email and app.console_password:
-        return EmailPassword(app.console_email, app.console_password)
+        switch_to = app.workspace_id if app.switch_workspace else None
+        return EmailPassword(app.console_email, app.console_password, switch_to or "")
     if app.console_token:
         return ConsoleToken(app.console_token)
     if app.admin_api_key and app.workspace_id:

@@ -57,10 +57,11 @@ HOST_PREFIX = "__Host-"
 
 @dataclass(frozen=True, slots=True)
 class EmailPassword:
-    """A person's e-mail and password."""
+    """A person's e-mail and password, and the workspace to switch the account to; "" leaves it alone."""
 
     email: str
     password: SecretStr
+    switch_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self
 
+from loguru import logger
+
 from flowledger import errors
 from flowledger.dify.answers import Answer, excerpt
 from flowledger.dify.concurrency import AdaptiveLimiter, SearchState
@@ -25,6 +27,7 @@ from flowledger.dify.credentials import (
     read_tokens,
 )
 from flowledger.dify.session import NOTHING, DifySession, SessionOptions, normalise
+from flowledger.dify.workspaces import read_workspaces
 
 __all__ = ["AdminKey", "ConsoleLogin", "ConsoleToken", "Credentials", "EmailPassword"]
 
@@ -142,7 +145,24 @@ class ConsoleLogin:
                 self._failure = failure
             raise
         self._unanswered = 0
+        if isinstance(self._credentials, EmailPassword) and self._credentials.switch_to:
+            self._switch(self._credentials, tokens)
         return tokens
+
+    def _switch(self, credentials: EmailPassword, tokens: Tokens) -> None:
+        """Let the account look at its workspace; whoever has it open in a browser looks at it too then."""
+        path, headers = f"{ROOT}/workspaces", tokens.headers()
+        listed = read_workspaces(self.session.get(path, headers=headers, fields=("workspaces",)).document)
+        own = next((each for each in listed if each.id == credentials.switch_to), None)
+        if own is None:
+            raise errors.UsageError(
+                f"{self.session.host}: the console account {credentials.email} is no member of the workspace"
+                f" {credentials.switch_to} (DIFY_WORKSPACE_ID), but of"
+                f" {', '.join(f'{each.name} ({each.id})' for each in listed) or 'none'}"
+            )
+        if not own.is_current:
+            self.session.post(f"{path}/switch", {"tenant_id": own.id}, headers=headers)
+            logger.warning("the console account {} was switched to {}", credentials.email, own.name)
 
     def _enter(self) -> Tokens:
         if isinstance(self._credentials, AdminKey):

@@ -13,6 +13,7 @@ from flowledger.dify import parsing
 class Workspace(NamedTuple):
     """A workspace that an account is a member of, and whether its sessions look at it."""
 
+    id: str
     name: str
     is_current: bool
 
@@ -21,7 +22,7 @@ def read_workspaces(body: Mapping[str, Any]) -> Sequence[Workspace]:
     """Return the workspaces of the console's list; rows without a name have their id for it."""
     rows = body.get("workspaces")
     return [
-        Workspace(str(row.get("name") or row.get("id")), row.get("current") is True)
+        Workspace(str(row.get("id")), str(row.get("name") or row.get("id")), row.get("current") is True)
         for row in (parsing.mapping(each) or {} for each in (rows if isinstance(rows, list) else ()))
     ]
 

@@ -154,10 +154,10 @@ the console has no app {app}: set DIFY_APP_ID to the part after /app/ in the app
 控制台中没有应用 {app}：请将 DIFY_APP_ID 设为应用地址中 /app/ 之后的部分
 console_elsewhere
 the console account looks at the workspace {workspace}, which has no app {app} (its other workspaces: {others}): switch it to the app's workspace in Dify, or use an account of its own that is in no other workspace
-控制台账号当前位于工作空间 {workspace}，其中没有应用 {app}（该账号的其他工作空间：{others}）：请在 Dify 中将其切换到该应用所在的工作空间，或改用只在该工作空间中的专用账号
+控制台账号当前位于工作区 {workspace}，其中没有应用 {app}（该账号的其他工作区：{others}）：请在 Dify 中将其切换到该应用所在的工作区，或改用只在该工作区中的专用账号
 admin_key_elsewhere
 the workspace of the admin key has no app {app}: set DIFY_WORKSPACE_ID to the id of the app's workspace
-管理员密钥的工作空间中没有应用 {app}：请将 DIFY_WORKSPACE_ID 设为该应用所在工作空间的 ID
+管理员密钥的工作区中没有应用 {app}：请将 DIFY_WORKSPACE_ID 设为该应用所在工作区的 ID
 
 server_error
 {place}: the server cannot answer now ({status}): {words}

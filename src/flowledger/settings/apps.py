@@ -45,6 +45,7 @@ APP_DEFAULTS = {
     "timezone": "timezone",
     "language": "report_language",
     "formats": "report_formats",
+    "switch_workspace": "dify_switch_workspace",
     "ca_bundle": "dify_ca_bundle",
     "max_concurrency": "dify_max_concurrency",
     "request_deadline_s": "dify_request_deadline_s",
@@ -80,6 +81,7 @@ class AppSettings(Frozen):
     console_token: Token | None = None
     admin_api_key: Token | None = None
     workspace_id: AppId | None = None
+    switch_workspace: bool = False
     ca_bundle: CaBundle | None = None
     timezone: ZoneName = "Asia/Shanghai"
     language: Language = "zh"

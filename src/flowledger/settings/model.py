@@ -105,6 +105,7 @@ class Settings(Frozen, BaseSettings):
     dify_console_token: Unchecked = None
     dify_admin_api_key: Unchecked = None
     dify_workspace_id: Unchecked = None
+    dify_switch_workspace: bool = False
     dify_ca_bundle: CaBundle | None = None
     dify_max_concurrency: Concurrency = 32
     dify_request_deadline_s: Seconds = 60

@@ -175,6 +175,12 @@ def doubts_about(settings: Settings, reading: sources.Reading) -> Iterator[str]:
     yield from _shared_keys(reading)
     yield from _half_keys(reading)
     yield from _unreachable_people(settings, reading)
+    for app in settings.apps:
+        if app.switch_workspace and not app.workspace_id:
+            yield (
+                f"app {app.name}: its console account cannot be switched to a workspace without"
+                " DIFY_WORKSPACE_ID (workspace_id where it stands under apps:)"
+            )
 
 
 def _unreachable_people(settings: Settings, reading: sources.Reading) -> Iterator[str]:
