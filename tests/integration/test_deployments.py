@@ -22,6 +22,8 @@ from flowledger.settings.schedules import PARAMETERS
 pytestmark = pytest.mark.timeout(600)
 
 FLOW = "fetch-workflow-logs"
+OWN = {"announce-dead-run", "end-orphaned-runs"}
+"""What automations start."""
 TOKEN = "app-simulated-token"
 POOL = "dify-workflow-pool"
 
@@ -125,7 +127,7 @@ def test_registering_twice_changes_nothing(site: Site) -> None:
     names = ("daily-workflow-report", "custom-workflow-report")
     assert site.deploy("--dry-run") == dict.fromkeys(names, "created")
     with get_client(sync_client=True) as client:
-        assert {each.name for each in client.read_deployments()} == {"announce-dead-run"}
+        assert {each.name for each in client.read_deployments()} == OWN
     assert site.deploy() == dict.fromkeys(names, "created")
     updated = held(names[0]).updated
     assert site.deploy() == dict.fromkeys(names, "unchanged")
@@ -189,10 +191,7 @@ def test_what_is_no_longer_configured_goes_only_when_asked(site: Site) -> None:
     assert "--prune" in done.stderr
     assert site.deploy("--prune")["custom-workflow-report"] == "removed"
     with get_client(sync_client=True) as client:
-        assert {each.name for each in client.read_deployments()} == {
-            "announce-dead-run",
-            "daily-workflow-report",
-        }
+        assert {each.name for each in client.read_deployments()} == {*OWN, "daily-workflow-report"}
 
 
 @pytest.mark.fault(35)
@@ -212,7 +211,7 @@ def test_everything_wrong_is_said_before_anything_is_registered(site: Site) -> N
     assert "subject.zh.txt.j2, line 1: UndefinedError" in done.stderr
     assert "channel email: 127.0.0.1:9: no connection" in done.stderr
     with get_client(sync_client=True) as client:
-        assert {each.name for each in client.read_deployments()} == {"announce-dead-run"}
+        assert {each.name for each in client.read_deployments()} == OWN
 
 
 @pytest.mark.parametrize(
@@ -261,14 +260,15 @@ def test_doctor_asks_the_server(site: Site, variables: dict[str, str], line: str
 def test_setting_up_again_changes_nothing(site: Site) -> None:
     """Profile, pool and automations are as they should be; there is one of each."""
     done = site.run("deploy", "--setup-only")
-    assert done.stdout.count(": unchanged") == 5
+    assert done.stdout.count(": unchanged") == 6
     profiles = (site.folder / "home/profiles.toml").read_text("utf-8")
     assert 'active = "flowledger"' in profiles
     assert 'PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED = "events,flow_runs"' in profiles
     assert "lease_storage.filesystem" in profiles
     with get_client(sync_client=True) as client:
         names = sorted(each.name for each in client.read_automations())
-    assert names == ["flowledger: cancelled runs", "flowledger: crashed runs", "flowledger: dead runs"]
+    kinds = ("cancelled runs", "crashed runs", "dead runs", "deleted deployments")
+    assert names == [f"flowledger: {kind}" for kind in kinds]
 
 
 def test_who_registered_what_is_in_the_ledger(site: Site) -> None:

@@ -15,9 +15,9 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterTags
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Scheduled
+from prefect.states import Cancelling, Paused, Scheduled
 from prefect_records import artifacts_of
 from prefect_server import PrefectServers
 from prefect_worker import Site, ended, in_state, kill_group, wait_for
@@ -28,6 +28,8 @@ import flowledger_simulator as simulator
 
 PATIENCE_S = 300
 """A busy machine takes minutes for what takes seconds on a quiet one."""
+TOLD_WITHIN = timedelta(minutes=3)
+"""Two minutes, and one more that a busy machine takes to start the process which announces it."""
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(3 * PATIENCE_S)]
 
@@ -39,6 +41,7 @@ DEPLOYMENTS = """
 daily_report: {schedule: "0 2 * * *"}
 minutely: {name: minutely, schedule: "* * * * *", period: last_week}
 custom_report: {}
+doomed: {name: doomed}
 """
 SETTINGS = """
 apps:
@@ -46,7 +49,7 @@ apps:
     name: slow
     base_url: %(address)s
     api_token: %(token)s
-    schedules: [custom_report, daily_report]
+    schedules: [custom_report, daily_report, doomed]
 """
 
 
@@ -58,6 +61,9 @@ class Day:
     plain: UUID
     crashing: UUID
     dead: UUID
+    dead_at: datetime
+    orphan: UUID
+    paused: UUID
     dify: simulator.SimulatedServer
     told: Receiver
 
@@ -77,11 +83,13 @@ def day(tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServer
         home = {"PREFECT_API_URL": server.api, "PREFECT_HOME": str(folder / "home"), "WEBHOOK_URL": told.url}
         site = make_site(folder / "site", settings_of(dify, **home), slow)
         site.command("deploy", "--setup")
-        dead = start_and_lose(site)
+        dead, dead_at = start_and_lose(site)
         late = create("daily-workflow-report-support", LATE)
         stack.enter_context(site.worker(POOL))
+        crashing, orphan = create("custom-workflow-report-slow"), create("doomed-slow")
         plain = create("custom-workflow-report-support")
-        yield Day(late, plain, create("custom-workflow-report-slow"), dead, dify, told)
+        paused = create("doomed-slow", state=Paused())
+        yield Day(late, plain, crashing, dead, dead_at, orphan, paused, dify, told)
 
 
 def make_site(folder: Path, variables: dict[str, str], slow: simulator.SimulatedServer) -> Site:
@@ -93,15 +101,15 @@ def make_site(folder: Path, variables: dict[str, str], slow: simulator.Simulated
     return Site(folder, variables)
 
 
-def create(deployment: str, at: datetime | None = None) -> UUID:
-    """Create a run of a deployment, now or for a time."""
-    state: Any = Scheduled(scheduled_time=at) if at else None
+def create(deployment: str, at: datetime | None = None, state: Any = None) -> UUID:
+    """Create a run of a deployment, now or for a time, or in a state."""
+    state = Scheduled(scheduled_time=at) if at else state
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name(f"{FLOW}/{deployment}")
         return client.create_flow_run_from_deployment(found.id, state=state).id
 
 
-def start_and_lose(site: Site) -> UUID:
+def start_and_lose(site: Site) -> tuple[UUID, datetime]:
     """Let a worker begin a run, and kill both at once, as a machine that fails does."""
     run_id = create("daily-workflow-report-slow")
     with site.worker(POOL) as group:
@@ -109,7 +117,7 @@ def start_and_lose(site: Site) -> UUID:
         process = process_of(run_id)
         kill_group(group)
         os.kill(process, signal.SIGKILL)
-    return run_id
+    return run_id, datetime.now(UTC)
 
 
 def process_of(run_id: UUID) -> int:
@@ -142,6 +150,32 @@ def test_a_killed_process_is_a_crash_that_is_announced(day: Day) -> None:
     os.kill(process_of(day.crashing), signal.SIGKILL)
     assert ended(day.crashing, PATIENCE_S).state_name == "Crashed"
     wait_for(lambda _: told_about(day, day.crashing), bool, PATIENCE_S)
+
+
+@pytest.mark.fault(34)
+def test_a_deleted_deployment_leaves_no_run_behind(day: Day) -> None:
+    """Its process is killed, the server refuses the worker's "Crashed": it is ended and told all the same.
+
+    So is what waited: the deletion itself starts the cancelling.
+    """
+    in_state(day.orphan, "Running", PATIENCE_S)
+    with get_client(sync_client=True) as client:
+        client.delete_deployment(client.read_deployment_by_name(f"{FLOW}/doomed-slow").id)
+    os.kill(process_of(day.orphan), signal.SIGKILL)
+    assert ended(day.orphan, PATIENCE_S).state_name == "Crashed"
+    assert ended(day.paused, PATIENCE_S).state_name == "Cancelled"
+    for run_id in (day.orphan, day.paused):
+        wait_for(lambda _, run_id=run_id: told_about(day, run_id), bool, PATIENCE_S)  # type: ignore[misc]
+
+
+def test_a_run_that_is_cancelled_before_it_begins_is_told(day: Day) -> None:
+    """It has no process that could call a hook."""
+    run_id = create("custom-workflow-report-support", datetime.now(UTC) + timedelta(days=1))
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Cancelling())
+    assert ended(run_id, PATIENCE_S).state_name == "Cancelled"
+    (message,) = wait_for(lambda _: told_about(day, run_id), bool, PATIENCE_S)
+    assert message["error"].startswith("the run was cancelled")
 
 
 def test_a_triggered_run_completes(day: Day) -> None:
@@ -206,4 +240,19 @@ def test_a_run_whose_worker_died_is_found_and_announced(day: Day) -> None:
     assert run.state is not None
     assert run.state.name == "Crashed"
     assert "No heartbeat" in str(run.state.message)
-    wait_for(lambda _: told_about(day, day.dead), bool, PATIENCE_S)
+    (message,) = wait_for(lambda _: told_about(day, day.dead), bool, PATIENCE_S)
+    noticed = datetime.fromisoformat(message["at"]) - day.dead_at
+    assert noticed < TOLD_WITHIN, noticed
+
+
+def test_every_alarm_is_for_a_run_that_ended_badly_and_told_once(day: Day) -> None:
+    """After all others: no healthy run had one, and whoever was killed is told of in one message."""
+    with get_client(sync_client=True) as client:
+        chosen = FlowFilter(name=FlowFilterName(any_=["announce-dead-run"]))
+        alarms = client.read_flow_runs(flow_filter=chosen)
+        about = {UUID(str(alarm.parameters["flow_run_id"])) for alarm in alarms}
+        states = {client.read_flow_run(run_id).state_name for run_id in about}
+    assert {day.crashing, day.dead, day.orphan, day.paused} <= about
+    assert states <= {"Crashed", "Cancelled"}
+    told = [len(told_about(day, run_id)) for run_id in about]
+    assert told == [1] * len(told)

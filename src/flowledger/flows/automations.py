@@ -1,4 +1,4 @@
-"""What a Prefect server needs besides deployments: pool, queues, and automations for dead and crashed runs.
+"""What a Prefect server needs besides deployments: pool, queues, and automations for what is dead or deleted.
 
 A run whose worker or machine has died stays Running for ever, and no hook is called.  Its heartbeats stop,
 though: one automation then marks it Crashed, which frees its slot, and starts nothing.  The others have every
@@ -20,15 +20,17 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flowledger.flows.environment import QUIET
-from flowledger.flows.registration import HEARTBEAT_S, PROCESS, Infrastructure, import_flow
+from flowledger.flows.registration import HEARTBEAT_S, PROCESS, WORDS, Infrastructure, import_flow
 from flowledger.services.deploy import MARK
 
 ANNOUNCER = "flowledger.flows.announcements.announce_dead_run_flow"
-ANNOUNCEMENT = "announce-dead-run"
+ENDER = "flowledger.flows.announcements.end_orphaned_runs_flow"
 DEAD_RUNS = "flowledger: dead runs"
 CRASHED_RUNS = "flowledger: crashed runs"
 CANCELLED_RUNS = "flowledger: cancelled runs"
-SILENT_FOR = timedelta(seconds=3 * HEARTBEAT_S)
+DELETED_DEPLOYMENTS = "flowledger: deleted deployments"
+SILENT_FOR = timedelta(seconds=2.5 * HEARTBEAT_S)
+"""Two signs of life have failed to come; with three, people would hear of it after two minutes."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 FINAL_OR_WAITING = (
     "Completed",
@@ -44,7 +46,12 @@ FLOW_RUNS = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]
 OURS = ResourceSpecification(
     {"prefect.resource.id": [f"prefect.tag.{MARK}"], "prefect.resource.role": ["tag"]}
 )
+OUR_FLOWS = ResourceSpecification(
+    {"prefect.resource.role": ["flow"], "prefect.resource.name": list(WORDS)},
+)
+"""The event of a deployment names its flow, but none of its tags."""
 FLOW_RUN_ID = {"__prefect_kind": "jinja", "template": "{{ flow_run.id }}"}
+RESOURCE_ID = {"__prefect_kind": "jinja", "template": "{{ event.resource.id }}"}
 
 
 def set_up(client: SyncPrefectClient, infrastructure: Infrastructure, queues: Sequence[str]) -> Iterator[str]:
@@ -52,9 +59,15 @@ def set_up(client: SyncPrefectClient, infrastructure: Infrastructure, queues: Se
     yield f"work pool {infrastructure.pool}: {_make_pool(client, infrastructure.pool)}"
     for queue in queues:
         yield f"work queue {queue}: {_make_queue(client, infrastructure.pool, queue)}"
-    announcer = _register_announcer(client, infrastructure)
-    yield f"deployment {ANNOUNCEMENT}: registered"
-    for desired in (dead_runs(), crashed_runs(announcer), cancelled_runs(announcer)):
+    announcer = _register(client, infrastructure, ANNOUNCER, "Started by the automations for dead runs.")
+    ender = _register(client, infrastructure, ENDER, "Started by the automation for deleted deployments.")
+    yield "deployments announce-dead-run, end-orphaned-runs: registered"
+    for desired in (
+        dead_runs(),
+        crashed_runs(announcer),
+        cancelled_runs(announcer),
+        deleted_deployments(ender),
+    ):
         yield f"automation {desired.name!r}: {_make_automation(client, desired)}"
 
 
@@ -77,16 +90,18 @@ def _make_queue(client: SyncPrefectClient, pool: str, name: str) -> str:
     return "unchanged"
 
 
-def _register_announcer(client: SyncPrefectClient, infrastructure: Infrastructure) -> UUID:
-    """Register the flow that announces a dead run; without our tag, so that it never announces itself."""
-    flow = import_flow(ANNOUNCER)
+def _register(
+    client: SyncPrefectClient, infrastructure: Infrastructure, entrypoint: str, description: str
+) -> UUID:
+    """Register a flow that automations start; without our tag, so that it never announces itself."""
+    flow = import_flow(entrypoint)
     return client.create_deployment(
         flow_id=client.create_flow_from_name(flow.name),
-        name=ANNOUNCEMENT,
-        tags=[ANNOUNCEMENT],
-        description="Started by the automation for crashed runs.",
+        name=flow.name,
+        tags=[flow.name],
+        description=description,
         work_pool_name=infrastructure.pool,
-        entrypoint=ANNOUNCER,
+        entrypoint=entrypoint,
         job_variables={"working_dir": infrastructure.directory, "env": {**QUIET, **infrastructure.variables}},
         parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
         enforce_parameter_schema=True,
@@ -95,7 +110,7 @@ def _register_announcer(client: SyncPrefectClient, infrastructure: Infrastructur
 
 
 def dead_runs() -> AutomationCore:
-    """Return the automation for dead runs: neither a heartbeat nor an end for three heartbeats' time."""
+    """Return the automation for dead runs: neither a heartbeat nor an end for ``SILENT_FOR``."""
     return AutomationCore(
         name=DEAD_RUNS,
         description="Marks runs Crashed whose heartbeats have stopped.",
@@ -134,24 +149,37 @@ def cancelled_runs(announcer: UUID) -> AutomationCore:
     return _announced(CANCELLED_RUNS, description, "prefect.flow-run.Cancelled", announcer)
 
 
-def _announced(name: str, description: str, event: str, announcer: UUID) -> AutomationCore:
-    return AutomationCore(
-        name=name,
-        description=description,
-        trigger=EventTrigger(
-            expect={event},
-            match=FLOW_RUNS,
-            match_related=OURS,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=1,
-        ),
-        actions=[_announcement(announcer)],
+def deleted_deployments(ender: UUID) -> AutomationCore:
+    """Return the automation that ends what waits of a deleted deployment: nobody else ever would."""
+    return _starting(
+        DELETED_DEPLOYMENTS,
+        "Cancels runs that wait of deployments that were deleted.",
+        _each("prefect.deployment.deleted", "prefect.deployment.*", OUR_FLOWS),
+        RunDeployment(source="selected", deployment_id=ender, parameters={"deployment": RESOURCE_ID}),
     )
 
 
-def _announcement(announcer: UUID) -> RunDeployment:
-    return RunDeployment(source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID})
+def _announced(name: str, description: str, event: str, announcer: UUID) -> AutomationCore:
+    announcement = RunDeployment(
+        source="selected", deployment_id=announcer, parameters={"flow_run_id": FLOW_RUN_ID}
+    )
+    return _starting(name, description, _each(event, "prefect.flow-run.*", OURS), announcement)
+
+
+def _each(event: str, resource: str, related: ResourceSpecification) -> EventTrigger:
+    """Return the trigger of each single event of a kind."""
+    return EventTrigger(
+        expect={event},
+        match=ResourceSpecification({"prefect.resource.id": [resource]}),
+        match_related=related,
+        for_each={"prefect.resource.id"},
+        posture=Posture.Reactive,
+        threshold=1,
+    )
+
+
+def _starting(name: str, description: str, trigger: EventTrigger, action: RunDeployment) -> AutomationCore:
+    return AutomationCore(name=name, description=description, trigger=trigger, actions=[action])
 
 
 def _make_automation(client: SyncPrefectClient, desired: AutomationCore) -> str:

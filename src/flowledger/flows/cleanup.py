@@ -9,6 +9,7 @@ from pydantic import Field
 from flowledger import bootstrap
 from flowledger.flows.logs import forwarded_to
 from flowledger.flows.notifications import announce_failure, send_waiting
+from flowledger.flows.orphans import ends_without_deployment
 from flowledger.settings import AppSettings, Settings
 
 
@@ -52,7 +53,7 @@ def cleanup_storage_flow(
     Runs beyond the retention go into archives, and out of the ledger.
     """
     logger = get_run_logger()
-    with forwarded_to(logger):
+    with forwarded_to(logger), ends_without_deployment():
         results = bootstrap.clean_storage(app, dry_run=dry_run)
         # Bad news of the night need not wait for the next day's run.
         send_waiting()

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from flowledger import bootstrap
 from flowledger.errors import FlowledgerError
+from flowledger.flows.orphans import is_orphaned
 from flowledger.services.retries import FailedTry, next_delay
 
 AWAITING_RETRY = "AwaitingRetry"
@@ -41,7 +42,7 @@ def _plan_next_try(error: Exception) -> None:
         delays = [each * A_MINUTE for each in bootstrap.load_settings().retry_minutes]
         with get_client(sync_client=True) as client:
             run = client.read_flow_run(UUID(str(run_id)))
-            if run.deployment_id is None:
+            if run.deployment_id is None or is_orphaned(client, run):
                 return
             delay = next_delay(error, delays, run.run_count)
             policy = run.empirical_policy.model_copy(

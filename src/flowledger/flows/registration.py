@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from flowledger.flows.environment import QUIET
 from flowledger.flows.form_texts import form_text
+from flowledger.flows.orphans import end_waiting
 from flowledger.services import deploy
 
 FLOWS: Mapping[str, str] = {
@@ -195,7 +196,9 @@ def apply(client: SyncPrefectClient, planned: Sequence[deploy.Change]) -> Iterat
                 flow_ids[desired.flow] = client.create_flow_from_name(flow_of(desired.flow).name)
             write(client, flow_ids[desired.flow], desired, change)
         elif change.act in (deploy.Act.REMOVE, deploy.Act.REPLACED) and change.registered:
-            client.delete_deployment(UUID(change.registered.id))
+            deployment_id = UUID(change.registered.id)
+            client.delete_deployment(deployment_id)
+            end_waiting(client, deployment_id)
         yield change
 
 
