@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterIdempotencyKey,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
 from prefect.settings import (
     PREFECT_PROFILES_PATH,
     temporary_settings,
 )
-from prefect.states import Completed, Running, Scheduled
+from prefect.states import Completed, Pending, Running, Scheduled
 from prefect_records import logs_of
 from prefect_server import DATABASE, PrefectServer, prefect_in_use
 from workplace import DATASET, LEGACY_NOW, forget_waits, legacy_server, move_to, settings_of
@@ -35,8 +36,11 @@ from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.history import OperationQuery
 from flowledger.domain.operations import Operation
 from flowledger.domain.runs import AppKey
+from flowledger.domain.windows import Window
 from flowledger.errors import UsageError
+from flowledger.flows import turns
 from flowledger.flows.fetch_workflow_logs import fetch_workflow_logs_flow
+from flowledger.flows.turns import AWAITING_TURN
 from flowledger.services.catch_up import Cadence, Due, due_between
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -146,6 +150,18 @@ def certify(app: AppKey, *days: str) -> None:
             ledger.record(Operation(f"report-{day}", "REPORT", NOW, "somebody", app, "yesterday", data))
 
 
+def cover(app: AppKey, first: str, last: str) -> None:
+    """Put a report of several days into the ledger that has all that the daily ones would."""
+    window = Window(due(first).period.window.after, due(last).period.window.before)
+    scope = Scope(app, window)
+    content = {"storage": "", "formats": ["csv"], "details": "nodes", "schedule": None}
+    data: dict[str, Any] = {"window": str(window), "certified": True, "figures": {}, **content}
+    with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
+        proof = Certificate(scope, True, "counted", 0, 0, NOW)
+        ledger.save_runs([], scope=scope, at=NOW, certificate=proof)
+        ledger.record(Operation(f"report-{first}-{last}", "REPORT", NOW, "somebody", app, "custom", data))
+
+
 def operations(app: AppKey, kind: str) -> list[Operation]:
     """Give the operations of a type."""
     with bootstrap.opened_ledger(bootstrap.load_settings()) as ledger:
@@ -208,6 +224,73 @@ def test_an_outage_of_three_days_is_caught_up_once(app: AppKey, deployment: UUID
     assert kept.data["periods"] == {f"2026-11-{day}": "created" for day in (19, 20, 21)}
 
 
+@pytest.mark.fault(34)
+def test_runs_that_are_due_together_begin_with_the_oldest(app: AppKey, deployment: UUID) -> None:
+    """A worker with several slots takes them in any order; here it is the worst one."""
+    certify(app, "2026-11-18")
+    flowledger("catch-up")
+    with get_client(sync_client=True) as client:
+        oldest_first = runs_of(client, deployment)
+    worst = oldest_first[::-1] * len(oldest_first)
+    begun = [(run.id, work_off(run)) for run in worst]
+    assert [state for _, state in begun[:3]] == [AWAITING_TURN, AWAITING_TURN, "Completed"]
+    completed = [run_id for run_id, state in begun if state == "Completed"]
+    assert completed == [run.id for run in oldest_first]
+
+
+def work_off(run: FlowRun) -> str | None:
+    """Let a worker begin a run, unless it has ended, and return the state it is in then."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(run.id).state
+        if state and state.is_final():
+            return None
+        client.set_flow_run_state(run.id, Pending(), force=True)
+        with suppress(Abort):
+            run_flow(
+                fetch_workflow_logs_flow, flow_run=client.read_flow_run(run.id), parameters=run.parameters
+            )
+        return client.read_flow_run(run.id).state_name
+
+
+def test_a_run_gives_way_a_bounded_number_of_times(
+    app: AppKey, deployment: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older run that a dead worker had taken holds the others up for a while, and not for ever."""
+    monkeypatch.setattr(turns, "MOST_TURNS", 1)
+    schedule(deployment, "2026-11-20T02:00:00")
+    newer = schedule(deployment, "2026-11-21T02:00:00")
+    assert [work_off(newer), work_off(newer)] == [AWAITING_TURN, "Completed"]
+
+
+COVERED = "covered elsewhere: a run of its own: custom, 2026-11-18T16:00:00Z/2026-11-20T15:59:59Z"
+
+
+def test_what_another_report_covers_is_said_and_made_all_the_same_when_asked(
+    app: AppKey, deployment: UUID
+) -> None:
+    """The day after it is caught up at once, those two only with ``--covered``."""
+    certify(app, "2026-11-18")
+    cover(app, "2026-11-19", "2026-11-20")
+    said = flowledger("catch-up").output
+    assert said.count(f"{COVERED}; --covered makes it all the same") == 2
+    assert [text[:10] for text in planned(deployment)] == ["2026-11-22"]
+    made = flowledger("catch-up", "--covered")
+    assert (made.return_value, made.output.count(": created")) == (0, 2)
+    assert [text[:10] for text in planned(deployment)] == ["2026-11-20", "2026-11-21", "2026-11-22"]
+
+
+def test_directly_too_what_is_covered_is_made_when_asked(app: AppKey) -> None:
+    """Afterwards it is the schedule's own report that is there, and nothing is missing."""
+    certify(app, "2026-11-19")
+    cover(app, "2026-11-20", "2026-11-21")
+    said = flowledger("catch-up", "--direct").output
+    assert (said.count("covered elsewhere"), said.count(": done")) == (2, 0)
+    assert flowledger("catch-up", "--direct", "--covered").output.count(": done") == 2
+    assert flowledger("catch-up", "--direct").output == "nothing is missing\n"
+    days = [each.data["window"] for each in operations(app, "REPORT") if each.data.get("schedule")]
+    assert set(days) == {str(due(day).period.window) for day in ("2026-11-20", "2026-11-21")}
+
+
 def test_a_run_that_prefect_holds_as_late_is_not_created_twice(app: AppKey, deployment: UUID) -> None:
     """What was planned before the worker died will still be worked off; a custom run will not do."""
     certify(app, "2026-11-18")
@@ -251,6 +334,7 @@ def test_a_scheduled_run_catches_up_what_was_missed(
     run = fire(prefect, deployment, "2026-11-22T02:00:00")
     result: Any = run_flow(fetch_workflow_logs_flow, flow_run=run, parameters=run.parameters)
     assert result["certificate"]["certified"]
+    assert (result["caught_up"], result["late"]) == (2, False)
     assert [text[:10] for text in planned(deployment)] == ["2026-11-20", "2026-11-21", "2026-11-22"]
     (kept,) = operations(app, "CATCH_UP")
     assert kept.user == f"flow run {run.name}"

@@ -25,6 +25,7 @@ from flowledger.flows.flow_retries import tried_again
 from flowledger.flows.logs import LogProgress, RunLog, forwarded_to, note_app
 from flowledger.flows.notifications import announce_failure, notify_result, publish_artifacts
 from flowledger.flows.orphans import ends_without_deployment
+from flowledger.flows.turns import take_turn
 from flowledger.ports import Progress
 from flowledger.services.pipeline import Collected, Enriched, Pipeline
 from flowledger.services.report import Report
@@ -252,6 +253,7 @@ def fetch_workflow_logs_flow(  # noqa: PLR0913, PLR0917  # the form that people 
     order = backfill_runs.with_origin(order_from(locals()), runtime.flow_run.tags or ())
     started = time.monotonic()
     job = ReportJob(order, scheduled_instant(), str(runtime.flow_run.id or "manual")[:8])
+    take_turn()
     with forwarded_to(get_run_logger()), ends_without_deployment(), tried_again():
         return _run_stages(job, started, notify_on_complete).to_json()
 

@@ -44,10 +44,12 @@ def _plan_next_try(error: Exception) -> None:
             run = client.read_flow_run(UUID(str(run_id)))
             if run.deployment_id is None or is_orphaned(client, run):
                 return
-            delay = next_delay(error, delays, run.run_count)
+            tries = len(failed_tries(run)) + 1
+            delay = next_delay(error, delays, tries)
             policy = run.empirical_policy.model_copy(
                 update={
-                    "retries": len(delays) if delay else 0,
+                    # Prefect counts each begin of the run, such as those that gave way to an older one.
+                    "retries": run.run_count if delay else 0,
                     "retry_delay": int(delay.total_seconds()) if delay else 0,
                 }
             )
@@ -60,7 +62,7 @@ def _plan_next_try(error: Exception) -> None:
         if delay:
             logger.warning(
                 "try %d of %d failed; the next one is in %d minutes",
-                run.run_count,
+                tries,
                 len(delays) + 1,
                 delay.total_seconds() // 60,
             )
