@@ -177,13 +177,15 @@ def test_the_setting_of_an_app_counts_before_the_surroundings(
     assert "DIFY_CA_BUNDLE" in said
 
 
-@pytest.mark.parametrize("client", ["dify", "coze", "robot"])
-def test_openssls_own_variable_changes_nothing(
-    client: str, server: Loopback, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+@every_client
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_one_rule_names_the_authorities_of_all(
+    client: str, variable: str, server: Loopback, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSL_CERT_FILE is the mail's alone, as docs/security.md says."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
-    assert "certificate" in refused(CLIENTS[client][0], server)
+    """A variable that counts for one client counts for each, as docs/security.md says."""
+    monkeypatch.setenv(variable, str(certificate.path))
+    CLIENTS[client][0](f"https://{HOST}:{server.port}")
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from flowledger.domain.texts import split_list
+from flowledger.http.session import BUNDLE_VARIABLES
 
 QUIET: Mapping[str, str] = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -45,6 +46,14 @@ def _set_address(environ: MutableMapping[str, str], api_url: str | None) -> None
     if api_url:
         environ.setdefault("PREFECT_API_URL", api_url)
     _spare_this_machine(environ)
+    _trust_as_others_do(environ)
+
+
+def _trust_as_others_do(environ: MutableMapping[str, str]) -> None:
+    """Let Prefect's clients trust the authorities that the environment names for ours."""
+    path = next(filter(None, map(environ.get, BUNDLE_VARIABLES)), None)
+    if path and Path(path).is_file():
+        environ.setdefault("PREFECT_API_SSL_CERT_FILE", path)
 
 
 def _spare_this_machine(environ: MutableMapping[str, str]) -> None:

@@ -251,14 +251,14 @@ def socks_variable(url: str) -> str | None:
     return proxy_variable(url) if proxy.lower().startswith("socks") else None
 
 
-BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables that name a file of authorities for programs like this one, the stronger first."""
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+"""Variables that name a file of authorities, the stronger first: the one rule for all clients."""
 
 
 def trusted_authorities(url: str, bundle: str | None) -> ssl.SSLContext | None:
     """Return what verifies a server's certificate; None for plain HTTP.
 
-    The authorities are those of ``bundle``, else of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else certifi's.
+    The authorities are those of ``bundle``, else of ``BUNDLE_VARIABLES``, else certifi's.
 
     :raises SettingsError: when the file cannot be read.
     """
@@ -271,13 +271,19 @@ def trusted_authorities(url: str, bundle: str | None) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=path or certifi.where())
     except OSError as error:
         # Only Dify has a setting of its own.
-        setting = "DIFY_CA_BUNDLE" if bundle else next(filter(os.environ.get, BUNDLE_VARIABLES), "certifi")
+        setting = "DIFY_CA_BUNDLE" if bundle else authorities_variable() or "certifi"
         raise SettingsError([f"{setting}: {path} cannot be read as PEM ({error})"]) from error
 
 
 def authorities_file() -> str | None:
     """Return the file of authorities that the environment names, or None."""
-    return next(filter(None, map(os.environ.get, BUNDLE_VARIABLES)), None)
+    name = authorities_variable()
+    return os.environ[name] if name else None
+
+
+def authorities_variable() -> str | None:
+    """Return the name of the variable that names a file of authorities, or None."""
+    return next(filter(os.environ.get, BUNDLE_VARIABLES), None)
 
 
 def unreadable_bundle(*names: str) -> str | None:

@@ -17,7 +17,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
 from io import BufferedReader
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 import certifi
@@ -30,6 +30,7 @@ from flowledger.domain.redaction import Redactor, redactor
 from flowledger.domain.texts import clip, one_line, show_controls
 from flowledger.errors import ChannelBusyError, FlowledgerError, MessageRefusedError
 from flowledger.http.pools import DeadlineReader
+from flowledger.http.session import authorities_file, authorities_variable
 
 Security = Literal["starttls", "tls", "none"]
 SLOWEST_BYTES_PER_S = 50_000
@@ -49,8 +50,13 @@ class NoLoginError(Exception):
 def trust(ca_bundle: str | None) -> ssl.SSLContext:
     """Return the TLS context that trusts the authorities of a file alone, or those of the system.
 
+    Where no file is given, the environment may name one, as for all clients.
+
     :raises OSError: when the file cannot be read as PEM.
     """
+    ca_bundle = ca_bundle or authorities_file()
+    if ca_bundle is not None and Path(ca_bundle).is_dir():
+        return ssl.create_default_context(capath=ca_bundle)
     context = ssl.create_default_context(cafile=ca_bundle)
     if ca_bundle is None:
         context.load_verify_locations(certifi.where())  # slim images have none of their own
@@ -393,9 +399,10 @@ class EmailChannel:
         try:
             return trust(self.ca_bundle)
         except OSError as error:
-            raise MessageRefusedError(
-                f"ca_bundle {self.ca_bundle} cannot be read as PEM ({error})"
-            ) from error
+            name, path = "ca_bundle", self.ca_bundle
+            if path is None:
+                name, path = authorities_variable() or "certifi", authorities_file()
+            raise MessageRefusedError(f"{name} {path} cannot be read as PEM ({error})") from error
 
     def _hand_over(
         self, server: smtplib.SMTP, mail: EmailMessage, recipients: Sequence[Address]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import SecretStr
 
 from flowledger.errors import StorageError
-from flowledger.http.session import environment_proxies
+from flowledger.http.session import BUNDLE_VARIABLES, authorities_file, environment_proxies
 from flowledger.ports import StoredFile
 from flowledger.storage import buckets
 
@@ -28,6 +28,7 @@ _READ_S = 60
 _AT_ONCE = 4
 _CHUNK = 1 << 20
 _AWS = "https://s3.amazonaws.com"
+_OWN_BUNDLE = "AWS_CA_BUNDLE"
 _OWN_KEYS = "mend it, unset the variable, or set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY"
 
 
@@ -127,13 +128,14 @@ class S3Storage(buckets.BucketStorage):
         checksums: Literal["when_required", "when_supported"] = (
             "when_required" if self.endpoint else "when_supported"
         )
-        buckets.check_surroundings(self.endpoint or _AWS, "AWS_CA_BUNDLE")
+        buckets.check_surroundings(self.endpoint or _AWS, _OWN_BUNDLE, *BUNDLE_VARIABLES)
         # Where botocore is given none it reads the environment itself, and would send loopback's there too.
         proxies = environment_proxies(self.endpoint) if self.endpoint else None
         session = boto3.session.Session(botocore_session=self._own_session())
         client = session.client(
             "s3",
             endpoint_url=self.endpoint,
+            verify=os.environ.get(_OWN_BUNDLE) or authorities_file(),
             region_name=self.region or ("us-east-1" if self.endpoint else None),
             aws_access_key_id=_plain(self.access_key_id),
             aws_secret_access_key=_plain(self.secret_access_key),

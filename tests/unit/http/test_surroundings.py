@@ -6,8 +6,17 @@ import pytest
 
 from flowledger.dify.session import DifySession
 from flowledger.errors import ChannelBusyError, SettingsError
-from flowledger.http.session import environment_proxies, proxy_variable, socks_variable, unreadable_bundle
+from flowledger.flows import environment
+from flowledger.http.session import (
+    BUNDLE_VARIABLES,
+    authorities_file,
+    environment_proxies,
+    proxy_variable,
+    socks_variable,
+    unreadable_bundle,
+)
 from flowledger.http.urls import is_loopback
+from flowledger.notify import email
 from flowledger.notify.posting import post
 
 FAR = "https://dify.example.com"
@@ -77,7 +86,7 @@ def test_without_a_proxy_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert socks_variable(FAR) is None
 
 
-@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("name", BUNDLE_VARIABLES)
 def test_a_broken_file_of_authorities_is_named_by_its_variable(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -87,7 +96,33 @@ def test_a_broken_file_of_authorities_is_named_by_its_variable(
         DifySession(FAR)
     with pytest.raises(ChannelBusyError, match=f"{name}: /nonexistent/ca.pem cannot be read"):
         post("https://oapi.example.com/robot", b"{}", {})
-    assert f"{name}: /nonexistent/ca.pem" in (unreadable_bundle("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") or "")
+    assert f"{name}: /nonexistent/ca.pem" in (unreadable_bundle(*BUNDLE_VARIABLES) or "")
     (tmp_path / "no.pem").write_text("no certificate", "utf-8")
     monkeypatch.setenv(name, str(tmp_path / "no.pem"))
     assert f"{name}: {tmp_path}/no.pem" in (unreadable_bundle(name) or "")
+
+
+@pytest.mark.parametrize("name", BUNDLE_VARIABLES)
+def test_one_file_of_authorities_counts_for_every_client(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Mail and Prefect trust what requests trusts."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("no certificate", "utf-8")
+    monkeypatch.setenv(name, str(bundle))
+    assert authorities_file() == str(bundle)
+    with pytest.raises(OSError, match=r"PEM|NO_CERTIFICATE|certificate"):
+        email.trust(None)
+    variables = {name: str(bundle)}
+    environment.point_at(variables, api_url="https://prefect.example.com/api")
+    assert variables["PREFECT_API_SSL_CERT_FILE"] == str(bundle)
+    named = {name: str(bundle), "PREFECT_API_SSL_CERT_FILE": "/own.pem"}
+    environment.point_at(named, api_url=None)
+    assert named["PREFECT_API_SSL_CERT_FILE"] == "/own.pem"
+
+
+def test_the_stronger_variable_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several are set."""
+    for name in BUNDLE_VARIABLES:
+        monkeypatch.setenv(name, f"/of/{name}")
+    assert authorities_file() == "/of/REQUESTS_CA_BUNDLE"
