@@ -19,6 +19,8 @@ from flowledger.services.report_requests import ReportContent
 REPORT = "REPORT"
 LOOKED_BACK = timedelta(days=7)
 """A run ends, or is stuck, sooner after its report; the rest is for processes killed in between."""
+SHORTEST_DAY_S = 23 * 3600
+"""Where daylight saving begins."""
 MOST = 200
 """So many of the newest reports are compared with the ledger."""
 
@@ -48,9 +50,10 @@ class WrittenReport:
     figures: Mapping[str, Json]
 
     @property
-    def is_fixed(self) -> bool:
-        """Return whether its period stays where it is: one that moves on has its next report soon."""
-        return self.period in CALENDAR_DAYS or self.period == CUSTOM
+    def is_of_days(self) -> bool:
+        """Return whether it is about whole days: a period that moves on has its next report soon."""
+        is_chosen = self.period == CUSTOM and self.window.seconds >= SHORTEST_DAY_S
+        return is_chosen or self.period in CALENDAR_DAYS
 
 
 def written_reports(ledger: Ledger, app: AppKey, *, since: datetime) -> Iterator[WrittenReport]:
@@ -96,7 +99,7 @@ def outgrown_reports(
         (
             report
             for report in newest.values()
-            if report.is_fixed and report.window != apart_from and _is_outgrown(ledger, app, report)
+            if report.is_of_days and report.window != apart_from and _is_outgrown(ledger, app, report)
         ),
         key=lambda report: (report.window.before, report.window.seconds, report.period),
     )

@@ -223,11 +223,14 @@ Order = Callable[[Night], object]
     [
         lambda night: night.report(0, run_filter=RunFilter(status="succeeded")),
         lambda night: night.report(0, period="today", instant=night.now - timedelta(hours=3)),
+        lambda night: night.report(
+            0, period="custom", after=night.now - timedelta(hours=9), before=night.now
+        ),
     ],
-    ids=["filtered", "a period that moves on"],
+    ids=["filtered", "a period that moves on", "hours"],
 )
 def test_what_is_no_report_of_the_day_is_not_written_again(night: Night, order: Order) -> None:
-    """A filter left runs out, or the next report of the moving period has them."""
+    """Filtered, of a period that has its next report soon, or of some hours."""
     order(night)
     night.end(0)
     assert not any("written anew" in note for note in night.report(1).notes)
