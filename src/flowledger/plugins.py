@@ -61,6 +61,10 @@ NODES: Mapping[str, str] = {
     "SUBWORKFLOW": "flowledger.nodes.subworkflow:SubworkflowNode",
     "TRANSFORM": "flowledger.nodes.transform:TransformNode",
     "MERGE": "flowledger.nodes.merge:MergeNode",
+    "NOTIFY": "flowledger.nodes.notify:NotifyNode",
+    "REPORT": "flowledger.nodes.report:ReportNode",
+    "DIFY_RUN": "flowledger.nodes.dify_run:DifyRunNode",
+    "COZE_RUN": "flowledger.nodes.coze_run:CozeRunNode",
 }
 """Type of a node → its class: the schema of its config, and what runs it unless the planner decides it."""
 NODE_PLUGINS = "flowledger.nodes"

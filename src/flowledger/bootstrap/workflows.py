@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 
 from flowledger.bootstrap.configuration import clock
 from flowledger.bootstrap.node_handlers import Handlers, node_schemas
+from flowledger.bootstrap.node_parts import NodeParts
 from flowledger.domain.workflows.definition import NodeType
-from flowledger.http.address_guard import AddressGuard
-from flowledger.http.async_calls import AsyncCaller
 from flowledger.ledger import workflow_store
 from flowledger.nodes import api_call
 from flowledger.ports import Clock, Ledger
@@ -26,11 +25,11 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """Open the engine in the running event loop; its connections are closed at the end."""
     store = workflow_store(ledger)
-    caller = AsyncCaller(AddressGuard.of(settings.workflows_allowed_hosts))
+    parts = NodeParts(settings, ledger, store)
     try:
         yield Engine(
             store,
-            Handlers(store, {"caller": caller, "apis": store.api}),
+            Handlers(store, parts.by_field()),
             _now,
             settings.workflow_secrets,
             observers,
@@ -38,7 +37,7 @@ async def open_engine(
             _completing(store),
         )
     finally:
-        await caller.close()
+        await parts.close()
 
 
 def authoring(settings: Settings, store: WorkflowStore) -> Authoring:

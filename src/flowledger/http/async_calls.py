@@ -59,6 +59,8 @@ class CallOptions:
     ca_bundle: str | None = None
 
 
+Take = Callable[[bytes], None]
+"""Is given the pieces of a body as they come."""
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host, for a port; ``OSError`` when it has none."""
 
@@ -84,16 +86,25 @@ class AsyncCaller:
     )
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, deadline_s: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        deadline_s: float,
+        taking: Take | None = None,
     ) -> CallReply:
         """Send a request, follow its redirects and read the whole answer, whatever its status.
+
+        With ``taking`` the body of a good answer is given to it as it comes, and is not kept.
 
         :raises CallError: when there is none, within the deadline and the limits.
         """
         try:
             client = self._client()
             async with asyncio.timeout(deadline_s), client.places:
-                return await self._followed(client.http, method, url, dict(headers), body)
+                return await self._followed(client.http, method, url, dict(headers), body, taking)
         except TimeoutError:
             raise CallError("Timeout", f"no complete answer within {deadline_s:g} s") from None
         except (ForbiddenAddressError, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
@@ -112,14 +123,20 @@ class AsyncCaller:
             await client.http.aclose()
 
     async def _followed(
-        self, client: httpx.AsyncClient, method: str, url: str, headers: dict[str, str], body: bytes | None
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        taking: Take | None,
     ) -> CallReply:
         for _ in range(MOST_REDIRECTS + 1):
             request = client.build_request(method, _checked(url), headers=headers, content=body)
             response = await client.send(request, stream=True)
             try:
                 if not response.has_redirect_location:
-                    return await self._read(response)
+                    return await self._read(response, taking if response.status_code < 400 else None)
             finally:
                 await response.aclose()
             target = request.url.join(response.headers["location"])
@@ -127,10 +144,13 @@ class AsyncCaller:
             url = str(target)
         raise CallError("ConnectionError", f"more than {MOST_REDIRECTS} redirects")
 
-    async def _read(self, response: httpx.Response) -> CallReply:
+    async def _read(self, response: httpx.Response, taking: Take | None) -> CallReply:
         body = bytearray()
         most = self.options.max_bytes
         async for piece in response.aiter_bytes():
+            if taking is not None:
+                taking(piece)
+                continue
             body += piece
             if len(body) > most:
                 raise CallError("ResponseTooLarge", f"the answer is larger than {most:,} bytes")

@@ -162,6 +162,23 @@ class MessageSender:
             tried = [results[letter.letter_id] for letter in letters if letter.letter_id in results]
             return self._send_directly(untried) and all(letter.sent_at is not None for letter in tried)
 
+    def post(self, letter: OutboxMessage) -> OutboxMessage:
+        """Store a message, send all that wait, and return it as it is then: sent, waiting or given up.
+
+        One of the same id that is there already stays as it is.
+
+        :raises LedgerError: when the ledger cannot store it.
+        """
+        if self.outbox is None:
+            return DeliveryRound(self.channels, self.clock, self.read_file).deliver(letter)
+        results: dict[str, OutboxMessage] = {}
+        self.outbox.enqueue([letter])
+        self._send_all(self.outbox, results)
+        if letter.letter_id in results:
+            return results[letter.letter_id]
+        stored = self.outbox.outbox_messages(limit=_LOOKED_BACK)
+        return next((each for each in stored if each.letter_id == letter.letter_id), letter)
+
     def send_waiting(self) -> int:
         """Send the waiting messages whose time for another try has come; return how many were sent.
 

@@ -11,12 +11,15 @@ from loguru import logger
 from flowledger.domain.messages import Message, Notice, Occasion, OutboxMessage
 from flowledger.domain.runs import Json
 from flowledger.domain.texts import clip, one_line
-from flowledger.errors import FlowledgerError
+from flowledger.errors import FlowledgerError, UsageError
 from flowledger.notify.escaping import ESCAPES
 from flowledger.notify.notices import BareLinks, NoticeBuilder, PreviousFigures, Subject, data_of, no_figures
 from flowledger.notify.outbox import DeliveryRound, MessageSender, error_origin
 from flowledger.notify.templates import Templates
 from flowledger.ports import Channel, Clock, Outbox, ReportLinks
+
+_SHOWS_SUBJECT = ("email", "feishu", "webhook")
+"""Types of channels that show a message's subject beside its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,29 @@ class NotificationService:
         Messages that wait are sent, too.
         """
         return self._notify(notice.notice_id, lambda _: notice)
+
+    def post(self, channel: str, message: Message) -> OutboxMessage:
+        """Store a message whose body is plain text for one channel, and try to send it.
+
+        :raises UsageError: when there is no such channel; LedgerError: when it cannot be stored.
+        """
+        if channel not in self.addressees:
+            names = ", ".join(self.addressees) or "none"
+            raise UsageError(f"there is no channel {channel!r:.80}: one of {names}")
+        kind, at = self.addressees[channel].type, self.clock()
+        text = self.hide(message.body)
+        if kind not in _SHOWS_SUBJECT:
+            text = f"{self.hide(message.subject)}\n\n{text}"
+        letter = OutboxMessage(
+            letter_id=f"{message.message_id}:{channel}",
+            channel=channel,
+            message=replace(
+                message, subject=one_line(self.hide(message.subject)), body=ESCAPES.get(kind, str)(text)
+            ),
+            posted_at=at,
+            not_before=at,
+        )
+        return self._sender.post(letter)
 
     def try_channel(self, name: str) -> str:
         """Send a test message through one channel, past the outbox; return the problem, or an empty text."""

@@ -121,10 +121,11 @@ class StepRunner:
         )
         began = time.monotonic()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 answer = await handler.run(call)
-        except TimeoutError:
-            answer = NodeAnswer(error=f"no end within {timeout_s:g} s", error_type=ErrorType.TIMEOUT)
+        except TimeoutError as error:  # of the step, or one that the handler met with
+            text = f"no end within {timeout_s:g} s" if limit.expired() else str(error) or "it took too long"
+            answer = NodeAnswer(error=text, error_type=ErrorType.TIMEOUT)
         except Exception as error:  # noqa: BLE001  a handler is anybody's: this is how its step ended
             answer = NodeAnswer(error=str(error) or type(error).__name__, error_type=_type_of(error))
         answer = replace(answer, seconds=answer.seconds or time.monotonic() - began)

@@ -1,0 +1,119 @@
+"""What handlers of nodes need of the settings: calls, channels, reports, Dify, Coze; made when first used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from flowledger.bootstrap.configuration import clock
+from flowledger.bootstrap.notifications import addressees, open_report_links
+from flowledger.bootstrap.pipelines import run_directly
+from flowledger.domain.coze_runs import WorkflowOrder
+from flowledger.domain.messages import Message, OutboxMessage
+from flowledger.http.address_guard import AddressGuard
+from flowledger.http.async_calls import AsyncCaller, CallOptions
+from flowledger.nodes.coze_run import UpstreamRun, no_coze
+from flowledger.nodes.dify_run import DifyApp
+from flowledger.notify.service import NotificationService
+from flowledger.notify.templates import Templates
+from flowledger.ports import Ledger
+from flowledger.services.report_requests import RunOrder
+from flowledger.services.secret_masking import redacted
+from flowledger.settings import AppSettings, Settings
+from flowledger.workflow_ports import WorkflowStore
+
+
+@dataclass
+class NodeParts:
+    """The parts of one engine; ``close`` ends the connections of the running event loop."""
+
+    settings: Settings
+    ledger: Ledger
+    store: WorkflowStore
+    caller: AsyncCaller = field(init=False)
+    _apps: dict[str, DifyApp] = field(default_factory=dict, repr=False)
+    _notifications: NotificationService | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.caller = AsyncCaller(AddressGuard.of(self.settings.workflows_allowed_hosts))
+
+    def by_field(self) -> Mapping[str, Any]:
+        """Return the parts by the name of the handler's field that holds each."""
+        return {
+            "caller": self.caller,
+            "apis": self.store.api,
+            "post": self.post,
+            "write": write_report,
+            "dify_apps": self.dify_app,
+            "prepare": self.prepare_coze,
+        }
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for caller in (self.caller, *(app.caller for app in self._apps.values())):
+            await caller.close()
+
+    def post(self, channel: str, message: Message) -> OutboxMessage | None:
+        """Store a message for a channel and try to send it; None where notifications are off.
+
+        :raises UsageError: when there is no such channel; LedgerError: when it cannot be stored.
+        """
+        if not self.settings.notification_enabled:
+            return None
+        if self._notifications is None:
+            self._notifications = NotificationService(
+                addressees=addressees(self.settings),
+                notified=(),
+                clock=clock.utc_now,
+                templates=Templates(self.settings.template_dir),
+                outbox=self.ledger,
+                # Other messages that wait may have files.
+                report_links=open_report_links(self.settings, None, None),
+                hide=redacted,
+            )
+        return self._notifications.post(channel, message)
+
+    def dify_app(self, name: str | None) -> DifyApp:
+        """Return an app by name or id; None means the only one.
+
+        :raises UsageError: with the names of all apps, where there is none or not exactly one.
+        """
+        app = self.settings.app(name)
+        if app.id not in self._apps:
+            self._apps[app.id] = DifyApp(
+                app.name, app.base_url, app.api_token, _caller_of(app), app.max_answer_mb * 2**20
+            )
+        return self._apps[app.id]
+
+    def prepare_coze(self, order: WorkflowOrder) -> UpstreamRun:
+        """Return a run in Coze that is not begun.
+
+        :raises UsageError: without a token of Coze.
+        """
+        if self.settings.coze_api_token is None:
+            return no_coze(order)
+        from flowledger.coze.client import CozeClient
+
+        return CozeClient(self.settings.coze_base_url, self.settings.coze_api_token).prepare(order)
+
+
+def _caller_of(app: AppSettings) -> AsyncCaller:
+    """Return what sends requests to an app's server, and to no other private one: the settings name it."""
+    host = urlsplit(app.base_url).hostname or ""
+    options = CallOptions(
+        max_bytes=app.max_answer_mb * 2**20,
+        ca_bundle=str(app.ca_bundle) if app.ca_bundle else None,
+    )
+    return AsyncCaller(AddressGuard.of([host]), options)
+
+
+def write_report(options: Mapping[str, Any], instant: datetime, run_id: str) -> Mapping[str, Any]:
+    """Collect and report what options say; the settings are read anew, as for every report.
+
+    :raises FlowledgerError: as the stages of a report do.
+    """
+    formats = options.get("formats")
+    if isinstance(formats, list | tuple):
+        options = {**options, "formats": ",".join(map(str, formats))}
+    return run_directly(RunOrder(**options), instant, run_id=run_id).to_json()
