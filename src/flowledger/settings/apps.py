@@ -23,6 +23,7 @@ from flowledger.settings.types import (
     NotEmpty,
     Password,
     Prefix,
+    RunLimit,
     Seconds,
     Tags,
     Token,
@@ -97,9 +98,9 @@ class AppSettings(Frozen):
     report_retention_days: AtLeastOne | None = None
     report_retention_count: AtLeastOne | None = None
     report_retention_mb: AtLeastOne | None = None
-    run_retention_days: AtLeastOne | None = None
-    run_retention_count: AtLeastOne | None = None
-    run_retention_mb: AtLeastOne | None = None
+    run_retention_days: RunLimit | None = None
+    run_retention_count: RunLimit | None = None
+    run_retention_mb: RunLimit | None = None
 
     @property
     def key(self) -> AppKey:

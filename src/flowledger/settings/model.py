@@ -54,6 +54,7 @@ from flowledger.settings.types import (
     ReportAgain,
     RetryMinutes,
     Rotation,
+    RunLimit,
     Seconds,
     SecretAddress,
     StorageType,
@@ -122,9 +123,9 @@ class Settings(Frozen, BaseSettings):
     report_retention_days: AtLeastOne | None = None
     report_retention_count: AtLeastOne | None = None
     report_retention_mb: AtLeastOne | None = None
-    run_retention_days: AtLeastOne | None = None
-    run_retention_count: AtLeastOne | None = None
-    run_retention_mb: AtLeastOne | None = None
+    run_retention_days: RunLimit | None = None
+    run_retention_count: RunLimit | None = None
+    run_retention_mb: RunLimit | None = None
     stuck_after_hours: AtLeastOne = 24
     certificate_max_age_hours: Annotated[int, Field(ge=1, le=8784)] = 24
     catch_up_periods: Annotated[int, Field(ge=0, le=366)] = 7

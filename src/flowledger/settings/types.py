@@ -84,6 +84,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 Megabytes = Annotated[int, Field(ge=1, le=1024)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+RunLimit = Annotated[AtLeastOne, AfterValidator(validators.check_archiving)]
 NotEmpty = Annotated[str, Field(min_length=1)]
 Unchecked = Annotated[SecretStr | None, BeforeValidator(validators.as_text), Field(repr=False)]
 """As it was written; checked where it is used."""

@@ -140,6 +140,13 @@ def check_storage(text: str) -> str:
     return text
 
 
+def check_archiving(limit: int) -> int:
+    """Refuse to limit runs where the library that writes their archives is missing."""
+    if find_spec("pyarrow") is None:
+        raise ValueError(f"archives of runs need pyarrow, {NOT_INSTALLED}")
+    return limit
+
+
 def check_channel(text: str) -> str:
     """Refuse an unknown type of channel."""
     return _one_of("type of channel", text.lower(), CHANNELS)
