@@ -197,9 +197,14 @@ def test_a_scoped_key_sees_its_apps_and_no_others(shared: World) -> None:
     ],
 )
 def test_what_is_out_of_reach_is_not_there(shared: World, path: str) -> None:
-    """404, as for what does not exist."""
+    """404 in the very words for what does not exist: neither status nor text tells one from the other."""
     assert shared.get(path).status_code == 200
-    assert shared.get(path, "scoped").status_code == 404
+    refused = shared.get(path, "scoped")
+    name = SALES.app_id if SALES.app_id in path else COZE.app_id
+    unknown = shared.get(path.replace(name, "no-such-app"), "scoped")
+    assert (refused.status_code, unknown.status_code) == (404, 404)
+    assert refused.json()["detail"].replace(name, "no-such-app") == unknown.json()["detail"]
+    assert refused.json().keys() == unknown.json().keys()
 
 
 def test_an_app_out_of_reach_can_be_asked_for_and_is_empty(shared: World) -> None:
