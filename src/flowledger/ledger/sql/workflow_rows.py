@@ -1,7 +1,7 @@
 """Workflows, executions, steps and waits to table rows and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -134,13 +134,16 @@ def execution_record(execution: Execution, total_steps: int | None) -> dict[str,
 
 def step_values(step: Step) -> dict[str, Any]:
     """Return a step as the JSON object that the detail of its run holds."""
-    values = {name: value for name, value in asdict(step).items() if name not in ("id", "seq")}
     return {
-        **values,
+        **{name: getattr(step, name) for name in _STEP_VALUES},
+        "metrics": dict(step.metrics),
         "status": step.status.value,
         "started_at": _text(step.started_at),
         "completed_at": _text(step.completed_at),
     }
+
+
+_STEP_VALUES = tuple(each.name for each in fields(Step) if each.name not in ("id", "seq"))
 
 
 def step_row(step: Step, execution: int, seq: int) -> dict[str, Any]:
