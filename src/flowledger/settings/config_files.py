@@ -9,11 +9,7 @@ import yaml
 
 from flowledger.errors import SettingsError
 from flowledger.io.atomic import OWNER_ONLY, AtomicFile
-
-MOST_VALUES = 100_000
-"""Names and values of one file, with what its aliases stand for written out: a thousand apps have fewer."""
-
-DEEPEST = 50
+from flowledger.io.yaml_text import MOST_VALUES, ShallowLoader, loading, size_of
 
 
 def read_yaml(text: str, place: str) -> Any:
@@ -21,15 +17,15 @@ def read_yaml(text: str, place: str) -> Any:
 
     :raises SettingsError: with a line for what is wrong; it quotes nothing, since the file may hold secrets.
     """
-    loader = _ShallowLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        # Before anything is made of it: merged mappings alone could grow without end there.
-        if _size(node, {}) > MOST_VALUES:
-            raise SettingsError([f"{place}: has more than {MOST_VALUES:,} values, aliases written out"])
-        return loader.construct_document(node)
+        with loading(ShallowLoader, text) as loader:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            # Before anything is made of it: merged mappings alone could grow without end there.
+            if size_of(node, {}) > MOST_VALUES:
+                raise SettingsError([f"{place}: has more than {MOST_VALUES:,} values, aliases written out"])
+            return loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1} of " if mark else ""
@@ -40,37 +36,6 @@ def read_yaml(text: str, place: str) -> Any:
         ) from None
     except RecursionError:
         raise SettingsError([f"{place}: an alias stands within itself"]) from None
-    finally:
-        loader.dispose()
-
-
-class _ShallowLoader(yaml.SafeLoader):
-    """Plain values, nested at most ``DEEPEST`` levels."""
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Return the next node, unless it is nested too deep."""
-        if self._depth > DEEPEST:
-            raise yaml.MarkedYAMLError(problem_mark=self.get_mark())
-        self._depth += 1
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-
-def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return the number of values below a node; the values of an alias count each time it is used."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in sizes:
-        children = (
-            node.value
-            if isinstance(node, yaml.SequenceNode)
-            else [each for two in node.value for each in two]
-        )
-        sizes[id(node)] = 1 + sum(_size(child, sizes) for child in children)
-    return sizes[id(node)]
 
 
 READABLE_BY_ALL = 0o644
