@@ -8,12 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowledger.domain.workflows.definition import NODE_OPTIONS, Document, alias_from, read
+from flowledger.domain.workflows import old_exports
+from flowledger.domain.workflows.definition import NODE_OPTIONS, Document, read
+from flowledger.domain.workflows.old_exports import FORMAT, HEAD, NODE_FIELDS
 from flowledger.errors import UsageError
 
-FORMAT = "workflow/1"
-_HEAD = ("name", "description", "version", "config", "tags")
-_NODE = ("alias", "name", "node_type", "config", "description", "position_x", "position_y")
 _API = (
     *("name", "system", "method", "path", "url", "version", "enabled", "request_schema", "response_schema"),
     *("headers", "parameters", "timeout", "auth", "description"),
@@ -26,7 +25,7 @@ def exported(document: Document, apis: Sequence[Mapping[str, Any]] = ()) -> dict
     groups = [_exported_group(group, aliases) for group in document.get("groups") or ()]
     return {
         "format": FORMAT,
-        **{name: document.get(name) for name in _HEAD if document.get(name) is not None},
+        **{name: document.get(name) for name in HEAD if document.get(name) is not None},
         "nodes": [_exported_node(node) for node in document.get("nodes") or ()],
         "connections": [
             _exported_connection(connection, aliases)
@@ -41,35 +40,45 @@ def exported(document: Document, apis: Sequence[Mapping[str, Any]] = ()) -> dict
 def imported(exported_form: Any) -> dict[str, Any]:
     """Return the document of an exported workflow, with new numbers.
 
+    Exports of older programs are read too (``old_exports``).
+
     :raises UsageError: with the place, when it is none.
     """
-    if not isinstance(exported_form, Mapping) or exported_form.get("format") != FORMAT:
-        raise UsageError(f'an exported workflow is an object with "format": "{FORMAT}"')
-    nodes = [_as_object(node, "nodes") for node in _as_list(exported_form, "nodes")]
-    aliases: list[str] = []
-    for node in nodes:
-        alias = node.get("alias") or alias_from(str(node.get("name") or node.get("node_type")), aliases)
-        aliases.append(str(alias))
-    if doubled := {alias for alias in aliases if aliases.count(alias) > 1}:
-        raise UsageError(f"nodes: the alias {min(doubled)!r:.80} is there twice")
-    numbers = {alias: number for number, alias in enumerate(aliases, 1)}
+    form = old_exports.current_form(exported_form)
+    nodes = form["nodes"]
+    numbers: dict[str, int] = {}
+    for number, node in enumerate(nodes, 1):
+        alias = str(node["alias"])
+        if alias in numbers:
+            raise UsageError(f"nodes: the alias {alias!r:.80} is there twice")
+        numbers[alias] = number
     document = {
-        **{name: exported_form[name] for name in _HEAD if exported_form.get(name) is not None},
-        "nodes": [
-            _imported_node(node, alias, number)
-            for number, (node, alias) in enumerate(zip(nodes, aliases, strict=True), 1)
-        ],
+        **{name: form[name] for name in HEAD if form.get(name) is not None},
+        "nodes": [_imported_node(node, number) for number, node in enumerate(nodes, 1)],
         "connections": [
-            _imported_connection(_as_object(each, "connections"), number, numbers)
-            for number, each in enumerate(_as_list(exported_form, "connections"), 1)
+            _imported_connection(each, number, numbers) for number, each in enumerate(form["connections"], 1)
         ],
         "groups": [
-            _imported_group(_as_object(each, "groups"), number, numbers)
-            for number, each in enumerate(_as_list(exported_form, "groups"), 1)
+            {**group, "id": number, "steps": [numbers[alias] for alias in group["steps"]]}
+            for number, group in enumerate(form["groups"], 1)
         ],
     }
     read(document)
     return document
+
+
+def apis_of(exported_form: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the entries of the API registry that an exported workflow brings, each with its ``id``.
+
+    :raises UsageError: when one is no object, or has no id.
+    """
+    apis = exported_form.get("apis") if isinstance(exported_form, Mapping) else None
+    if apis is not None and not isinstance(apis, list | tuple):
+        raise UsageError("apis must be a list")
+    for number, api in enumerate(apis or (), 1):
+        if not isinstance(api, Mapping) or not isinstance(api.get("id"), int):
+            raise UsageError(f"apis, entry {number}: must be an object with the id that nodes have as api_id")
+    return apis or ()
 
 
 def digest_of(document: Document) -> str:
@@ -97,7 +106,7 @@ def _label(node: Mapping[str, Any]) -> str:
 
 
 def _exported_node(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: node[name] for name in (*_NODE, *NODE_OPTIONS) if node.get(name) not in (None, "")}
+    return {name: node[name] for name in (*NODE_FIELDS, *NODE_OPTIONS) if node.get(name) not in (None, "")}
 
 
 def _exported_connection(connection: Mapping[str, Any], aliases: Mapping[int, str]) -> dict[str, Any]:
@@ -115,49 +124,20 @@ def _exported_group(group: Mapping[str, Any], aliases: Mapping[int, str]) -> dic
     return {**{name: value for name, value in group.items() if name != "id"}, "steps": steps}
 
 
-def _imported_node(node: Mapping[str, Any], alias: str, number: int) -> dict[str, Any]:
-    known = {name: node[name] for name in (*_NODE, *NODE_OPTIONS) if node.get(name) is not None}
-    if unknown := set(node) - {*_NODE, *NODE_OPTIONS}:
-        raise UsageError(f"node {alias}: unknown field {min(unknown)!r:.80}")
+def _imported_node(node: Mapping[str, Any], number: int) -> dict[str, Any]:
+    known = {name: value for name, value in node.items() if value is not None}
+    alias = str(node["alias"])
     return {"id": number, "config": {}, **known, "alias": alias, "name": node.get("name") or alias}
 
 
 def _imported_connection(
     connection: Mapping[str, Any], number: int, numbers: Mapping[str, int]
 ) -> dict[str, Any]:
-    ends = {}
-    for name in ("from", "to"):
-        alias = str(connection.get(name))
-        if alias not in numbers:
-            raise UsageError(f"connection {number}: {name}: there is no node with the alias {alias!r:.80}")
-        ends[name] = numbers[alias]
     return {
         "id": number,
-        "from_node_id": ends["from"],
-        "to_node_id": ends["to"],
+        "from_node_id": numbers[connection["from"]],
+        "to_node_id": numbers[connection["to"]],
         "connection_type": connection.get("connection_type") or "SEQUENCE",
         "condition": connection.get("condition"),
         "config": connection.get("config") or {},
     }
-
-
-def _imported_group(group: Mapping[str, Any], number: int, numbers: Mapping[str, int]) -> dict[str, Any]:
-    steps = _as_list(group, "steps")
-    if unknown := [alias for alias in steps if alias not in numbers]:
-        raise UsageError(f"group {number}: there is no node with the alias {unknown[0]!r:.80}")
-    return {**group, "id": number, "steps": [numbers[alias] for alias in steps]}
-
-
-def _as_list(holder: Mapping[str, Any], name: str) -> Sequence[Any]:
-    value = holder.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise UsageError(f"{name} must be a list")
-    return value
-
-
-def _as_object(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{name} must hold objects")
-    return value

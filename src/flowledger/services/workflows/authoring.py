@@ -191,7 +191,7 @@ class Authoring:
         """Store an exported workflow as a new draft; its APIs are registered anew where they are missing."""
         document = exchange.imported(form)
         document["name"] = self._free_name(name or document["name"])
-        numbers = {api["id"]: self._register(api) for api in form.get("apis") or ()}
+        numbers = {api["id"]: self._register(api) for api in exchange.apis_of(form)}
         _renumber_apis(document, numbers)
         return self.store.create_workflow(document, self.clock())
 
@@ -199,14 +199,14 @@ class Authoring:
         """Return what an import would do, without doing it: the name, new APIs, faults."""
         document = exchange.imported(form)
         known = {_api_key(api.fields) for api in self.store.apis()}
-        new = [api for api in form.get("apis") or () if _api_key(api) not in known]
-        listed = {api["id"] for api in form.get("apis") or ()}
+        new = [api for api in exchange.apis_of(form) if _api_key(api) not in known]
+        listed = {api["id"] for api in exchange.apis_of(form)}
         surroundings = replace(self._surroundings(None), api_ids={*listed, *self._api_ids()})
         return {
             "name": self._free_name(document["name"]),
             "nodes": len(document["nodes"]),
             "connections": len(document["connections"]),
-            "new_apis": [api.get("name") or api.get("path") for api in new],
+            "new_apis": [api.get("name") or api.get("path") or api.get("url") for api in new],
             "faults": validation.faults(definition.read(document), surroundings),
         }
 
@@ -216,7 +216,7 @@ class Authoring:
         :raises InvalidWorkflowError: with every fault; the draft is stored all the same.
         """
         document = exchange.imported(form)
-        numbers = {api["id"]: self._register(api) for api in form.get("apis") or ()}
+        numbers = {api["id"]: self._register(api) for api in exchange.apis_of(form)}
         _renumber_apis(document, numbers)
         named = self.store.workflows(name=document["name"], limit=2).workflows
         if len(named) > 1:

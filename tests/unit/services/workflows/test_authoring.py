@@ -148,6 +148,8 @@ def test_an_export_comes_back_the_same() -> None:
         ({"connections": [{"from": "start", "to": "nowhere"}]}, "nowhere"),
         ({"nodes": [*FORM["nodes"], FORM["nodes"][0]]}, "twice"),
         ({"nodes": [{**FORM["nodes"][0], "colour": 1}]}, "colour"),
+        ({"apis": {"id": 1}}, "apis must be a list"),
+        ({"apis": [{"name": "no id"}]}, "apis, entry 1"),
     ],
 )
 def test_a_broken_file_is_refused_with_the_place(change: dict[str, Any], message: str) -> None:
