@@ -6,6 +6,7 @@ from functools import reduce
 from itertools import takewhile
 
 from flowledger.domain.certificates import Certificate, RunSet, digest_of, together
+from flowledger.domain.history import RunKey
 from flowledger.domain.runs import Run
 from flowledger.domain.windows import Window
 from flowledger.ports import Ledger
@@ -63,6 +64,11 @@ class HeldWindows:
         oldest = _second(rows[-1])
         listed = digest_of({run.identity for run in rows if _second(run) > oldest})
         return listed == self._newer_than(oldest) and _is_like(rows, self._since(oldest))
+
+    def have(self, rows: Sequence[Run]) -> bool:
+        """Return whether the ledger holds these runs, in the statuses they had or may have now."""
+        entries = (self.ledger.entry(RunKey(run.app, run.run_id)) for run in rows)
+        return _is_like(rows, {entry.run.identity: entry.run for entry in entries if entry is not None})
 
     def _newer_than(self, second: int) -> RunSet:
         parts = [

@@ -2,10 +2,10 @@
 
 A total alone does not tell a window from one in which a run is gone and another has come.  So a window is
 trusted only where all of this agrees with what was read: the ledger still holds the very runs; the source's
-total; its newest page, run by run; and its totals of two statuses.  Of a window that was read as parts, or as
-a part, of others the totals of statuses are left out, until it has a certificate of its own.  What all this
-does not show (a change among older runs that leaves the totals as they were) is found when the window is read
-again, which ``read_since`` decides.
+total; its newest page, run by run; and its totals of two statuses, each with a page that is another one each
+time.  Of a window that was read as parts, or as a part, of others the totals of statuses are left out, until
+it has a certificate of its own.  What all this does not show (a change among older runs that leaves the
+totals as they were) is found when the window is read again, which ``read_since`` decides.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flowledger.domain import window_scan as walks
-from flowledger.domain.certificates import Certificate, Scope
+from flowledger.domain.certificates import Certificate, Scope, digest_of
 from flowledger.domain.run_filters import FilterSplit, RunFilter
 from flowledger.domain.windows import LATEST, Window
 from flowledger.ports import Ledger, LogPage, RunSource
@@ -191,17 +191,17 @@ class _Comparison:
     def _is_unchanged(self, held: HeldWindows) -> bool:
         if not held.are_intact():
             return False
-        page = self._page(held.window, self.remote, walks.PAGE_ROWS)
+        page = self._page(held.window, self.remote)
         if page is None or page.total != held.rows or not held.begin_with(page.rows):
             return False
         counts = () if held.window == self.briefly else self._by_status()[: self.requests - 1]
         return all(self._is_counted(held, word, remote) for word, remote in counts)
 
-    def _page(self, window: Window, remote: Mapping[str, str], limit: int) -> LogPage | None:
-        """Return the newest page; None where it contradicts itself, and so compares with nothing."""
+    def _page(self, window: Window, remote: Mapping[str, str], number: int = 1) -> LogPage | None:
+        """Return a page, 1 for the newest; None where it contradicts itself, and so compares with nothing."""
         self.budget -= 1
-        page = self.source.page(window, remote, limit=limit)
-        ask = walks.Ask(window, limit=limit)
+        ask = walks.Ask(window, number)
+        page = self.source.page(window, remote, page=number, limit=ask.limit)
         return None if walks.contradiction(ask, reply_of(page)) else page
 
     def _by_status(self) -> Sequence[tuple[str, Mapping[str, str]]]:
@@ -214,5 +214,8 @@ class _Comparison:
         ]
 
     def _is_counted(self, held: HeldWindows, word: str, remote: Mapping[str, str]) -> bool:
-        page = self._page(held.window, remote, 1)
-        return page is not None and held.fit_count(word, page.total)
+        """Compare a total, and a page: another one each time, and not the newest where there are more."""
+        pages = -(-held.in_status(word) // walks.PAGE_ROWS)
+        number = pages - digest_of([str(held.certificates[-1].at)]).digest % (pages - 1) if pages > 1 else 1
+        page = self._page(held.window, remote, number)
+        return page is not None and held.fit_count(word, page.total) and held.have(page.rows)

@@ -98,6 +98,7 @@ def test_a_window_of_one_page_is_read_at_one_request() -> None:
         pytest.param(3, failed(900, 7), id="one failed more"),
         pytest.param(10, make_run(900, 7), id="one failed less"),
         pytest.param(3, replace(make_run(900, 7), source_status="stopped"), id="one succeeded less"),
+        pytest.param(10, failed(900, 7), id="another failed"),
     ],
 )
 def test_a_run_that_comes_for_one_that_goes_is_found(gone: int, come: Run) -> None:
@@ -115,13 +116,24 @@ def test_a_run_that_comes_for_one_that_goes_is_found(gone: int, come: Run) -> No
 def test_what_a_comparison_does_not_show_is_read_again() -> None:
     """An older run that comes for one like it changes no total; a reading in full finds it."""
     place = a_day()
-    place.exchange(3, make_run(900, 7))
+    place.exchange(351, make_run(900, 356))
     place.now += HOUR
     assert place.collect(read_since=NOW).read_at == NOW
     assert "run-00900" not in place.held()
     again = place.collect(read_since=NOW + HOUR)
     assert (again.certified, again.read_at) == (True, place.now)
     assert "run-00900" in place.held()
+
+
+def test_each_comparison_looks_at_another_page() -> None:
+    """An older run that comes for one like it is found before long, at no more requests."""
+    place = a_day()
+    place.exchange(351, make_run(900, 356))
+    for _ in range(20):
+        place.now += timedelta(minutes=1)
+        place.collect()
+    assert "run-00900" in place.held()
+    assert place.source.requests == 3
 
 
 def test_fewer_requests_are_used_where_fewer_are_left() -> None:
@@ -156,7 +168,7 @@ def test_an_archived_run_is_read_again() -> None:
 def test_a_certificate_of_before_is_no_proof() -> None:
     """What was certified by its number alone says neither when it was read nor which runs."""
     place = a_day()
-    place.exchange(3, make_run(900, 7))
+    place.exchange(351, make_run(900, 356))
     certificate = place.ledger.certificate(Scope(APP, DAY))
     assert certificate
     old = replace(certificate, read_at=None, runs=None)
@@ -229,7 +241,7 @@ def pipeline(place: Place, folder: Path, schedule: str | None = None) -> Pipelin
 def test_a_window_is_read_again_when_its_reading_is_old(tmp_path: Path) -> None:
     """Up to the age that is set it is only compared."""
     place = a_day()
-    place.exchange(3, make_run(900, 7))
+    place.exchange(351, make_run(900, 356))
     place.now = NOW + 5 * HOUR
     assert pipeline(place, tmp_path).collect(REPORT).certificate.read_at == NOW
     place.now = NOW + 6 * HOUR
@@ -245,7 +257,7 @@ def test_the_last_report_of_a_period_reads_what_was_read_before_its_end(
     early = DAY.before_at - HOUR
     place = Place(FakeSource([make_run(n) for n in range(500)]), now=early)
     assert place.collect(Window(DAY.after, DAY.after + 499)).certified
-    place.exchange(3, make_run(900, 7))
+    place.exchange(51, make_run(900, 56))
     place.now = DAY.before_at + HOUR
     report = pipeline(place, tmp_path, schedule)
     assert report.collect(REPORT).certificate.certified
