@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 
 FLOW = "fetch-workflow-logs"
 OWN = {"announce-dead-run", "end-orphaned-runs"}
-"""What automations start."""
+"""What automations start, which setting a server up registers."""
 TOKEN = "app-simulated-token"
 POOL = "dify-workflow-pool"
 
@@ -94,26 +94,36 @@ class Site:
 def server(
     tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServers
 ) -> Iterator[PrefectServer]:
-    """A server with the pool."""
-    with (
-        prefect_servers.own(tmp_path_factory.mktemp("deployments")) as running,
-        temporary_settings({PREFECT_API_URL: running.api}),
-    ):
+    """A server that is set up."""
+    folder = tmp_path_factory.mktemp("deployments")
+    with prefect_servers.own(folder) as running, temporary_settings({PREFECT_API_URL: running.api}):
+        set_up(make_site(folder / "site", running))
         yield running
 
 
 @pytest.fixture
 def site(tmp_path: Path, server: PrefectServer) -> Iterator[Site]:
     """A folder with one app and two entries, on a server that is set up; its deployments go at the end."""
-    site = Site(tmp_path / "site", server.api)
-    site.apps({"id": "a-1", "name": "sales"})
-    site.entries(daily_report={"schedule": "0 2 * * *"}, custom_report={})
-    done = site.run("deploy", "--setup-only")
-    assert done.returncode == 0, done.stderr
-    yield site
+    yield make_site(tmp_path / "site", server)
     with get_client(sync_client=True) as client:
         for each in client.read_deployments():
-            client.delete_deployment(each.id)
+            if each.name not in OWN:
+                client.delete_deployment(each.id)
+
+
+def make_site(folder: Path, server: PrefectServer) -> Site:
+    """Write settings of one app and two entries."""
+    site = Site(folder, server.api)
+    site.apps({"id": "a-1", "name": "sales"})
+    site.entries(daily_report={"schedule": "0 2 * * *"}, custom_report={})
+    return site
+
+
+def set_up(site: Site) -> str:
+    """Set the server up from a folder, and return what was printed."""
+    done = site.run("deploy", "--setup-only")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def held(name: str) -> DeploymentResponse:
@@ -259,8 +269,8 @@ def test_doctor_asks_the_server(site: Site, variables: dict[str, str], line: str
 
 def test_setting_up_again_changes_nothing(site: Site) -> None:
     """Profile, pool and automations are as they should be; there is one of each."""
-    done = site.run("deploy", "--setup-only")
-    assert done.stdout.count(": unchanged") == 6
+    set_up(site)
+    assert set_up(site).count(": unchanged") == 6
     profiles = (site.folder / "home/profiles.toml").read_text("utf-8")
     assert 'active = "flowledger"' in profiles
     assert 'PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED = "events,flow_runs"' in profiles
