@@ -22,6 +22,14 @@ from prefect_records import send_what_waits
 from workplace import bare_environment
 
 DATABASE = "prefect.db"
+LEAN = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Nobody opens its pages or chooses among its kinds of blocks, which each start registers for seconds.
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+}
+"""What spares a server of tests work that no test looks at."""
 START_S = 250
 """On a machine that has nothing else to do it takes ten."""
 _left_running: list["subprocess.Popen[bytes]"] = []
@@ -132,9 +140,7 @@ def _variables(server: PrefectServer) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": server.api.removesuffix("/api").rpartition(":")[2],
         "PREFECT_API_URL": server.api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
+    } | LEAN
 
 
 def _copy(database: Path, to: Path) -> None:

@@ -20,6 +20,7 @@ import requests
 import sqlalchemy as sa
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect_server import LEAN
 from prefect_worker import Site
 from soak_programs import MARK, Program, kill, marked
 from tcp_proxy import TcpProxy, proxied
@@ -256,7 +257,7 @@ def _prefect_variables(folder: Path, api: str, database: str) -> dict[str, str]:
         **SERVER_SETTINGS,
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "DO_NOT_TRACK": "1",
+        **LEAN,
     }
 
 
