@@ -12,7 +12,14 @@ settings.load_profile("everyday")
 
 pytest_plugins = ["postgresql_server", "prefect_session"]
 
-SLOW_FIRST = ("test_worker_", "test_deployments", "test_flow", "test_secrets_in_prefect")
+SLOW_FIRST = (
+    "test_worker_soak",
+    "test_worker_runs",
+    "test_worker_dask",
+    "test_deployments",
+    "test_flow",
+    "test_secrets_in_prefect",
+)
 """Files that start Prefect servers and wait for them: begun last, they would keep all others waiting."""
 
 
