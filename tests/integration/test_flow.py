@@ -131,7 +131,7 @@ def test_the_outcome_is_in_the_ui(run: Run) -> None:
     assert "| 运行 | 40 |" in report
     assert "已证明完整" in report
     failures = json.loads(str(artifacts["failures-support"].data))
-    assert "failed" in {row["状态"] for row in failures}
+    assert "失败" in {row["状态"] for row in failures}
 
 
 def test_announcing_can_be_left_out(run: Run) -> None:
