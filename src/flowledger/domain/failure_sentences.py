@@ -310,4 +310,8 @@ more than {count} runs
 more_mb_than
 more than {count} MB
 超过 {count} MB
+
+not_a_member
+{host}: the console account {email} is no member of the workspace {workspace} (DIFY_WORKSPACE_ID), but of {others}
+{host}：控制台账号 {email} 不是工作区 {workspace}（DIFY_WORKSPACE_ID）的成员，其所在工作区：{others}
 """
