@@ -44,3 +44,9 @@ def test_setup_says_that_it_takes_a_while(tmp_path: Path) -> None:
     ]
     assert [run.stdout for run in runs] == ["", ""]
     assert [run.stderr for run in runs] == ["setup: installing into .venv (about a minute) …\n", ""]
+
+
+def test_all_tests_can_be_collected_together() -> None:
+    """Folders of tests are no packages: two files of one name would be one module."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

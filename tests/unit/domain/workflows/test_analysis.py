@@ -1,6 +1,6 @@
 """Analysis: critical paths, slack, bottlenecks and advice from measured durations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowledger.domain.workflows.analysis import NodeHistory, analyse
@@ -8,7 +8,7 @@ from flowledger.domain.workflows.definition import Connection, ConnectionType, D
 
 
 def made(
-    nodes: Sequence[tuple[str, str, dict[str, Any]]], links: Sequence[tuple[str, str, str]], **more: Any
+    nodes: Sequence[tuple[str, str, Mapping[str, Any]]], links: Sequence[tuple[str, str, str]], **more: Any
 ) -> Definition:
     """A definition of (name, type, config) and (from, to, connection type)."""
     numbers = {name: number for number, (name, _, _) in enumerate(nodes, 1)}
@@ -140,7 +140,12 @@ def test_complexity_and_counts() -> None:
 
 def test_cycles_are_named() -> None:
     """Nothing else can be said then."""
-    nodes = [("start", "START", {}), ("a", CALL, {}), ("b", CALL, {}), ("end", "END", {})]
+    nodes: list[tuple[str, str, dict[str, Any]]] = [
+        ("start", "START", {}),
+        ("a", CALL, {}),
+        ("b", CALL, {}),
+        ("end", "END", {}),
+    ]
     links = [
         ("start", "a", "SEQUENCE"),
         ("a", "b", "SEQUENCE"),
