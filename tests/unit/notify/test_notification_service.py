@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from flowledger.domain.messages import Attachment, Notice, Occasion
-from flowledger.errors import LedgerError, StorageError
+from flowledger.domain.messages import Attachment, Message, Notice, Occasion
+from flowledger.errors import LedgerError, StorageError, UsageError
 from flowledger.ledger.sql.ledger import SqlLedger
 from flowledger.notify.notices import BareLinks, Subject
 from flowledger.notify.templates import Templates
@@ -401,3 +401,40 @@ def test_a_notice_of_ones_own_is_told() -> None:
     assert service({"webhook": channel}).announce(notice) is True
     assert channel.sent[0].data["occasion"] == "crash"
     assert channel.sent[0].urgent
+
+
+TEXT = Message(
+    message_id="e1:tell:1", subject="orders", body="*3* orders [failed]", data={"execution_id": "e1"}
+)
+
+
+def test_a_text_is_posted_through_one_channel() -> None:
+    """It is escaped for the channel's markup, below its subject where that would not be seen."""
+    bot, mail, hook = Remembering(), Remembering(), Remembering()
+    posting = service({"dingtalk": bot, "email": mail, "webhook": hook})
+    letters = [posting.post(name, TEXT) for name in ("dingtalk", "email", "webhook")]
+    assert all(letter.sent_at for letter in letters)
+    assert [bot.sent[0].body, mail.sent[0].body] == ["orders\n\n＊3＊ orders ［failed］", TEXT.body]
+    assert (hook.sent[0].body, hook.sent[0].data) == (TEXT.body, TEXT.data)
+
+
+def test_a_text_is_posted_once_however_often_it_is_asked_for() -> None:
+    """A step that is tried again posts the same message, which has arrived already."""
+    channel = Remembering()
+    posting = service({"email": channel})
+    first = posting.post("email", TEXT)
+    assert posting.post("email", TEXT) == first
+    assert len(channel.sent) == 1
+
+
+def test_a_text_waits_or_is_refused() -> None:
+    """Its letter says which; who posts it again hears the same."""
+    posting = service({"email": busy(), "webhook": refusing()})
+    waiting = [posting.post("email", TEXT) for _ in range(2)]
+    assert [(each.sent_at, each.given_up, each.tries) for each in waiting] == [(None, False, 1)] * 2
+    assert posting.post("webhook", TEXT).given_up
+    with pytest.raises(UsageError, match="there is no channel 'fax': one of email, webhook"):
+        posting.post("fax", TEXT)
+    with pytest.raises(LedgerError):
+        service({"email": Remembering()}, outbox=BrokenOutbox()).post("email", TEXT)
+    assert service({"email": Remembering()}, outbox=None).post("email", TEXT).sent_at

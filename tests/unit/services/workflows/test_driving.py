@@ -78,6 +78,21 @@ def test_what_a_handler_raises_is_its_steps_error() -> None:
     assert (ended.error_type, ended.error) == ("ZeroDivisionError", "division by zero")
 
 
+def test_a_handler_may_meet_with_a_timeout_of_its_own() -> None:
+    """Its step has no time limit, and says what it was that took too long."""
+
+    async def slow(_call: NodeCall) -> Any:
+        raise TimeoutError("the printer does not answer")
+
+    there = place(get=slow)
+    made = document(
+        [node("start", "START"), node("get", "PRINT"), node("end", "END")], [("start", "get"), ("get", "end")]
+    )
+    there.engine = replace(there.engine, handler=lambda _: there.api)
+    ended = there.run(there.order(there.publish(made)))
+    assert (ended.error_type, ended.error) == ("Timeout", "the printer does not answer")
+
+
 def test_a_step_has_its_time() -> None:
     """A handler that never ends is cancelled."""
     made = document(

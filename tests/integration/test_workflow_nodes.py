@@ -1,0 +1,92 @@
+"""NOTIFY, REPORT, DIFY_RUN and COZE_RUN against servers on loopback, through the engine of the settings."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webhook_receiver import receiver
+from wired_engine import executed, settings_of
+from workflow_place import node
+from workplace import settings_of as settings_of_app
+
+import flowledger_simulator as simulator
+from flowledger.bootstrap import configured, open_ledger_at
+from flowledger.domain.runs import RunStatus
+from flowledger.ports import Ledger
+from flowledger.settings import ConfigManager
+from flowledger_simulator.coze_server import TOKENS, Script, interrupted, serve_coze
+
+NOON = datetime(2026, 11, 21, 4, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """A ledger in memory."""
+    with open_ledger_at("memory://") as opened:
+        yield opened
+
+
+def told(settings: Any, ledger: Ledger, **config: Any) -> Any:
+    """Execute a NOTIFY through the webhook; return its step."""
+    config = {"channel": "webhook", "template": "{n} of {{input.pet}}", "variables": {"n": 2}, **config}
+    _, (step,) = executed(settings, ledger, node("Tell them", "NOTIFY", **config))
+    return step
+
+
+def test_people_are_notified_or_the_message_waits(tmp_path: Path, ledger: Ledger) -> None:
+    """A receiver that is away gets the message later; one that refuses it fails the step."""
+    with receiver() as hook:
+        settings = settings_of(tmp_path, WEBHOOK_URL=hook.url)
+        step = told(settings, ledger)
+        assert step.output["status"] == "delivered"
+        (message,) = hook.messages
+        assert (message["subject"], message["body"]) == ("Tell them", "2 of 1")
+        assert message["variables"] == {"n": 2}
+        hook.status = 503
+        assert told(settings, ledger).output["status"] == "waiting"
+        hook.status = 404
+        step = told(settings, ledger, channel="webhook")
+        assert (step.status, step.error_type) == ("failed", "MessageRefused")
+    off = settings_of(tmp_path, WEBHOOK_URL=hook.url, NOTIFICATION_ENABLED="false")
+    assert told(off, ledger).output["status"] == "off"
+
+
+def test_a_report_is_a_step(tmp_path: Path, ledger: Ledger) -> None:
+    """The runs are collected and reported as by a schedule; what was found is the step's output."""
+    recipe = simulator.Recipe(runs=4, end=NOON)
+    with simulator.serve(simulator.make_world(recipe)) as server:
+        variables = {**settings_of_app(server), "OUTPUT_BASE_DIR": str(tmp_path)}
+        reader = ConfigManager(tmp_path, variables)
+        config: dict[str, Any] = {"after": "2026-11-20", "before": "2026-11-21", "formats": ["json", "csv"]}
+        with configured(reader):
+            execution, (step,) = executed(reader.load(), ledger, node("report", "REPORT", **config))
+    assert execution.status is RunStatus.SUCCESS, execution.error
+    assert isinstance(step.output, dict)
+    assert step.output["logs_count"] == 4
+    assert step.output["certificate"]["certified"] is True
+    paths = [Path(each) for each in step.output["report_paths"]]
+    assert {".json", ".csv"} <= {each.suffix for each in paths}
+    assert all(each.is_file() for each in paths)
+    assert step.metrics["requests"] == step.output["requests"]
+
+
+def test_a_run_in_coze_is_a_step(tmp_path: Path, ledger: Ledger) -> None:
+    """Its output is what its nodes said; a run that asks for something fails the step."""
+    with serve_coze({"asks": Script((interrupted(),))}) as coze:
+        settings = settings_of(tmp_path, COZE_BASE_URL=coze.base_url, COZE_API_TOKEN=coze.token)
+        _, (step,) = executed(settings, ledger, node("run", "COZE_RUN", workflow="w", inputs={"q": 1}))
+        assert step.output == {
+            "Output": "Why did the ruler go to the cinema?",
+            "End": {"output": "It was long."},
+        }
+        assert step.metrics == {"tokens": float(TOKENS["token_count"])}
+        _, (step,) = executed(settings, ledger, node("run", "COZE_RUN", workflow="asks"))
+        assert (step.status, step.error_type) == ("failed", "CozeInterrupted")
+        wrong = settings_of(tmp_path, COZE_BASE_URL=coze.base_url, COZE_API_TOKEN="another-token-of-tests")
+        _, (step,) = executed(wrong, ledger, node("run", "COZE_RUN", workflow="w"))
+        assert step.error_type == "AuthenticationError"
+        assert "another-token" not in str(step)
+    _, (step,) = executed(settings_of(tmp_path), ledger, node("run", "COZE_RUN", workflow="w"))
+    assert step.error == "COZE_API_TOKEN is not set: nothing can be run in Coze"
