@@ -1,5 +1,6 @@
 """What handlers of nodes need of the settings: calls, channels, reports, Dify, Coze; made when first used."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,8 +12,10 @@ from flowledger.bootstrap.notifications import addressees, open_report_links
 from flowledger.bootstrap.pipelines import run_directly
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message, OutboxMessage
+from flowledger.domain.workflows.definition import NodeType
 from flowledger.http.address_guard import AddressGuard
 from flowledger.http.async_calls import AsyncCaller, CallOptions
+from flowledger.nodes import api_call
 from flowledger.nodes.coze_run import UpstreamRun, no_coze
 from flowledger.nodes.dify_run import DifyApp
 from flowledger.notify.service import NotificationService
@@ -20,6 +23,7 @@ from flowledger.notify.templates import Templates
 from flowledger.ports import Ledger
 from flowledger.services.report_requests import RunOrder
 from flowledger.services.secret_masking import redacted
+from flowledger.services.workflows.engine import Config
 from flowledger.settings import AppSettings, Settings
 from flowledger.workflow_ports import WorkflowStore
 
@@ -48,6 +52,13 @@ class NodeParts:
             "dify_apps": self.dify_app,
             "prepare": self.prepare_coze,
         }
+
+    async def complete(self, node_type: str, config: Config) -> Config:
+        """Return a config with the fields of the registered API that it names, to be rendered with it."""
+        # An id that is computed is known only after rendering: the node completes the config then.
+        if node_type != NodeType.API_CALL or not isinstance(config.get("api_id"), int):
+            return config
+        return await asyncio.to_thread(api_call.complete, config, self.store.api)
 
     async def close(self) -> None:
         """Close all connections."""

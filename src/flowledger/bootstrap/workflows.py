@@ -1,19 +1,15 @@
 """Workflows, wired: the engine that carries executions out, and the services that people's orders go to."""
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from flowledger.bootstrap.configuration import clock
 from flowledger.bootstrap.node_handlers import Handlers, node_schemas
-from flowledger.bootstrap.node_parts import NodeParts
-from flowledger.domain.workflows.definition import NodeType
 from flowledger.ledger import workflow_store
-from flowledger.nodes import api_call
 from flowledger.ports import Clock, Ledger
 from flowledger.services.workflows.authoring import Authoring
-from flowledger.services.workflows.engine import Config, Engine
+from flowledger.services.workflows.engine import Engine
 from flowledger.services.workflows.ordering import Ordering
 from flowledger.settings import Settings
 from flowledger.workflow_ports import Observer, WorkflowStore
@@ -24,6 +20,9 @@ async def open_engine(
     settings: Settings, ledger: Ledger, *, observers: Sequence[Observer] = ()
 ) -> AsyncIterator[Engine]:
     """Open the engine in the running event loop; its connections are closed at the end."""
+    # What only executions need is not paid for by whoever lists workflows.
+    from flowledger.bootstrap.node_parts import NodeParts
+
     store = workflow_store(ledger)
     parts = NodeParts(settings, ledger, store)
     try:
@@ -34,7 +33,7 @@ async def open_engine(
             settings.workflow_secrets,
             observers,
             random.random,
-            _completing(store),
+            parts.complete,
         )
     finally:
         await parts.close()
@@ -50,18 +49,6 @@ def ordering(
 ) -> Ordering:
     """Return the service that accepts executions, and what people want of them."""
     return Ordering(store, authoring(settings, store), _now, wake)
-
-
-def _completing(store: WorkflowStore) -> Callable[[str, Config], Awaitable[Config]]:
-    """Return what puts the fields of a registered API into a config that names it."""
-
-    async def complete(node_type: str, config: Config) -> Config:
-        # One that is computed is known only when it is rendered, and completed by the node.
-        if node_type != NodeType.API_CALL or not isinstance(config.get("api_id"), int):
-            return config
-        return await asyncio.to_thread(api_call.complete, config, store.api)
-
-    return complete
 
 
 _now: Clock = lambda: clock.utc_now()  # noqa: E731, PLW0108  tests put another clock there

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from flowledger import errors
@@ -10,7 +10,7 @@ from flowledger.domain.coze_runs import CUT_SHORT, SUCCESS, CozeEvent, Ending, T
 from flowledger.domain.runs import Json
 from flowledger.domain.workflows.steps import ErrorType
 from flowledger.io.json_text import loads
-from flowledger.io.own_thread import in_own_thread
+from flowledger.io.own_thread import OwnThreads
 from flowledger.nodes.options import OBJECT, TEXT, Schema, handled
 from flowledger.workflow_ports import NodeAnswer, NodeCall
 
@@ -19,6 +19,8 @@ _ERROR_TYPES: Mapping[type[errors.FlowledgerError], str] = {
     errors.SourceUnreachableError: ErrorType.CONNECTION,
     errors.DeadlineExceededError: ErrorType.TIMEOUT,
 }
+
+AT_ONCE = 64
 
 
 class UpstreamRun(Protocol):
@@ -50,6 +52,7 @@ class CozeRunNode:
         "workflow", workflow=TEXT, inputs=OBJECT, bot_id=TEXT, user_id=TEXT
     )
     prepare: Callable[[WorkflowOrder], UpstreamRun] = no_coze
+    threads: OwnThreads = field(default_factory=lambda: OwnThreads("coze-run", AT_ONCE))
 
     async def run(self, call: NodeCall) -> NodeAnswer:
         """Follow the run as it streams; a step that is cancelled ends the connection.
@@ -58,7 +61,7 @@ class CozeRunNode:
         """
         upstream, transcript = self.prepare(_order(call.config)), Transcript(OUTPUT_BYTES)
         try:
-            ending = await in_own_thread(lambda: _follow(upstream, transcript), "coze-run")
+            ending = await self.threads.run(lambda: _follow(upstream, transcript))
         except errors.FlowledgerError as error:
             return _refused(error)
         finally:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from flowledger.domain.messages import Message, OutboxMessage
@@ -10,10 +10,11 @@ from flowledger.domain.runs import Json
 from flowledger.domain.texts import mend
 from flowledger.errors import UsageError
 from flowledger.io.json_text import dumps_strict
-from flowledger.io.own_thread import in_own_thread
+from flowledger.io.own_thread import OwnThreads
 from flowledger.nodes.options import FLAG, OBJECT, TEXT, Schema, handled
 from flowledger.workflow_ports import NodeAnswer, NodeCall
 
+AT_ONCE = 8
 _PLACE = re.compile(r"\{(\w+)\}")
 
 Post = Callable[[str, Message], OutboxMessage | None]
@@ -36,12 +37,13 @@ class NotifyNode:
         "channel", channel=TEXT, subject=TEXT, template=TEXT, variables=OBJECT, urgent=FLAG
     )
     post: Post = no_channels
+    threads: OwnThreads = field(default_factory=lambda: OwnThreads("notify", AT_ONCE))
 
     async def run(self, call: NodeCall) -> NodeAnswer:
         """Post the message; a step that is tried again posts the same one, which is sent once."""
         channel = str(call.config.get("channel") or "")
         message = message_of(call)
-        letter = await in_own_thread(lambda: self.post(channel, message), "notify")
+        letter = await self.threads.run(lambda: self.post(channel, message))
         if letter is not None and letter.given_up:
             return NodeAnswer(error=letter.problem, error_type="MessageRefused")
         status = "off" if letter is None else "waiting" if letter.sent_at is None else "delivered"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import jsonschema
@@ -25,6 +26,7 @@ from flowledger.errors import UsageError
 from flowledger.http.async_calls import CallReply
 from flowledger.ledger import open_ledger, workflow_store
 from flowledger.nodes.dify_run import DifyApp
+from flowledger.nodes.notify import AT_ONCE
 from flowledger.workflow_ports import NodeAnswer, NodeCall, NodeHandler
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -262,3 +264,19 @@ def test_a_delay_of_more_than_a_minute_is_no_step() -> None:
     """The planner parks it."""
     with pytest.raises(UsageError, match="more than a minute"):
         answer_of("DELAY", seconds=61)
+
+
+def test_not_every_message_has_a_thread() -> None:
+    """Many steps that wait for slow channels take their turns."""
+    world = World(is_silent=True)
+
+    async def many() -> None:
+        handler = world.handler("NOTIFY")
+        steps = [asyncio.create_task(handler.run(call_of("NOTIFY"))) for _ in range(50)]
+        await asyncio.sleep(0.05)
+        number = sum(each.name == "notify" for each in enumerate_threads())
+        world.released.set()
+        await asyncio.gather(*steps)
+        assert number == AT_ONCE
+
+    asyncio.run(many())
