@@ -125,5 +125,5 @@ def test_a_storage_that_cannot_be_opened_keeps_nobody_from_hearing(
     def refuse(*_: object, **__: object) -> None:
         raise StorageError("left-over files cannot be kept")
 
-    monkeypatch.setattr(notifications, "open_store", refuse)
+    monkeypatch.setattr(notifications, "open_store_again", refuse)
     assert isinstance(opened(settings, RunOrder(app="hr")).report_links, BareLinks)
