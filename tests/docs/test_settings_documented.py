@@ -19,6 +19,7 @@ REFERRED_TO = {
     "SALES_ROBOT": "https://robots.example.com/send",
     "SALES_ROBOT_SECRET": "simulated",
     "ON_CALL_PASSWORD": "simulated",
+    "CRM_KEY": "simulated",
 }
 COMMENT = re.compile(r"^# .*[\u4e00-\u9fff]", re.MULTILINE)
 

@@ -1,7 +1,8 @@
 """NOTIFY, REPORT, DIFY_RUN and COZE_RUN against servers on loopback, through the engine of the settings."""
 
+import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from workflow_place import node
 from workplace import settings_of as settings_of_app
 
 import flowledger_simulator as simulator
-from flowledger.bootstrap import configured, open_ledger_at
+from flowledger.bootstrap import clock, configured, node_parts, open_ledger_at
+from flowledger.bootstrap.node_parts import NodeParts
+from flowledger.bootstrap.workflows import open_engine
 from flowledger.domain.runs import RunStatus
+from flowledger.ledger import workflow_store
 from flowledger.ports import Ledger
 from flowledger.settings import ConfigManager
 from flowledger_simulator.coze_server import TOKENS, Script, interrupted, serve_coze
@@ -51,6 +55,31 @@ def test_people_are_notified_or_the_message_waits(tmp_path: Path, ledger: Ledger
         assert (step.status, step.error_type) == ("failed", "MessageRefused")
     off = settings_of(tmp_path, WEBHOOK_URL=hook.url, NOTIFICATION_ENABLED="false")
     assert told(off, ledger).output["status"] == "off"
+
+
+def test_a_message_that_waits_is_sent_by_the_worker(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try is due after a minute, and needs no other step."""
+    with receiver() as hook:
+        settings = settings_of(tmp_path, WEBHOOK_URL=hook.url)
+        parts = NodeParts(settings, ledger, workflow_store(ledger))
+        assert parts.deliver_once() == 0
+        hook.status = 503
+        told(settings, ledger)
+        hook.status = 200
+        assert parts.deliver_once() == 0
+        later = clock.utc_now() + timedelta(hours=1)
+        monkeypatch.setattr(clock, "utc_now", lambda: later)
+        monkeypatch.setattr(node_parts, "DELIVER_EVERY_S", 0.01)
+
+        async def idle() -> None:
+            async with open_engine(settings, ledger), asyncio.timeout(10):
+                while not hook.messages:
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(idle())
+    assert [each["body"] for each in hook.messages] == ["2 of 1"]
 
 
 def test_a_report_is_a_step(tmp_path: Path, ledger: Ledger) -> None:

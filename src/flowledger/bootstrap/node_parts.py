@@ -7,14 +7,18 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from loguru import logger
+
 from flowledger.bootstrap.configuration import clock
 from flowledger.bootstrap.notifications import addressees, open_report_links
 from flowledger.bootstrap.pipelines import run_directly
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.workflows.definition import NodeType
+from flowledger.errors import FlowledgerError
 from flowledger.http.address_guard import AddressGuard
 from flowledger.http.async_calls import AsyncCaller, CallOptions
+from flowledger.io.own_thread import OwnThreads
 from flowledger.nodes import api_call
 from flowledger.nodes.coze_run import UpstreamRun, no_coze
 from flowledger.nodes.dify_run import DifyApp
@@ -26,6 +30,8 @@ from flowledger.services.secret_masking import redacted
 from flowledger.services.workflows.engine import Config
 from flowledger.settings import AppSettings, Settings
 from flowledger.workflow_ports import WorkflowStore
+
+DELIVER_EVERY_S = 60.0
 
 
 @dataclass
@@ -72,6 +78,27 @@ class NodeParts:
         """
         if not self.settings.notification_enabled:
             return None
+        return self._notifying().post(channel, message)
+
+    async def deliver(self) -> None:
+        """Send messages that wait, again and again: a channel that was away may be back."""
+        threads = OwnThreads("deliver", 1)
+        while True:
+            await asyncio.sleep(DELIVER_EVERY_S)
+            try:
+                await threads.run(self.deliver_once)
+            except FlowledgerError as error:
+                logger.warning("messages that wait cannot be sent: {}", error)
+
+    def deliver_once(self) -> int:
+        """Send the waiting messages that may be tried; return how many were sent.
+
+        :raises LedgerError: when the ledger cannot be read.
+        """
+        is_waiting = self.settings.channels and self.ledger.outbox_messages(waiting=True, limit=1)
+        return self._notifying().send_waiting() if is_waiting and self.settings.notification_enabled else 0
+
+    def _notifying(self) -> NotificationService:
         if self._notifications is None:
             self._notifications = NotificationService(
                 addressees=addressees(self.settings),
@@ -83,7 +110,7 @@ class NodeParts:
                 report_links=open_report_links(self.settings, None, None),
                 hide=redacted,
             )
-        return self._notifications.post(channel, message)
+        return self._notifications
 
     def dify_app(self, name: str | None) -> DifyApp:
         """Return an app by name or id; None means the only one.

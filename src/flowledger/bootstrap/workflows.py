@@ -1,5 +1,6 @@
 """Workflows, wired: the engine that carries executions out, and the services that people's orders go to."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,12 +20,16 @@ from flowledger.workflow_ports import Observer, WorkflowStore
 async def open_engine(
     settings: Settings, ledger: Ledger, *, observers: Sequence[Observer] = ()
 ) -> AsyncIterator[Engine]:
-    """Open the engine in the running event loop; its connections are closed at the end."""
+    """Open the engine in the running event loop; its connections are closed at the end.
+
+    Meanwhile messages that wait for their channels are sent.
+    """
     # What only executions need is not paid for by whoever lists workflows.
     from flowledger.bootstrap.node_parts import NodeParts
 
     store = workflow_store(ledger)
     parts = NodeParts(settings, ledger, store)
+    delivering = asyncio.create_task(parts.deliver())
     try:
         yield Engine(
             store,
@@ -36,6 +41,7 @@ async def open_engine(
             parts.complete,
         )
     finally:
+        delivering.cancel()
         await parts.close()
 
 

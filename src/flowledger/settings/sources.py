@@ -228,7 +228,7 @@ class Reading:
         if isinstance(raw := values.setdefault(CHANNELS, {}), dict):
             values[CHANNELS] = {str(name): _without_empty(channel) for name, channel in raw.items()}
         if SECRETS in values:  # each of them may be a reference
-            values[SECRETS] = split_pairs(values[SECRETS])
+            values[SECRETS] = _without_empty(split_pairs(values[SECRETS]))
         places = {name: place for place, layer in layers for name in layer}
         is_partial = not all(getattr(source, "is_read", True) for source in sources)
         environ = next((each.environ for each in sources if isinstance(each, Environment)), {})

@@ -69,10 +69,11 @@ def test_secrets_of_workflows_are_pairs_and_may_be_references(
 
 def test_a_secret_of_workflows_that_cannot_be_read_is_named(problems: Problems) -> None:
     """The line names the secret, and a name that expressions cannot have is refused."""
-    listed = "workflow_secrets: {CRM: 'file:nowhere', PET: ''}"
+    listed = "workflow_secrets: {CRM: 'file:nowhere', PET: '', DOG: '${DOG}'}"
     lines = problems(yaml_file=listed, need_app=False)
-    assert lines[0].startswith("WORKFLOW_SECRETS.CRM in config/settings.yaml: there is no file ")
-    assert lines[1] == "WORKFLOW_SECRETS.PET in config/settings.yaml: is empty"
+    assert lines[0] == "DOG is not set: config/settings.yaml refers to it"
+    assert lines[1].startswith("WORKFLOW_SECRETS.CRM in config/settings.yaml: there is no file ")
+    assert len(lines) == 2
     (line,) = problems({"WORKFLOW_SECRETS": "a-b=x"}, need_app=False)
     assert line.startswith("WORKFLOW_SECRETS.a-b in environment: has a name that is not made of letters")
 
