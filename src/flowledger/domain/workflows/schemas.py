@@ -50,11 +50,12 @@ def misfits(value: Json, schema: Json, place: str = "", depth: int = 0) -> Itera
     kinds = schema.get("type")
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if isinstance(kinds, list) and not any(_KINDS[kind](value) for kind in kinds if kind in _KINDS):
-        yield place, f"must be of type {' or '.join(map(str, kinds))}"
+        named = [str(kind) for kind in kinds if kind != "null"] or ["null"]
+        yield place, f"must be of type {' or '.join(named)}"
         return
     choices = schema.get("enum")
     if isinstance(choices, list) and value not in choices:
-        yield place, f"must be one of {', '.join(map(str, choices))}"
+        yield place, f"must be one of {', '.join(str(each) for each in choices if each is not None)}"
     for name, (kind, holds, words) in _BOUNDS.items():
         bound = schema.get(name)
         if _KINDS["number"](bound) and _KINDS[kind](value) and not holds(value, bound):

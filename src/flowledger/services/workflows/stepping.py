@@ -25,7 +25,7 @@ from flowledger.domain.workflows.steps import (
 from flowledger.errors import ExpressionError, UsageError
 from flowledger.services.secret_masking import redacted_value
 from flowledger.services.workflows.engine import Engine
-from flowledger.workflow_ports import NodeAnswer, NodeCall, Step, UnknownHandlerError
+from flowledger.workflow_ports import NodeAnswer, NodeCall, NodeHandler, Step, UnknownHandlerError
 
 NOT_RENDERED = ("output_mapping", "retry_policy", "retry_count", "timeout", "input_schema", "condition")
 """Parts of a config that are no templates for the handler."""
@@ -35,6 +35,8 @@ CALL_TIMEOUT_S = 30.0
 """Of an API_CALL that has no timeout of its own."""
 LARGEST_OUTPUT = 8 * 2**20
 LONGEST_ERROR = 4_000
+MOST = 1e300
+"""Of a metric."""
 
 Events = Sequence[tuple[EventType, str, Mapping[str, Json]]]
 Record = Callable[[Sequence[Step], Events], None]
@@ -120,14 +122,7 @@ class StepRunner:
             deadline_s=timeout_s,
         )
         began = time.monotonic()
-        try:
-            async with asyncio.timeout(timeout_s) as limit:
-                answer = await handler.run(call)
-        except TimeoutError as error:  # of the step, or one that the handler met with
-            text = f"no end within {timeout_s:g} s" if limit.expired() else str(error) or "it took too long"
-            answer = NodeAnswer(error=text, error_type=ErrorType.TIMEOUT)
-        except Exception as error:  # noqa: BLE001  a handler is anybody's: this is how its step ended
-            answer = NodeAnswer(error=str(error) or type(error).__name__, error_type=_type_of(error))
+        answer = await _answer(handler, call)
         answer = replace(answer, seconds=answer.seconds or time.monotonic() - began)
         return self._finished(try_no, self._outcome(answer, secrets), started, shown, answer)
 
@@ -211,7 +206,7 @@ class StepRunner:
             error_type=outcome.error_type,
             completed_at=self.engine.clock(),
             seconds=answer.seconds,
-            metrics=answer.metrics,
+            metrics=_numbers(answer.metrics),
         )
         return Finished(outcome, row)
 
@@ -242,6 +237,36 @@ class _SecretScope:
         return value
 
 
+async def _answer(handler: NodeHandler, call: NodeCall) -> NodeAnswer:
+    """Return what a handler answers within its time; it is anybody's, so that it may do anything."""
+    try:
+        async with asyncio.timeout(call.deadline_s) as limit:
+            answer: object = await handler.run(call)
+    except TimeoutError as error:  # of the step, or one that the handler met with
+        text = f"no end within {call.deadline_s:g} s" if limit.expired() else str(error) or "it took too long"
+        return NodeAnswer(error=text, error_type=ErrorType.TIMEOUT)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return NodeAnswer(error="the handler cancelled itself", error_type=ErrorType.CANCELLED)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  this is how its step ended
+        return NodeAnswer(error=str(error) or type(error).__name__, error_type=_type_of(error))
+    if isinstance(answer, NodeAnswer):
+        return answer
+    text = f"the handler returned {type(answer).__name__}, and no NodeAnswer"
+    return NodeAnswer(error=text, error_type=ErrorType.VALIDATION)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among a handler's metrics: what else it gives nobody could add up."""
+    return {
+        str(name): float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and abs(value) < MOST
+    }
+
+
 def _secret_paths(template: templates.Template) -> Sequence[tuple[str, ...]]:
     paths = [path for path in template.references if path[0] == "secrets"]
     if not paths or any(len(path) < 2 for path in paths):
@@ -253,7 +278,7 @@ def _failed(error_type: str, error: str) -> Outcome:
     return Outcome(StepStatus.FAILED, error=error[:LONGEST_ERROR], error_type=error_type)
 
 
-def _type_of(error: Exception) -> str:
+def _type_of(error: BaseException) -> str:
     if isinstance(error, ExpressionError):
         return ErrorType.EXPRESSION
     if isinstance(error, UsageError | UnknownHandlerError):

@@ -3,8 +3,10 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from workflow_place import document, failing, node, place
 
 from flowledger.domain.runs import RunStatus
@@ -78,19 +80,59 @@ def test_what_a_handler_raises_is_its_steps_error() -> None:
     assert (ended.error_type, ended.error) == ("ZeroDivisionError", "division by zero")
 
 
-def test_a_handler_may_meet_with_a_timeout_of_its_own() -> None:
-    """Its step has no time limit, and says what it was that took too long."""
-
-    async def slow(_call: NodeCall) -> Any:
-        raise TimeoutError("the printer does not answer")
-
-    there = place(get=slow)
+def printing(run: Any) -> Any:
+    """Execute a step without a time limit whose handler does this; return the execution and the place."""
+    there = place()
+    handler = SimpleNamespace(run=run)
+    there.engine = replace(there.engine, handler=lambda _: handler)
     made = document(
         [node("start", "START"), node("get", "PRINT"), node("end", "END")], [("start", "get"), ("get", "end")]
     )
-    there.engine = replace(there.engine, handler=lambda _: there.api)
-    ended = there.run(there.order(there.publish(made)))
-    assert (ended.error_type, ended.error) == ("Timeout", "the printer does not answer")
+    execution = there.run(there.order(there.publish(made)))
+    return execution, there
+
+
+async def _times_out(_call: NodeCall) -> Any:
+    raise TimeoutError("the printer does not answer")
+
+
+async def _cancels_itself(_call: NodeCall) -> Any:
+    raise asyncio.CancelledError
+
+
+async def _leaves(_call: NodeCall) -> Any:
+    raise SystemExit(3)
+
+
+async def _forgets(_call: NodeCall) -> Any:
+    return {"printed": 1}
+
+
+@pytest.mark.parametrize(
+    ("run", "error_type", "error"),
+    [
+        (_times_out, "Timeout", "the printer does not answer"),
+        (_cancels_itself, "Cancelled", "the handler cancelled itself"),
+        (_leaves, "SystemExit", "3"),
+        (_forgets, "ValidationError", "the handler returned dict, and no NodeAnswer"),
+    ],
+)
+def test_whatever_a_handler_does_its_step_ends(run: Any, error_type: str, error: str) -> None:
+    """A plugin is anybody's: it fails its step, and neither the worker nor the execution waits for ever."""
+    ended, _ = printing(run)
+    assert (ended.status, ended.error_type, ended.error) == (RunStatus.FAILED, error_type, error)
+
+
+def test_metrics_are_numbers() -> None:
+    """What else a handler calls a metric is left out, and fails nothing."""
+
+    async def measure(_call: NodeCall) -> Any:
+        metrics: Any = {"rows": 3, "rate": 0.5, "name": "x", "none": float("nan"), "all": float("inf")}
+        return NodeAnswer(metrics=metrics)
+
+    ended, there = printing(measure)
+    step = next(step for step in there.store.steps(ended.id) if step.alias == "get")
+    assert (ended.status, step.metrics) == (RunStatus.SUCCESS, {"rows": 3.0, "rate": 0.5})
 
 
 def test_a_step_has_its_time() -> None:
