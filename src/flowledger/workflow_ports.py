@@ -5,7 +5,7 @@
 when another worker has taken the execution over since; nothing is written then.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -285,7 +285,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionQuery:
-    """Which executions; what is None or empty does not restrict."""
+    """Which executions; what is None or empty does not restrict.
+
+    ``among`` are numbers of workflows; with an empty one there are no executions.
+    """
 
     workflow_id: int | None = None
     statuses: tuple[RunStatus, ...] = ()
@@ -294,6 +297,7 @@ class ExecutionQuery:
     since: datetime | None = None
     until: datetime | None = None
     parent: str | None = None
+    among: Collection[int] | None = None
 
 
 class ExecutionPage(NamedTuple):
@@ -345,6 +349,45 @@ class Resumption:
     steps: tuple[Step, ...] = ()
 
 
+class StatusTotal(NamedTuple):
+    """How many executions have a status, how many of them have ended, and how long these took together."""
+
+    status: RunStatus
+    count: int
+    seconds: float
+    timed: int
+
+
+class Moment(NamedTuple):
+    """What is open now, by status, and how many executions were accepted in the last minute."""
+
+    open: Mapping[RunStatus, int]
+    accepted: int
+
+
+class EndedExecution(NamedTuple):
+    """How an execution ended."""
+
+    id: int
+    status: RunStatus
+    error_type: str | None
+    completed_at: datetime
+
+
+class PastStep(NamedTuple):
+    """A settled try of a step, without its input, output and response, and its execution's number."""
+
+    execution: int
+    step: Step
+
+
+class RecentPast(NamedTuple):
+    """The newest executions of a workflow that have ended, and settled steps, oldest first."""
+
+    ended: Sequence[EndedExecution]
+    steps: Sequence[PastStep]
+
+
 class News(NamedTuple):
     """What reached an execution while a worker has it: cancel or pause, and waits that were resolved."""
 
@@ -382,10 +425,11 @@ class WorkflowStore(Protocol):
         status: WorkflowStatus | None = None,
         name: str | None = None,
         tag: str | None = None,
+        among: Collection[int] | None = None,
         after: int | None = None,
         limit: int = 50,
     ) -> WorkflowPage:
-        """Return workflows, newest first; ``name`` is matched whole."""
+        """Return workflows, newest first; ``name`` is matched whole, ``among`` are numbers (None: all)."""
 
     def change_workflow(
         self,
@@ -508,6 +552,17 @@ class WorkflowStore(Protocol):
 
     def votes(self, wait: int) -> Sequence[Vote]:
         """Return all votes on a wait, oldest first."""
+
+    # -- statistics
+
+    def totals(self, workflow_id: int | None = None) -> Sequence[StatusTotal]:
+        """Count the executions of a workflow, or of all, by status."""
+
+    def moment(self, since: datetime) -> Moment:
+        """Count what is open now, and what was accepted since a moment of the near past."""
+
+    def recent_past(self, workflow_id: int, *, executions: int = 500, steps: int = 20_000) -> RecentPast:
+        """Return at most so many of the newest executions of a workflow, and their steps."""
 
     # -- executions, for workers
 

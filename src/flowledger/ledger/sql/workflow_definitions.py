@@ -1,6 +1,6 @@
 """Reads and writes workflows, their versions, the registry of APIs and node types."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +55,7 @@ def read_workflows(
     status: WorkflowStatus | None,
     name: str | None,
     tag: str | None,
+    among: Collection[int] | None,
     after: int | None,
     limit: int,
 ) -> WorkflowPage:
@@ -66,6 +67,8 @@ def read_workflows(
         statement = statement.where(workflows.c.name == name)
     if tag is not None:
         statement = statement.where(database.holds(workflows.c.tags, f"\n{tag}\n"))
+    if among is not None:
+        statement = statement.where(workflows.c.id.in_(among))
     if after is not None:
         statement = statement.where(workflows.c.id < after)
     found = [workflow_rows.workflow_from(row) for row in connection.execute(statement)]

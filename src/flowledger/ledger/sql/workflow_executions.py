@@ -152,6 +152,8 @@ def read_executions(
     wanted = [column == value for column, value in equal.items() if value is not None]
     if query.statuses:
         wanted.append(columns.status.in_([status.value for status in query.statuses]))
+    if query.among is not None:
+        wanted.append(columns.workflow.in_(query.among))
     if query.since is not None:
         wanted.append(columns.created_at >= query.since)
     if query.until is not None:
