@@ -69,6 +69,10 @@ NODES: Mapping[str, str] = {
 """Type of a node → its class: the schema of its config, and what runs it unless the planner decides it."""
 NODE_PLUGINS = "flowledger.nodes"
 """Group of entry points: handlers of further types that installed packages bring."""
+NODE_HANDLERS: Mapping[str, str] = {
+    "custom_processor_handler": "flowledger.nodes.sample_processor:SampleProcessor",
+}
+"""Handlers of custom types that are installed with Flowledger itself."""
 REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "report format": REPORT_FORMATS,
     "ledger": LEDGERS,

@@ -69,7 +69,9 @@ def own_kinds() -> Sequence[NodeKind]:
 @cache
 def installed_handlers() -> Mapping[str, EntryPoint]:
     """Return the handlers that installed packages bring, by the names that custom types have for them."""
-    return {each.name: each for each in entry_points(group=plugins.NODE_PLUGINS)}
+    group = plugins.NODE_PLUGINS
+    own = (EntryPoint(name, value, group) for name, value in plugins.NODE_HANDLERS.items())
+    return {each.name: each for each in (*own, *entry_points(group=group))}
 
 
 @dataclass

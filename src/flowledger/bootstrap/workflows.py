@@ -4,14 +4,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from flowledger import plugins
 from flowledger.bootstrap.configuration import clock
-from flowledger.bootstrap.node_handlers import Handlers, node_schemas
+from flowledger.bootstrap.node_handlers import Handlers, installed_handlers, node_schemas
 from flowledger.ledger import workflow_store
 from flowledger.ports import Clock, Ledger
+from flowledger.services.workflows.approving import Approving
 from flowledger.services.workflows.authoring import Authoring
 from flowledger.services.workflows.engine import Engine
 from flowledger.services.workflows.ordering import Ordering
+from flowledger.services.workflows.recovering import Recovering
+from flowledger.services.workflows.registry import Registry
+from flowledger.services.workflows.watching import Watching
 from flowledger.settings import Settings
 from flowledger.workflow_ports import Observer, WorkflowStore
 
@@ -55,6 +61,34 @@ def ordering(
 ) -> Ordering:
     """Return the service that accepts executions, and what people want of them."""
     return Ordering(store, authoring(settings, store), _now, wake)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowServices:
+    """All that people's orders about workflows go to, over one store."""
+
+    store: WorkflowStore
+    authoring: Authoring
+    ordering: Ordering
+    approving: Approving
+    recovering: Recovering
+    registry: Registry
+    watching: Watching
+
+
+def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
+    """Return the services of workflows over a ledger."""
+    store = workflow_store(ledger)
+    orders = ordering(settings, store)
+    return WorkflowServices(
+        store=store,
+        authoring=orders.authoring,
+        ordering=orders,
+        approving=Approving(store, orders, _now),
+        recovering=Recovering(store, orders, _now),
+        registry=Registry(store, _now, installed_handlers, lambda: plugins.NODES),
+        watching=Watching(store, _now),
+    )
 
 
 _now: Clock = lambda: clock.utc_now()  # noqa: E731, PLW0108  tests put another clock there

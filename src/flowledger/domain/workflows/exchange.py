@@ -14,7 +14,18 @@ from flowledger.domain.workflows.old_exports import FORMAT, HEAD, NODE_FIELDS
 from flowledger.errors import UsageError
 
 _API = (
-    *("name", "system", "method", "path", "url", "version", "enabled", "request_schema", "response_schema"),
+    *(
+        "name",
+        "system",
+        "base_url",
+        "method",
+        "path",
+        "url",
+        "version",
+        "enabled",
+        "request_schema",
+        "response_schema",
+    ),
     *("headers", "parameters", "timeout", "auth", "description"),
 )
 
