@@ -14,10 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from flowledger import __version__
-from flowledger.api import coze, health, logs, reports, runs
+from flowledger.api import apis, coze, executions, health, logs, reports, runs, workflow_parts, workflows
 from flowledger.api.auth import OPEN_PATHS, AuthMiddleware, record_refusals
 from flowledger.api.backend import ApiOptions, Backend
 from flowledger.api.body_limit import BodyLimitMiddleware
+from flowledger.api.event_stream import StreamCount
 from flowledger.api.health import Readiness
 from flowledger.api.metrics import LedgerMetrics, MetricsMiddleware, request_histogram
 from flowledger.api.problems import MEDIA_TYPE, Problem, handle_problems
@@ -29,6 +30,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     logs.router,
     coze.history_router,
     coze.stream_router,
+    workflows.router,
+    workflow_parts.router,
+    executions.router,
+    apis.router,
     health.router,
 )
 UNDER_API: tuple[APIRouter, ...] = (coze.history_router, coze.stream_router)
@@ -74,6 +79,7 @@ def create_app(
     )
     app.state.backend = backend
     app.state.registry = registry
+    app.state.event_streams = StreamCount()
     app.state.readiness = Readiness({"ledger": backend.ledger.access_keys, **backend.checks})
     handle_problems(app)
     for router in ROUTERS:
@@ -91,8 +97,11 @@ def _cors(options: ApiOptions) -> list[Any]:
         Middleware(
             CORSMiddleware,
             allow_origins=list(options.cors_origins),
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-None-Match"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "If-None-Match"),
+                *("If-Match", "Last-Event-ID"),
+            ],
             expose_headers=["ETag", "Retry-After", "Location", "Idempotent-Replayed"],
             max_age=600,
         )

@@ -1,7 +1,7 @@
 """What the API works with: one frozen value, built in ``open_backend`` and handed to every operation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from flowledger import bootstrap
 from flowledger.api.report_queue import PrefectReportQueue, ReportQueue, open_report_queue
 from flowledger.bootstrap.api import ReportStore, open_streams, report_stores
 from flowledger.bootstrap.ledgers import options_of_records
+from flowledger.bootstrap.workflows import WorkflowServices, open_engine, workflow_services
 from flowledger.domain.runs import OPEN_FOR, AppKey
 from flowledger.domain.windows import zone
 from flowledger.ports import Clock, Ledger
@@ -20,7 +21,19 @@ from flowledger.records.execution_history import ExecutionHistoryService
 from flowledger.records.log_service import LogService
 from flowledger.records.storage import LedgerLogStorage
 from flowledger.services.streaming import Streams
+from flowledger.services.workflows.engine import Engine
 from flowledger.settings import Settings
+
+
+@dataclass(frozen=True)
+class WorkflowBackend:
+    """The services of workflows, and the engine that calls APIs for those who try one out."""
+
+    services: WorkflowServices
+    open_engine: Callable[[], AbstractAsyncContextManager[Engine]]
+    longest_wait_s: float = 600.0
+    longest_stream_s: float = 3600.0
+    engine: list[Engine] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,7 @@ class Backend:
     logs: LogService | None = None
     coze: ExecutionHistoryService | None = None
     streams: Streams | None = None
+    workflows: WorkflowBackend | None = None
     checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
@@ -89,6 +103,9 @@ def open_backend(settings: Settings) -> Iterator[Backend]:
             logs=LogService(storage=LedgerLogStorage(ledger, options_of_records())),
             coze=coze,
             streams=open_streams(settings, coze, ledger),
+            workflows=WorkflowBackend(
+                workflow_services(settings, ledger), partial(open_engine, settings, ledger)
+            ),
             checks=checks,
         )
 

@@ -16,6 +16,8 @@ from starlette.routing import Match
 from flowledger.domain.texts import clip, mend
 from flowledger.errors import (
     FlowledgerError,
+    ForbiddenError,
+    InvalidWorkflowError,
     LedgerError,
     RecordConflictError,
     RecordNotFoundError,
@@ -29,9 +31,11 @@ MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 20
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 MAX_TEXT = 300
+MAX_LINES = 1_000
 STATUSES: Sequence[tuple[type[FlowledgerError], int]] = (
     (RecordConflictError, 409),
     (RecordNotFoundError, 404),
+    (ForbiddenError, 403),
     (UsageError, 422),
 )
 UNAVAILABLE: Sequence[tuple[type[FlowledgerError], str]] = (
@@ -58,6 +62,7 @@ class Problem(BaseModel):
     detail: str = Field(examples=["the request cannot be understood: see errors"])
     instance: str = Field(examples=["/runs"])
     errors: list[Fault] = Field(default=[], description="What is wrong, one by one, where that is clear.")
+    faults: list[str] = Field(default=[], description="What keeps a workflow from being executed, all of it.")
 
 
 DESCRIPTIONS: Mapping[int, str] = {
@@ -67,6 +72,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such thing, or not within the key's reach.",
     405: "The path does not know this method.",
     409: "Something else is in the way; the detail says what.",
+    412: "Somebody has changed it since: read it again (If-Match).",
     413: "The body is larger than API_MAX_BODY_KB.",
     422: "Something in the request is wrong; the detail or errors say what.",
     429: "Too many requests, or too many wrong keys; Retry-After says in how many seconds to come again.",
@@ -93,6 +99,7 @@ def problem(
     *,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Fault] = (),
+    faults: Sequence[str] = (),
 ) -> Response:
     """Return a problem as a response; secrets are removed from its detail."""
     body = {
@@ -104,6 +111,8 @@ def problem(
     }
     if errors:
         body["errors"] = [each.model_dump() for each in errors]
+    if faults:
+        body["faults"] = [mend(clip(redacted(each), MAX_TEXT)) for each in faults[:MAX_LINES]]
     return Response(orjson.dumps(body), status, {**(headers or {}), "Cache-Control": "no-store"}, MEDIA_TYPE)
 
 
@@ -151,7 +160,8 @@ def _fault(error: Mapping[str, Any]) -> Fault:
 async def _on_flowledger_error(request: Request, error: Exception) -> Response:
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if status:
-        return problem(request.url.path, status, str(error))
+        faults = error.faults if isinstance(error, InvalidWorkflowError) else ()
+        return problem(request.url.path, status, str(error), faults=faults)
     logger.error("{} {}: {}", request.method, request.url.path, error)
     part = next((name for kind, name in UNAVAILABLE if isinstance(error, kind)), "a part of this program")
     detail = f"{part} cannot be used for now: the program's log says why"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 from starlette.exceptions import StarletteDeprecationWarning
 
 from flowledger.api.app import create_app
-from flowledger.api.backend import ApiOptions, Backend
+from flowledger.api.backend import ApiOptions, Backend, WorkflowBackend
 from flowledger.bootstrap import configured
 from flowledger.bootstrap.api import ReportStore
-from flowledger.bootstrap.ledgers import options_of_records
+from flowledger.bootstrap.ledgers import decoders, options_of_records
+from flowledger.bootstrap.workflows import open_engine, workflow_services
 from flowledger.domain.access_keys import Role
 from flowledger.domain.certificates import Certificate, Scope
 from flowledger.domain.record_kinds import coze_detail, coze_run, logged_detail, logged_run
@@ -46,6 +48,7 @@ NIGHTLY = AppKey("log", "wf-nightly")
 COZE = AppKey("coze", "7504134755689087002")
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 START = datetime(2026, 11, 20, 22, 0, tzinfo=UTC)
+CRM_SECRET = "crm-7d0f1c"
 NODE = NodeExecution(
     0, "e-0", "n-0", "llm", "回答", "succeeded", total_price=Decimal("0.0041700"), currency="USD"
 )
@@ -126,6 +129,14 @@ class World:
         """Read as a role."""
         return self.client.get(path, headers=self.headers[role] | more.pop("headers", {}), **more)
 
+    def put(self, path: str, body: Any, role: str = "admin", **more: Any) -> Any:
+        """Change as a role."""
+        return self.client.put(path, json=body, headers=self.headers[role] | more.pop("headers", {}), **more)
+
+    def delete(self, path: str, role: str = "admin") -> Any:
+        """Delete as a role."""
+        return self.client.delete(path, headers=self.headers[role])
+
     def post(self, path: str, body: Any, role: str = "operator", **more: Any) -> Any:
         """Write as a role."""
         return self.client.post(path, json=body, headers=self.headers[role] | more.pop("headers", {}), **more)
@@ -133,7 +144,7 @@ class World:
 
 def filled_ledger() -> SqlLedger:
     """Make a ledger with 120 runs of one Dify app, one of another, a logged execution and one of Coze."""
-    ledger = SqlLedger.open("memory://", {"dify": decode, "log": logged_detail, "coze": coze_detail})
+    ledger = SqlLedger.open("memory://", {**decoders(), "dify": decode})
     window = Window.between(START, START + timedelta(days=1))
     scope = Scope(SALES, window)
     runs = [dify_run(number) for number in range(118)]
@@ -169,6 +180,18 @@ def filled_ledger() -> SqlLedger:
     return ledger
 
 
+def workflows_over(ledger: SqlLedger, folder: Path) -> WorkflowBackend:
+    """Workflows over a ledger; whoever waits for an end waits for no more than a moment."""
+    manager = ConfigManager(
+        folder, {"WORKFLOWS_ALLOWED_HOSTS": "127.0.0.1", "WORKFLOW_SECRETS": f"CRM={CRM_SECRET}"}
+    )
+    settings = manager.load(need_app=False)
+    services = workflow_services(settings, ledger)
+    return WorkflowBackend(
+        services, partial(open_engine, settings, ledger), longest_wait_s=0.05, longest_stream_s=0.2
+    )
+
+
 @contextmanager
 def opened_world(
     folder: Path, options: ApiOptions | None = None, change: Callable[[Backend], Backend] = lambda same: same
@@ -191,6 +214,7 @@ def opened_world(
         report_queue=queue,
         logs=logs,
         coze=coze,
+        workflows=workflows_over(ledger, folder),
         checks={"storage": store.check},
     )
     headers = {}
