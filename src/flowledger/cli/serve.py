@@ -33,8 +33,11 @@ SHUTDOWN_S = 25
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="So many processes."
 )
-def serve(host: str | None, port: int | None, no_auth: bool, workers: int) -> None:
-    """Serve runs, certificates, statistics, reports and records over HTTP; /openapi.json describes all."""
+@click.option(
+    "--worker", is_flag=True, help="Also execute workflows here, as flowledger worker does elsewhere."
+)
+def serve(host: str | None, port: int | None, no_auth: bool, workers: int, worker: bool) -> None:
+    """Serve runs, statistics, reports, records and workflows over HTTP; /openapi.json describes all."""
     settings = bootstrap.load_settings(need_app=False)
     address = host or settings.api_host
     if no_auth and not is_loopback(address):
@@ -52,7 +55,7 @@ def serve(host: str | None, port: int | None, no_auth: bool, workers: int) -> No
             click.echo("there is no valid key yet: flowledger keys create NAME makes one", err=True)
         # An interrupt is the normal way to stop it; uvicorn finishes the requests in hand first.
         with suppress(KeyboardInterrupt):
-            run_servers(partial(make_app, require_keys=not no_auth), listener, workers)
+            run_servers(partial(make_app, require_keys=not no_auth, executes=worker), listener, workers)
 
 
 def is_loopback(host: str) -> bool:
@@ -113,14 +116,20 @@ def run_servers(factory: "Callable[[], FastAPI]", listener: socket.socket, worke
         Multiprocess(config, sockets=[listener]).run()
 
 
-def make_app(*, require_keys: bool) -> "FastAPI":
-    """Make the application of one process from the settings; it closes what it opened when it ends."""
+def make_app(*, require_keys: bool, executes: bool = False) -> "FastAPI":
+    """Make the application of one process from the settings; it closes what it opened when it ends.
+
+    With ``executes`` it has a worker.  So has each of several processes: leases let them share the work.
+    """
     from flowledger.api.app import create_app
     from flowledger.api.backend import open_backend, options_of
+    from flowledger.bootstrap.worker_thread import worker_thread
 
     settings = bootstrap.load_settings(need_app=False)
     opened = ExitStack()
     backend = opened.enter_context(open_backend(settings))
+    if executes:
+        opened.enter_context(worker_thread(settings, backend.ledger))
     options = options_of(settings, require_keys=require_keys)
     return create_app(backend, options, around=_server_lifetime(settings, opened))
 
