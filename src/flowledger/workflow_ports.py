@@ -353,7 +353,7 @@ class StatusTotal(NamedTuple):
     """How many executions have a status, how many of them have ended, and how long these took together."""
 
     status: RunStatus
-    count: int
+    executions: int
     seconds: float
     timed: int
 

@@ -58,7 +58,7 @@ def test_whoever_waits_gets_the_end_or_202(world: World) -> None:
     """``async`` false: 202 where nobody executes it in time, 200 where it has ended."""
     number = imported(world, ADDING)
     order = {"input_data": {"a": 1}, "config": {"async": False, "timeout": 5}}
-    same = {"headers": {"Idempotency-Key": "k"}}
+    same: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}}
     late = world.post(f"/workflows/{number}/execute", order, **same)
     assert (late.status_code, late.json()["status"]) == (202, "pending")
     work(world, 1)
@@ -70,7 +70,8 @@ def test_whoever_waits_gets_the_end_or_202(world: World) -> None:
 def test_the_same_key_is_the_same_execution(world: World) -> None:
     """Another body with that key is refused."""
     number = imported(world, ADDING)
-    path, same = f"/workflows/{number}/execute", {"headers": {"Idempotency-Key": "k"}}
+    path = f"/workflows/{number}/execute"
+    same: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}}
     first, again = (world.post(path, {"input_data": {"a": 1}}, **same) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
     assert first.json()["execution_id"] == again.json()["execution_id"]
@@ -100,7 +101,8 @@ def test_events_come_in_order_page_by_page(ended: World) -> None:
     assert [each["cursor"] for each in whole["items"]] == list(range(1, len(whole["items"]) + 1))
     assert whole["items"][0]["event"] == "EXECUTION_CREATED"
     assert whole["items"][-1]["event"] == "EXECUTION_COMPLETED"
-    paged, after = [], 0
+    paged: list[Any] = []
+    after: int | None = 0
     while after is not None:
         page = ended.get(f"/executions/1/events?after={after}&limit=3").json()
         paged += page["items"]

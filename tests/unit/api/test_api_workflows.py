@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_world import World, opened_world, own_world
@@ -133,7 +134,8 @@ def test_lists_have_pages_and_filters(world: World) -> None:
     """Newest first, each once."""
     for number in range(5):
         world.post("/workflows", {"name": f"w{number}", "tags": ["even"] if number % 2 == 0 else []}, "admin")
-    names, cursor = [], ""
+    names: list[str] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = world.get(f"/workflows?limit=2{cursor and '&cursor=' + cursor}").json()
         names += [each["name"] for each in page["items"]]
@@ -228,7 +230,7 @@ def test_a_doubled_alias_is_a_conflict(draft: World) -> None:
 
 def test_the_same_key_makes_one_workflow(world: World) -> None:
     """And the same answer."""
-    once = {"headers": {"Idempotency-Key": "k1"}}
+    once: dict[str, Any] = {"headers": {"Idempotency-Key": "k1"}}
     answers = [world.post("/workflows", {"name": "x"}, "admin", **once) for _ in range(2)]
     assert answers[0].json() == answers[1].json()
     assert len(world.get("/workflows").json()["items"]) == 1

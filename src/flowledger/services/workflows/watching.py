@@ -43,15 +43,15 @@ class Watching:
     def stats(self, workflow_id: int | None = None) -> dict[str, Any]:
         """Return how many executions there are, their success rate in percent and mean time in seconds."""
         totals = self.store.totals(workflow_id)
-        ended = sum(each.count for each in totals if not each.status.is_open)
-        succeeded = sum(each.count for each in totals if each.status is RunStatus.SUCCESS)
+        ended = sum(each.executions for each in totals if not each.status.is_open)
+        succeeded = sum(each.executions for each in totals if each.status is RunStatus.SUCCESS)
         timed = sum(each.timed for each in totals)
         seconds = sum(each.seconds for each in totals)
         return {
-            "total_executions": sum(each.count for each in totals),
+            "total_executions": sum(each.executions for each in totals),
             "success_rate": round(100 * succeeded / ended, 2) if ended else 0.0,
             "avg_execution_time": round(seconds / timed, 3) if timed else 0.0,
-            "by_status": {each.status.value: each.count for each in totals},
+            "by_status": {each.status.value: each.executions for each in totals},
         }
 
     def performance(self, workflow_id: int) -> dict[str, Any]:
