@@ -110,6 +110,22 @@ def service_run(run: SimulatedRun, release: Release) -> Json:
     }
 
 
+def ended_run(run: SimulatedRun) -> Json:
+    """Return what whoever starts a run is told at its end; ``outputs`` is an object in every release."""
+    return {
+        "id": run.id,
+        "workflow_id": run.workflow_id,
+        "status": run.status,
+        "outputs": run.content.outputs(run) or {},
+        "error": run.error,
+        "elapsed_time": run.elapsed_time,
+        "total_tokens": run.total_tokens,
+        "total_steps": run.total_steps,
+        "created_at": run.created_at,
+        "finished_at": run.finished_at,
+    }
+
+
 def _as_text(outputs: Json | None) -> str | None:
     return None if outputs is None else json.dumps(outputs)
 

@@ -61,7 +61,7 @@ _GET: dict[str, Handler] = {
     **console_api.LOGGED_IN,
     "/health": show_health,
 }
-_POST: dict[str, Handler] = console_login.HANDLERS
+_POST: dict[str, Handler] = {**console_login.HANDLERS, **service_api.STARTS}
 
 
 def respond(site: Site, request: Request) -> Response:

@@ -1,8 +1,10 @@
-"""The service API: what an app's key may read (docs/dify-api.md "The log list", "Run detail", "Errors")."""
+"""The service API: what an app's key may read and start (docs/dify-api.md "The log list", "Run detail")."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid5
 
 from flowledger_simulator.http_messages import (
     RefusedError,
@@ -13,7 +15,14 @@ from flowledger_simulator.http_messages import (
     json_response,
 )
 from flowledger_simulator.log_list import list_logs, read_log_query
-from flowledger_simulator.payloads import UNKNOWN_SERVICE_RUN, info_of, parameters_of, service_run, site_of
+from flowledger_simulator.payloads import (
+    UNKNOWN_SERVICE_RUN,
+    ended_run,
+    info_of,
+    parameters_of,
+    service_run,
+    site_of,
+)
 from flowledger_simulator.site import Site
 from flowledger_simulator.world import SimulatedApp
 
@@ -63,6 +72,47 @@ def show_run(site: Site, request: Request) -> Response:
     return json_response(UNKNOWN_SERVICE_RUN)
 
 
+def start_run(site: Site, request: Request) -> Response:
+    """POST /v1/workflows/run: a made-up run that has ended by the time it is answered, streamed or whole."""
+    app = _authorise(site, request)
+    form = _form_of(request)
+    if app.mode != "workflow":
+        return error_response(
+            400, "not_workflow_app", "Please check if your app mode matches the right API route."
+        )
+    mode = form.get("response_mode")
+    if not isinstance(form.get("inputs"), dict) or mode not in ("blocking", "streaming"):
+        return error_response(400, "invalid_param", "inputs or response_mode is missing or wrong")
+    try:
+        (run,) = site.world.add_runs(1, int(site.options.clock()), app_id=app.id)
+    except LookupError:
+        return internal_error()
+    if run.finished_at is None:  # whoever started it waits for its end
+        run = replace(run, status="succeeded", error=None, finished_at=run.created_at + 1)
+        site.world.add([run])
+    ids = {"task_id": str(uuid5(UUID(run.id), "task")), "workflow_run_id": run.id}
+    finished = {**ids, "data": ended_run(run)}
+    if mode == "blocking":
+        return json_response(finished)
+    started = {"id": run.id, "workflow_id": run.workflow_id, "inputs": form["inputs"]}
+    events = [
+        {"event": "workflow_started", **ids, "data": {**started, "created_at": run.created_at}},
+        {"event": "workflow_finished", **finished},
+    ]
+    body = "event: ping\n\n" + "".join(f"data: {json.dumps(each)}\n\n" for each in events)
+    return Response(200, body.encode(), (("content-type", "text/event-stream"),))
+
+
+def _form_of(request: Request) -> dict[str, Any]:
+    try:
+        form = json.loads(request.body)
+    except ValueError:
+        form = None
+    if not isinstance(form, dict):
+        raise RefusedError(error_response(400, "bad_request", "Failed to decode JSON object"))
+    return form
+
+
 def _authorise(site: Site, request: Request) -> SimulatedApp:
     header = request.headers.get("authorization", "")
     if " " not in header.strip():
@@ -90,3 +140,5 @@ HANDLERS: dict[str, Callable[[Site, Request], Response]] = {
     "/v1/workflows/run/*": show_run,
 }
 """Every path the service API answers to GET; ``*`` stands for one segment."""
+STARTS: dict[str, Callable[[Site, Request], Response]] = {"/v1/workflows/run": start_run}
+"""Every path it answers to POST."""

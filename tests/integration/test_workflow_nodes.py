@@ -101,6 +101,28 @@ def test_a_report_is_a_step(tmp_path: Path, ledger: Ledger) -> None:
     assert step.metrics["requests"] == step.output["requests"]
 
 
+def test_a_run_in_dify_is_a_step_and_then_in_the_report(tmp_path: Path, ledger: Ledger) -> None:
+    """What a workflow starts in Dify is collected like everything else."""
+    recipe, seconds = simulator.Recipe(runs=0, mix={"succeeded": 1.0}), [NOON.timestamp()]
+    options = simulator.Options(clock=lambda: seconds[-1])
+    with simulator.serve(simulator.make_world(recipe), options=options) as server:
+        variables = {**settings_of_app(server), "OUTPUT_BASE_DIR": str(tmp_path)}
+        reader = ConfigManager(tmp_path, variables)
+        ask = node("ask", "DIFY_RUN", app="support", inputs={"query": "{{input.pet}}"})
+        day = node("report", "REPORT", after="2026-11-21", before="2026-11-21")
+        with configured(reader):
+            execution, (asked,) = executed(reader.load(), ledger, ask)
+            seconds.append(seconds[0] + 60)
+            _, (reported,) = executed(reader.load(), ledger, day)
+    assert execution.status is RunStatus.SUCCESS, execution.error
+    (run,) = server.world.runs()
+    response: Any = asked.response
+    assert asked.output == run.content.outputs(run)
+    assert response["body"]["workflow_run_id"] == run.id
+    report: Any = reported.output
+    assert report["logs_count"] == 1
+
+
 def test_a_run_in_coze_is_a_step(tmp_path: Path, ledger: Ledger) -> None:
     """Its output is what its nodes said; a run that asks for something fails the step."""
     with serve_coze({"asks": Script((interrupted(),))}) as coze:

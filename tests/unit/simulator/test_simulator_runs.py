@@ -2,11 +2,12 @@
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from simulated_site import ADMIN, KEY, RUNS, ask, ask_console, ask_logs, make_site
+from simulated_site import ADMIN, KEY, RUNS, ask, ask_console, ask_logs, make_site, post
 
 from flowledger_simulator import Options, Recipe, Release, SimulatedRun, World, make_world
 from flowledger_simulator.payloads import node_rows
@@ -179,3 +180,40 @@ def test_an_orphan_has_a_log_row_and_no_run() -> None:
     assert [row["workflow_run"] for row in rows if row["id"] == run.log_id] == [None]
     assert json.loads(ask(site, f"/v1/workflows/run/{run.id}", KEY).body)["id"] is None
     assert len(ask_console(site, RUNS, triggered_from="app-run")["data"]) == 9
+
+
+RUN = "/v1/workflows/run"
+RECORDED = Path(__file__).parents[2] / "data/recordings/v1_run_blocking_succeeded.json"
+
+
+def test_a_run_can_be_started() -> None:
+    """It is told as the recorded server did, streamed or whole, and is in the list then."""
+    site = make_site(world=make_world(Recipe(runs=0, mix=MIX)))
+    recorded = json.loads(RECORDED.read_text("utf-8"))["response"]["body"]
+    for number in range(1, 21):
+        whole = json.loads(post(site, RUN, {"inputs": {"q": 1}, "response_mode": "blocking"}, **KEY).body)
+        assert (whole.keys(), whole["data"].keys()) == (recorded.keys(), recorded["data"].keys())
+        assert whole["data"]["finished_at"] is not None
+        assert len(site.world.runs()) == number
+    streamed = post(site, RUN, {"inputs": {"q": 1}, "response_mode": "streaming"}, **KEY).body.decode()
+    events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: ")]
+    assert [each["event"] for each in events] == ["workflow_started", "workflow_finished"]
+    assert events[0]["data"]["inputs"] == {"q": 1}
+    assert ask_logs(site)["total"] == 21
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code"),
+    [
+        ({"inputs": {}, "response_mode": "sometimes"}, 400, "invalid_param"),
+        ({"response_mode": "blocking"}, 400, "invalid_param"),
+        ([], 400, "bad_request"),
+    ],
+)
+def test_what_starts_no_run(form: Any, status: int, code: str) -> None:
+    """A wrong form is refused, as is a request without the app's key; a GET is none."""
+    site = make_site()
+    refused = post(site, RUN, form, **KEY)
+    assert (refused.status, json.loads(refused.body)["code"]) == (status, code)
+    assert post(site, RUN, form).status == 401
+    assert ask(site, RUN).status == 405
