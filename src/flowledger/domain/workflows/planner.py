@@ -97,6 +97,11 @@ class Planner:
         self._advance()
         return self._steps.take_actions()
 
+    def is_container(self, key: str) -> bool:
+        """Return whether an open step is a container: branches, a loop or a group."""
+        step = self._steps.by_key.get(key)
+        return step is not None and step.container is not None
+
     def drain(self) -> None:
         """Let nothing start any more; what follows only has to be recorded."""
         self._is_draining = True
@@ -204,7 +209,8 @@ class Planner:
             return
         if self.is_draining or any(each.is_stopping for each in frame.upwards()):
             return
-        if self._permits is not None:
+        # A container is opened again in every attempt; its nodes are what is let run one by one.
+        if self._permits is not None and not step.node.branches:
             self._permits -= 1
         scope = self._scope(frame, step.node.index)
         try:
