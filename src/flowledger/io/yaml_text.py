@@ -102,6 +102,11 @@ def read_document(text: str) -> TextDocument:
     return _read_yaml(text)
 
 
+def dump_yaml(value: Any) -> str:
+    """Return a value as YAML that ``read_document`` reads as the same value; names keep their order."""
+    return yaml.dump(value, Dumper=_JsonDumper, allow_unicode=True, sort_keys=False, width=110)
+
+
 def _read_json(text: str) -> Any:
     try:
         return json.loads(
@@ -188,20 +193,31 @@ _MERGE = "tag:yaml.org,2002:merge"
 _NAME_TAGS = ("tag:yaml.org,2002:str", _MERGE)
 
 
+class _JsonDumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 and YAML 1.2 would take for something else; repeats what stands twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's signature
+        """Return true: an alias is hard to read, and to change."""
+        return True
+
+
 _JsonLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _JsonLoader.add_implicit_resolver(
     "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
 )
-_JsonLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
-)
-_JsonLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
+for _kind in (_JsonLoader, _JsonDumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:int",
+        re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+        list("-+0123456789"),
+    )
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+        list("-+.0123456789"),
+    )
 _JsonLoader.add_implicit_resolver(_MERGE, re.compile(r"^<<$"), ["<"])
 _JsonLoader.add_constructor(
     "tag:yaml.org,2002:int", lambda _, node: _integer(node.value, node.start_mark.line + 1)

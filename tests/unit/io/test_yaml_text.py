@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.io.yaml_text import DocumentError, read_document
+from flowledger.io.yaml_text import DocumentError, dump_yaml, read_document
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -21,6 +21,18 @@ VALUES = st.recursive(
 def test_json_comes_back(value: dict[str, Any]) -> None:
     """An object written as JSON is read as the same object."""
     assert read_document(json.dumps(value)).value == value
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=3))
+def test_yaml_comes_back(value: dict[str, Any]) -> None:
+    """An object written as YAML is read as the same object."""
+    assert read_document(dump_yaml(value)).value == value
+
+
+@pytest.mark.parametrize("word", ["1e5", "on", "0o7", "010", "2026-01-01", "12:30", "null", "~", "", "<<"])
+def test_texts_stay_texts(word: str) -> None:
+    """Whatever else YAML could take them for."""
+    assert read_document(dump_yaml({word: word})).value == {word: word}
 
 
 @pytest.mark.parametrize(
