@@ -63,9 +63,12 @@ def imported(statement: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+SIMULATING = ("simulate", "simulate-api", "demo")
+
+
 def test_only_the_simulators_own_commands_import_it() -> None:
     """The group, ``--help`` and each product command do without the package beside the product."""
-    product = {place.module for name, place in COMMANDS.items() if name not in ("simulate", "demo")}
+    product = {place.module for name, place in COMMANDS.items() if name not in SIMULATING}
     modules = ", ".join(sorted(product))
     assert "flowledger_simulator" not in imported(f"import {modules}")
     assert "flowledger_simulator" not in imported(HELP)

@@ -1,10 +1,13 @@
 """Workflows, wired: the engine that carries executions out, and the services that people's orders go to."""
 
 import asyncio
+import os
+import platform
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 from flowledger import plugins
 from flowledger.bootstrap.configuration import clock
@@ -89,6 +92,11 @@ def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
         registry=Registry(store, _now, installed_handlers, lambda: plugins.NODES),
         watching=Watching(store, _now),
     )
+
+
+def worker_name() -> str:
+    """Return a name for a worker of this process, another one each time."""
+    return f"{platform.node() or 'worker'}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
 _now: Clock = lambda: clock.utc_now()  # noqa: E731, PLW0108  tests put another clock there

@@ -8,14 +8,11 @@ from itertools import islice
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from flowledger.cli.history import OpenHistory, filters, open_history, run_filter_of
+from flowledger.cli.terminal import cell, show_table
 from flowledger.domain.run_mapping import entry_row, run_row
 from flowledger.domain.runs import Run, missing_reason
-from flowledger.domain.texts import show_controls
 from flowledger.domain.windows import zone
 from flowledger.io.json_text import dumps_strict
 from flowledger.services.history.filters import key_of
@@ -24,8 +21,6 @@ from flowledger.services.history.transfer import Depth, rows_of, writer_of
 
 FORMATS = ("table", "json", "jsonl", "csv")
 HEADINGS = ("time", "app", "run", "status", "seconds", "tokens", "started by", "error")
-_PIPED_WIDTH = 250
-"""A pipe has no width of its own: rich would take 80 columns and cut the ids that scripts look for."""
 
 
 @click.command("list")
@@ -105,19 +100,15 @@ def _show_table(history: OpenHistory, runs: Sequence[Run]) -> None:
     if not runs:
         click.echo("no runs match", err=True)
         return
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-    table = Table(*HEADINGS)
     names = _names(history)
-    for run in runs:
-        table.add_row(*map(Text, _cells(run, names, history.settings.timezone)))
-    console.print(table)
+    show_table(HEADINGS, (_cells(run, names, history.settings.timezone) for run in runs))
 
 
 def _cells(run: Run, names: dict[Any, str], tz: str) -> tuple[str, ...]:
     creator = run.creator
     return tuple(
-        _one_line(cell)
-        for cell in (
+        cell(text)
+        for text in (
             f"{run.listed_at.astimezone(zone(tz)):%Y-%m-%d %H:%M:%S}",
             names.get(run.app, str(run.app)),
             run.run_id,
@@ -128,11 +119,6 @@ def _cells(run: Run, names: dict[Any, str], tz: str) -> tuple[str, ...]:
             run.error or "",
         )
     )
-
-
-def _one_line(text: str, longest: int = 80) -> str:
-    line = show_controls(text).replace("\n", "␊").replace("\r", "␍").replace("\t", "␉")
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _names(history: OpenHistory) -> dict[Any, str]:
@@ -149,10 +135,10 @@ def _show_run(row: dict[str, Any], missing: str | None) -> None:
     for node in nodes or ():
         seconds = f"{node['elapsed_s']:.2f} s" if node["elapsed_s"] is not None else ""
         words = f"{node['node_type']:16} {node['status']:10} {seconds:>10}  {node['title']}"
-        click.echo(_one_line(f"  {node['position']:3} {words}", 200))
+        click.echo(cell(f"  {node['position']:3} {words}", 200))
 
 
 def _value(value: Any) -> str:
     if isinstance(value, str | int | float | datetime):
-        return _one_line(str(value), 2000)
+        return cell(str(value), 2000)
     return dumps_strict(value).decode()

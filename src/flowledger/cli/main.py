@@ -92,6 +92,16 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "history": LazyCommand(
         "flowledger.cli.history", "history", "List, export, copy, move and clear the runs of every source."
     ),
+    "workflow": LazyCommand(
+        "flowledger.cli.workflow", "workflow", "Define, publish and execute workflows of API calls."
+    ),
+    "execution": LazyCommand(
+        "flowledger.cli.execution", "execution", "List and follow executions; cancel, pause, resume them."
+    ),
+    "worker": LazyCommand("flowledger.cli.worker", "worker", "Execute workflows until stopped."),
+    "simulate-api": LazyCommand(
+        "flowledger.cli.simulate_api", "simulate_api", "Serve an API for trying workflows, until interrupted."
+    ),
     "logs": LazyCommand("flowledger.cli.logs", "logs", "Search the program's own log."),
     "storage": LazyCommand(
         "flowledger.cli.storage", "storage", "Look after the kept reports: list, count, clean, upload, link."
@@ -181,7 +191,7 @@ def _is_ours(record: "Record") -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 uncertified under --strict."""
+    """Run the command line; exits 0 fine, 1 failed, 2 wrong words, 3 incomplete."""
     if arguments is None:
         restart_in_utf8()
     tune_garbage_collector()

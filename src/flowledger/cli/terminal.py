@@ -1,6 +1,7 @@
-"""What a terminal shows: a live line for each stage on standard error, and the table at the end."""
+"""What a terminal shows: a live line for each stage on standard error, tables, and the summary of a run."""
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,9 +16,14 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from flowledger.domain.phrases import result_cost
+from flowledger.domain.texts import show_controls
 from flowledger.services.run_result import RunResult
+
+_PIPED_WIDTH = 250
+"""A pipe has no width of its own: rich would take 80 columns and cut the ids that scripts look for."""
 
 
 @dataclass(slots=True)
@@ -56,6 +62,21 @@ def live_progress(titles: Mapping[str, str]) -> Iterator[TerminalProgress]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         yield TerminalProgress(bars, titles)
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of texts as a table."""
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def cell(text: str, longest: int = 80) -> str:
+    """Return a text on one line, cut where it is longer."""
+    line = show_controls(text).replace("\n", "␊").replace("\r", "␍").replace("\t", "␉")
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def show_summary(result: RunResult) -> None:
