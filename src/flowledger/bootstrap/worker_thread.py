@@ -1,27 +1,19 @@
 """A worker beside something else in one process: its own thread, with an event loop of its own."""
 
 import asyncio
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 from loguru import logger
 
-from flowledger.bootstrap.workflows import open_engine
+from flowledger.bootstrap.workflows import open_engine, worker_name
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Ledger
 from flowledger.services.workflows.worker import Worker, WorkerOptions
 from flowledger.settings import Settings
 
 STARTS_WITHIN_S = 30.0
-
-
-def owner_name() -> str:
-    """Return a worker's name in leases: another one at each start."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
 @contextmanager
@@ -56,7 +48,7 @@ class _WorkerThread(threading.Thread):
     async def _work(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         async with open_engine(self._settings, self._ledger) as engine:
-            worker = Worker(engine, owner_name(), WorkerOptions(at_once=self._settings.worker_at_once))
+            worker = Worker(engine, worker_name(), WorkerOptions(at_once=self._settings.worker_at_once))
             logger.info("the worker {} takes executions, {} at once", worker.owner, worker.options.at_once)
             self._begun.set()
             await worker.run(self._end)

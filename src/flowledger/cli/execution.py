@@ -12,7 +12,7 @@ from flowledger.cli.workflow_run import input_of
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.workflows.steps import StepStatus
 from flowledger.errors import UsageError
-from flowledger.services.workflows.recovering import Recovering, Wish
+from flowledger.services.workflows.recovering import Wish
 from flowledger.services.workflows.rows import execution_row, log_row
 from flowledger.workflow_ports import Execution, ExecutionQuery
 
@@ -157,8 +157,7 @@ def resume(
         force_retry=retries_anew,
     )
     with open_workflows() as opened:
-        recovering = Recovering(opened.store, opened.ordering, opened.ordering.clock)
-        resumed = recovering.resume(opened.execution(word).id, wish, opened.user)
+        resumed = opened.services.recovering.resume(opened.execution(word).id, wish, opened.user)
         _show_state(resumed, "resume")
 
 

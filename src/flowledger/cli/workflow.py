@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from flowledger import bootstrap
-from flowledger.bootstrap import workflows
+from flowledger.bootstrap.workflows import WorkflowServices, workflow_services
 from flowledger.cli.main import LazyCommand, LazyCommands
 from flowledger.domain.windows import zone
 from flowledger.errors import RecordNotFoundError, UsageError
 from flowledger.io.json_text import dumps_strict
-from flowledger.ledger import workflow_store
 from flowledger.ports import Ledger
 from flowledger.services.workflows.authoring import Authoring
 from flowledger.services.workflows.ordering import Ordering
@@ -58,17 +57,22 @@ class OpenWorkflows:
 
     settings: Settings
     ledger: Ledger
-    ordering: Ordering
+    services: WorkflowServices
 
     @property
     def store(self) -> WorkflowStore:
         """Where they are stored."""
-        return self.ordering.store
+        return self.services.store
 
     @property
     def authoring(self) -> Authoring:
         """What changes drafts."""
-        return self.ordering.authoring
+        return self.services.authoring
+
+    @property
+    def ordering(self) -> Ordering:
+        """What takes orders of executions."""
+        return self.services.ordering
 
     @property
     def user(self) -> str:
@@ -112,8 +116,7 @@ def open_workflows() -> Iterator[OpenWorkflows]:
     """Open the ledger of the settings."""
     settings = bootstrap.load_settings(need_app=False)
     with bootstrap.opened_ledger(settings) as ledger:
-        store = workflow_store(ledger)
-        yield OpenWorkflows(settings, ledger, workflows.ordering(settings, store))
+        yield OpenWorkflows(settings, ledger, workflow_services(settings, ledger))
 
 
 def echo_json(value: Any) -> None:
