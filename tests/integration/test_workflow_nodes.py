@@ -82,6 +82,21 @@ def test_a_message_that_waits_is_sent_by_the_worker(
     assert [each["body"] for each in hook.messages] == ["2 of 1"]
 
 
+def test_a_request_for_approval_reaches_people(tmp_path: Path, ledger: Ledger) -> None:
+    """Whoever is to approve is told as soon as the execution waits, in every channel or those named."""
+    telling = {"on_approval_required": True, "message_template": "{{input.pet}} waits"}
+    asked = node("sign", "APPROVAL", approvers=["ann"], options={"notification_config": telling})
+    unknown = node(
+        "get", "TRANSFORM", options={"notification_config": {"on_success": True, "channels": ["x"]}}
+    )
+    with receiver() as hook:
+        execution, _ = executed(settings_of(tmp_path, WEBHOOK_URL=hook.url), ledger, unknown, asked)
+    assert execution.status is RunStatus.PAUSED
+    (message,) = hook.messages
+    assert (message["body"], message["step"]) == ("1 waits", "sign")
+    assert message["subject"] == "[Flowledger] w · sign: 等待审批"
+
+
 def test_a_report_is_a_step(tmp_path: Path, ledger: Ledger) -> None:
     """The runs are collected and reported as by a schedule; what was found is the step's output."""
     recipe = simulator.Recipe(runs=4, end=NOON)

@@ -1,7 +1,8 @@
 """What handlers of nodes need of the settings: calls, channels, reports, Dify, Coze; made when first used."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from flowledger.bootstrap.pipelines import run_directly
 from flowledger.domain.coze_runs import WorkflowOrder
 from flowledger.domain.messages import Message, OutboxMessage
 from flowledger.domain.workflows.definition import NodeType
-from flowledger.errors import FlowledgerError
+from flowledger.errors import FlowledgerError, UsageError
 from flowledger.http.address_guard import AddressGuard
 from flowledger.http.async_calls import AsyncCaller, CallOptions
 from flowledger.io.own_thread import OwnThreads
@@ -27,11 +28,14 @@ from flowledger.notify.templates import Templates
 from flowledger.ports import Ledger
 from flowledger.services.report_requests import RunOrder
 from flowledger.services.secret_masking import redacted
+from flowledger.services.workflows.announcing import Announcer
 from flowledger.services.workflows.engine import Config
 from flowledger.settings import AppSettings, Settings
 from flowledger.workflow_ports import WorkflowStore
 
 DELIVER_EVERY_S = 60.0
+SENT_WITHIN_S = 10.0
+"""At the end; what is not sent by then waits for the next worker."""
 
 
 @dataclass
@@ -43,6 +47,8 @@ class NodeParts:
     store: WorkflowStore
     caller: AsyncCaller = field(init=False)
     _apps: dict[str, DifyApp] = field(default_factory=dict, repr=False)
+    _kept: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _has_kept: bool = False
     _notifications: NotificationService | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,7 +73,11 @@ class NodeParts:
         return await asyncio.to_thread(api_call.complete, config, self.store.api)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Send what was kept last, and close all connections."""
+        if self._has_kept:
+            with suppress(TimeoutError, FlowledgerError):
+                async with asyncio.timeout(SENT_WITHIN_S):
+                    await OwnThreads("deliver", 1).run(self.deliver_once)
         for caller in (self.caller, *(app.caller for app in self._apps.values())):
             await caller.close()
 
@@ -80,11 +90,35 @@ class NodeParts:
             return None
         return self._notifying().post(channel, message)
 
+    def announcer(self) -> Announcer:
+        """Return what tells people of steps."""
+        return Announcer(self.keep, tuple(self.settings.channels), self.settings.report_language)
+
+    async def keep(self, letters: Sequence[tuple[str, Message]]) -> None:
+        """Store messages for channels, and let them be sent.
+
+        :raises LedgerError: when they cannot be stored.
+        """
+        if self.settings.notification_enabled:
+            await asyncio.to_thread(self._keep, letters)
+            self._has_kept = True
+            self._kept.set()
+
+    def _keep(self, letters: Sequence[tuple[str, Message]]) -> None:
+        for channel, message in letters:
+            try:
+                self._notifying().keep(channel, message)
+            except UsageError as error:
+                logger.warning("{}: {}", message.message_id, error)
+
     async def deliver(self) -> None:
-        """Send messages that wait, again and again: a channel that was away may be back."""
+        """Send messages that wait: new ones at once, others now and then, since their channel may be back."""
         threads = OwnThreads("deliver", 1)
         while True:
-            await asyncio.sleep(DELIVER_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DELIVER_EVERY_S):
+                    await self._kept.wait()
+            self._kept.clear()
             try:
                 await threads.run(self.deliver_once)
             except FlowledgerError as error:

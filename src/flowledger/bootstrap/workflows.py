@@ -31,7 +31,7 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """Open the engine in the running event loop; its connections are closed at the end.
 
-    Meanwhile messages that wait for their channels are sent.
+    Meanwhile people are told what nodes want to be told, and messages that wait for their channels are sent.
     """
     # What only executions need is not paid for by whoever lists workflows.
     from flowledger.bootstrap.node_parts import NodeParts
@@ -45,7 +45,7 @@ async def open_engine(
             Handlers(store, parts.by_field()),
             _now,
             settings.workflow_secrets,
-            observers,
+            (*observers, parts.announcer()),
             random.random,
             parts.complete,
         )

@@ -79,23 +79,32 @@ class NotificationService:
 
         :raises UsageError: when there is no such channel; LedgerError: when it cannot be stored.
         """
+        return self._sender.post(self._plain_letter(channel, message))
+
+    def keep(self, channel: str, message: Message) -> None:
+        """Store such a message; the next ``send_waiting``, here or elsewhere, sends it.
+
+        :raises UsageError, LedgerError: as ``post`` does.
+        """
+        letter = self._plain_letter(channel, message)
+        if self.outbox is not None:
+            self.outbox.enqueue([letter])
+
+    def _plain_letter(self, channel: str, message: Message) -> OutboxMessage:
         if channel not in self.addressees:
             names = ", ".join(self.addressees) or "none"
             raise UsageError(f"there is no channel {channel!r:.80}: one of {names}")
         kind, at = self.addressees[channel].type, self.clock()
-        text = self.hide(message.body)
+        subject, text = one_line(self.hide(message.subject)), self.hide(message.body)
         if kind not in _SHOWS_SUBJECT:
-            text = f"{self.hide(message.subject)}\n\n{text}"
-        letter = OutboxMessage(
+            text = f"{subject}\n\n{text}"
+        return OutboxMessage(
             letter_id=f"{message.message_id}:{channel}",
             channel=channel,
-            message=replace(
-                message, subject=one_line(self.hide(message.subject)), body=ESCAPES.get(kind, str)(text)
-            ),
+            message=replace(message, subject=subject, body=ESCAPES.get(kind, str)(text)),
             posted_at=at,
             not_before=at,
         )
-        return self._sender.post(letter)
 
     def try_channel(self, name: str) -> str:
         """Send a test message through one channel, past the outbox; return the problem, or an empty text."""
