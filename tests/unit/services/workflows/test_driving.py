@@ -435,7 +435,7 @@ def test_a_subworkflow_is_an_execution_of_its_own() -> None:
     assert began is not None
     assert there.run(began).output == 5
     ended = there.run(execution)
-    assert (ended.status, ended.output) == (RunStatus.SUCCESS, 4)
+    assert (ended.status, ended.output) == (RunStatus.SUCCESS, 5)
 
 
 class Watcher:
