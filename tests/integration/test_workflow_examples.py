@@ -1,6 +1,7 @@
 """The examples of workflows run against the bundled API, in the command itself and by a worker."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from workplace import FLOWLEDGER, PROJECT, bare_environment, forget_waits, move_
 import flowledger_simulator as simulator
 from flowledger.cli.main import main
 from flowledger.io.yaml_text import read_document
+from flowledger.services.workflows.files import read_text
 from flowledger_simulator.example_api import PASSWORD, ExampleApi, serve_example_api
 
 FOLDER = PROJECT / "examples" / "workflows"
@@ -66,6 +68,15 @@ def test_the_schema_takes_every_example() -> None:
     for file in files:
         value = read_document(file.read_text("utf-8")).value
         assert [error.message for error in validator.iter_errors(value)] == [], file.name
+
+
+def test_the_schema_takes_the_example_of_the_document() -> None:
+    """And the reader takes it for a workflow."""
+    text = (PROJECT / "docs" / "orchestration.md").read_text("utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (file,) = read_text(example, "example")
+    file.check()
+    assert [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(file.form)] == []
 
 
 def test_log_in_get_decide_update(run: Run, api: ExampleApi) -> None:

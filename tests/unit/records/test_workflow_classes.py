@@ -28,6 +28,7 @@ from flowledger.records.workflow_access import Row, close_shared_ledgers
 from flowledger.settings import ConfigManager
 
 GUIDE = Path(__file__).parents[2] / "data" / "workflows" / "old_guide_examples.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "orchestration.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 NAMES = {
     name: getattr(records, name) for name in records.__all__ if name.startswith(("Work", "Node", "Conn"))
@@ -249,6 +250,20 @@ def test_a_call_that_is_cancelled_cancels_the_execution() -> None:
         return await monitor.get_execution_details(1)
 
     assert asyncio.run(whole()).status == "cancelled"
+
+
+def test_the_example_of_the_document_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """And gives what its text says."""
+    text = DOCUMENT.read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    space: dict[str, Any] = {}
+    exec(compile(code, DOCUMENT.name, "exec"), space)
+    assert (space["output"], space["success_rate"]) == ("hello ann", 100.0)
+    assert capsys.readouterr().out == "Start success\nText success\nEnd success\n"
+    named = set(re.findall(r"`((?:get|create|add|export|import|execute|register|before|after|on)_\w+)", text))
+    classes = (WorkflowOrchestrator, WorkflowExecutor, WorkflowMonitor, WorkflowPlugin)
+    methods = {name for each in classes for name in vars(each) if not name.startswith("_")}
+    assert methods - {"step", "resume", "publish"} <= named
 
 
 def test_the_guides_parallel_and_loop_examples() -> None:
