@@ -160,7 +160,8 @@ class Execution:
 
     ``wake_at`` is when a worker may take it next, None while it has ended or waits for people only.
     ``owner`` and ``lease_until`` are the worker's that has it.  ``asked`` is what somebody wants of it:
-    cancel or pause, until a worker has done it, then paused, until it is resumed.
+    cancel or pause, until a worker has done it, then paused, until it is resumed.  ``omitted`` names those of
+    input, variables, config and output that are too large for a list and None there.
     """
 
     id: int
@@ -196,6 +197,7 @@ class Execution:
     take_overs: int = 0
     planner_format: int = 1
     resumed_seq: int = 0
+    omitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

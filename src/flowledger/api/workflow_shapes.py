@@ -131,6 +131,9 @@ class ExecutionShape(BaseModel):
     attempt: int
     trigger: str
     requested_by: str
+    omitted: list[str] = Field(
+        description="What is too large for a list, input_data or output_data: null there, whole in one's own."
+    )
 
 
 class LogShape(BaseModel):

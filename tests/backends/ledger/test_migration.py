@@ -309,7 +309,7 @@ def test_the_scripts_make_the_same_indices(ledger_file: Path, tmp_path: Path) ->
     created.dispose()
     indices = {name: sql for name, sql in tables(direct).items() if name.startswith("ix_")}
     assert {name: sql for name, sql in tables(ledger_file).items() if name.startswith("ix_")} == indices
-    assert len(indices) == 19
+    assert len(indices) == 20
 
 
 def test_a_current_ledger_is_only_looked_at(ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

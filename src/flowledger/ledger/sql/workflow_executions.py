@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection, Row, Select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flowledger.domain.history import RunKey
@@ -50,6 +50,20 @@ Announced = tuple[EventType, str, Mapping[str, Any]]
 _this = workflow_executions.c.id == sa.bindparam("id_")
 _whole: Select[Any] = sa.select(
     *workflow_executions.c, *(column for column in execution_values.c if column.name != "execution")
+).join(execution_values, execution_values.c.execution == workflow_executions.c.id)
+LARGEST_LISTED = 16_384
+"""Characters of an input, output, … in a list; larger ones are omitted there."""
+_VALUES = ("input", "variables", "config", "output")
+_listed: Select[Any] = sa.select(
+    *workflow_executions.c,
+    *(
+        sa.type_coerce(
+            sa.case((sa.func.length(execution_values.c[name]) <= LARGEST_LISTED, execution_values.c[name])),
+            execution_values.c[name].type,
+        ).label(name)
+        for name in _VALUES
+    ),
+    *(sa.func.length(execution_values.c[name]).label(f"{name}_size") for name in _VALUES),
 ).join(execution_values, execution_values.c.execution == workflow_executions.c.id)
 _by_number = _whole.where(_this)
 _by_id = _whole.where(workflow_executions.c.execution_id == sa.bindparam("execution_id_"))
@@ -150,8 +164,6 @@ def read_executions(
         columns.parent: query.parent,
     }
     wanted = [column == value for column, value in equal.items() if value is not None]
-    if query.statuses:
-        wanted.append(columns.status.in_([status.value for status in query.statuses]))
     if query.among is not None:
         wanted.append(columns.workflow.in_(query.among))
     if query.since is not None:
@@ -160,10 +172,21 @@ def read_executions(
         wanted.append(columns.created_at < query.until)
     if after is not None:
         wanted.append(columns.id < after)
-    statement = _whole.where(*wanted).order_by(columns.id.desc()).limit(limit + 1)
-    found = [workflow_rows.execution_from(row) for row in connection.execute(statement)]
+    # Each status by itself is in the order of the index; several would all have to be read and sorted.
+    newest = [
+        sa.select(columns.id).where(*wanted, *of_status).order_by(columns.id.desc()).limit(limit + 1)
+        for of_status in [[columns.status == each.value] for each in query.statuses] or [[]]
+    ]
+    ids = sa.union_all(*(sa.select(each.subquery().c.id) for each in newest))
+    statement = _listed.where(columns.id.in_(ids)).order_by(columns.id.desc()).limit(limit + 1)
+    found = [_listed_execution(row) for row in connection.execute(statement)]
     page = found[:limit]
     return ExecutionPage(page, page[-1].id if len(found) > limit else None)
+
+
+def _listed_execution(row: Row[Any]) -> Execution:
+    omitted = tuple(name for name in _VALUES if getattr(row, f"{name}_size") > LARGEST_LISTED)
+    return replace(workflow_rows.execution_from(row), omitted=omitted)
 
 
 def read_unreported(connection: Connection, limit: int) -> Sequence[Execution]:

@@ -113,6 +113,12 @@ sa.Index(
     postgresql_where=UNREPORTED,
 )
 sa.Index("ix_executions_workflow", workflow_executions.c.workflow, workflow_executions.c.id)
+sa.Index(
+    "ix_executions_workflow_status",
+    workflow_executions.c.workflow,
+    workflow_executions.c.status,
+    workflow_executions.c.id,
+)
 sa.Index("ix_executions_status", workflow_executions.c.status, workflow_executions.c.id)
 sa.Index("ix_executions_parent", workflow_executions.c.parent)
 

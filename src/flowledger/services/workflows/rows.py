@@ -90,6 +90,7 @@ def execution_row(execution: Execution, step_name: str | None = None) -> Row:
         "attempt": execution.attempt,
         "trigger": execution.trigger,
         "requested_by": execution.requested_by,
+        "omitted": [f"{name}_data" for name in ("input", "output") if name in execution.omitted],
     }
 
 

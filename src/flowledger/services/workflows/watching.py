@@ -54,9 +54,9 @@ class Watching:
             "by_status": {each.status.value: each.executions for each in totals},
         }
 
-    def performance(self, workflow_id: int) -> dict[str, Any]:
+    def performance(self, workflow_id: int, past: RecentPast | None = None) -> dict[str, Any]:
         """Return the slowest node, what holds the workflow up, and the durations of each node."""
-        history = histories(self.store.recent_past(workflow_id))
+        history = histories(past or self.store.recent_past(workflow_id))
         names = self._names(workflow_id)
         nodes = [
             {
@@ -95,9 +95,9 @@ class Watching:
         except UsageError:
             return analysis.Analysis()
 
-    def errors(self, workflow_id: int) -> list[dict[str, Any]]:
+    def errors(self, workflow_id: int, past: RecentPast | None = None) -> list[dict[str, Any]]:
         """Return the failures by type: how many, the last one, and the steps; the most frequent first."""
-        past = self.store.recent_past(workflow_id)
+        past = past or self.store.recent_past(workflow_id)
         failures: dict[str, list[tuple[datetime, str, str]]] = defaultdict(list)
         failed = set()
         for number, step in _last_tries(past.steps):
@@ -125,23 +125,30 @@ class Watching:
             )
         return sorted(found, key=lambda row: (-row["count"], row["error_type"]))
 
-    def custom_metrics(self, workflow_id: int) -> dict[str, float]:
+    def custom_metrics(self, workflow_id: int, past: RecentPast | None = None) -> dict[str, float]:
         """Return the means of the numbers that nodes gave with their answers, by name."""
         values: dict[str, list[float]] = defaultdict(list)
-        for _, step in _last_tries(self.store.recent_past(workflow_id).steps):
+        for _, step in _last_tries((past or self.store.recent_past(workflow_id)).steps):
             for name, value in step.metrics.items():
                 values[name].append(float(value))
         return {name: sum(each) / len(each) for name, each in sorted(values.items())}
 
     def metrics(self, workflow_id: int, kinds: Sequence[str] = METRICS) -> dict[str, Any]:
         """Return several of these at once."""
-        readers: Mapping[str, tuple[str, Callable[[int], Any]]] = {
-            "stats": ("stats", self.stats),
-            "performance": ("performance", self.performance),
-            "errors": ("errors", self.errors),
-            "custom": ("custom_metrics", self.custom_metrics),
-        }
-        return {name: read(workflow_id) for kind, (name, read) in readers.items() if kind in kinds}
+        found: dict[str, Any] = {}
+        if "stats" in kinds:
+            found["stats"] = self.stats(workflow_id)
+        if set(kinds) - {"stats"}:
+            past = self.store.recent_past(workflow_id)
+            readers: Mapping[str, tuple[str, Callable[[int, RecentPast], Any]]] = {
+                "performance": ("performance", self.performance),
+                "errors": ("errors", self.errors),
+                "custom": ("custom_metrics", self.custom_metrics),
+            }
+            found |= {
+                name: read(workflow_id, past) for kind, (name, read) in readers.items() if kind in kinds
+            }
+        return found
 
     def active(self, query: ExecutionQuery | None = None) -> list[dict[str, Any]]:
         """Return what is waiting, running or paused, newest first, with its current node and elapsed time."""

@@ -142,6 +142,7 @@ def _create_executions() -> None:
         postgresql_where=unreported,
     )
     op.create_index("ix_executions_workflow", "workflow_executions", ["workflow", "id"])
+    op.create_index("ix_executions_workflow_status", "workflow_executions", ["workflow", "status", "id"])
 
 
 def _create_execution_parts() -> None:
