@@ -1,0 +1,41 @@
+"""A worker beside a server: it executes while the context lives, and stops with it."""
+
+import threading
+import time
+from pathlib import Path
+
+from workflow_place import document, node
+
+from flowledger.bootstrap import open_ledger_at
+from flowledger.bootstrap.worker_thread import worker_thread
+from flowledger.bootstrap.workflows import workflow_services
+from flowledger.settings import ConfigManager
+
+PATIENCE_S = 30
+
+
+def test_a_server_with_a_worker_executes_until_it_stops(tmp_path: Path) -> None:
+    """Nothing of it is left then."""
+    settings = ConfigManager(tmp_path, {"OUTPUT_BASE_DIR": str(tmp_path)}).load(need_app=False)
+    with open_ledger_at("memory://") as ledger:
+        services = workflow_services(settings, ledger)
+        made = document(
+            [node("start", "START"), node("end", "END", output="{{input.a}}")], [("start", "end")]
+        )
+        workflow = services.store.create_workflow(made, services.authoring.clock())
+        with worker_thread(settings, ledger):
+            accepted = services.ordering.execute(workflow.id, input_data={"a": 7}, by="ann")
+            ended = services.ordering.wait(accepted, PATIENCE_S)
+            assert (ended.status, ended.output) == ("success", 7)
+        assert not [each for each in threading.enumerate() if each.name == "workflow worker"]
+        late = services.ordering.execute(workflow.id, input_data={"a": 8}, by="ann")
+        assert services.ordering.get(late.id).status == "pending"
+
+
+def test_a_worker_that_was_just_started_stops_at_once(tmp_path: Path) -> None:
+    """However soon."""
+    settings = ConfigManager(tmp_path, {"OUTPUT_BASE_DIR": str(tmp_path)}).load(need_app=False)
+    began = time.monotonic()
+    with open_ledger_at("memory://") as ledger, worker_thread(settings, ledger):
+        pass
+    assert time.monotonic() - began < PATIENCE_S
