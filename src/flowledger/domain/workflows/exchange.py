@@ -78,6 +78,32 @@ def imported(exported_form: Any) -> dict[str, Any]:
     return document
 
 
+def with_numbers_of(stored: Document, document: Document) -> dict[str, Any]:
+    """Return a document whose nodes have the numbers that those of the same alias have in another one.
+
+    A node that is new there gets a number that none has had.
+    """
+    numbers = {node["alias"]: node["id"] for node in stored.get("nodes") or ()}
+    last = max([(stored.get("numbers") or {}).get("nodes", 0), *numbers.values()], default=0)
+    for node in document["nodes"]:
+        if node["alias"] not in numbers:
+            last += 1
+            numbers[node["alias"]] = last
+    new = {node["id"]: numbers[node["alias"]] for node in document["nodes"]}
+    ends = ("from_node_id", "to_node_id")
+    return {
+        **document,
+        "nodes": [{**node, "id": new[node["id"]]} for node in document["nodes"]],
+        "connections": [
+            {**each, **{end: new[each[end]] for end in ends}} for each in document["connections"]
+        ],
+        "groups": [
+            {**group, "steps": [new[step] for step in group["steps"]]} for group in document["groups"]
+        ],
+        "numbers": {**(stored.get("numbers") or {}), "nodes": last},
+    }
+
+
 def apis_of(exported_form: Any) -> Sequence[Mapping[str, Any]]:
     """Return the entries of the API registry that an exported workflow brings, each with its ``id``.
 

@@ -6,6 +6,7 @@ which name nodes by number, alias or name.  Columns of JSON may still be texts. 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ _OF_ROWS = frozenset(
 HEAD = ("name", "description", "version", "config", "tags")
 NODE_FIELDS = ("alias", "name", "node_type", "config", "description", "position_x", "position_y")
 CONNECTION_FIELDS = ("from", "to", "connection_type", "condition", "config")
+GROUP_FIELDS = ("name", "description", "sync_policy", "timeout_seconds", "steps")
 _BESIDE = ("format", "apis", "$schema")
 _NESTED = ("workflow", "definition", "workflow_definition")
 _NODES = ("nodes", "workflow_nodes")
@@ -82,11 +84,9 @@ class _Names:
         numbered = {
             str(node.get("id", position)): str(node["alias"]) for position, node in enumerate(nodes, 1)
         }
-        names = [str(node.get("name")) for node in nodes]
+        times = Counter(str(node.get("name")) for node in nodes)
         named = {
-            name: str(node["alias"])
-            for name, node in zip(names, nodes, strict=True)
-            if names.count(name) == 1
+            str(node.get("name")): str(node["alias"]) for node in nodes if times[str(node.get("name"))] == 1
         }
         self._others = {**named, **numbered}
         self._numbered = numbered
@@ -153,7 +153,9 @@ def _group(fields: Fields, number: int, names: _Names) -> dict[str, Any]:
     steps = fields.get("steps")
     if steps is not None and not isinstance(steps, list | tuple):
         raise UsageError(f"group {number}: steps must be a list")
-    return {**fields, "steps": [names.alias_of(each, f"group {number}") for each in steps or ()]}
+    group = {name: value for name, value in fields.items() if name not in ("id", *_OF_ROWS)}
+    _refuse_unknown(group, GROUP_FIELDS, f"group {number}")
+    return {**group, "steps": [names.alias_of(each, f"group {number}") for each in steps or ()]}
 
 
 def _refuse_unknown(fields: Fields, names: Sequence[str], place: str) -> None:

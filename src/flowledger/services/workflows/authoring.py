@@ -225,7 +225,7 @@ class Authoring:
         if not named:
             stored = self.store.create_workflow(document, self.clock())
         elif changed:
-            stored = self._change(named[0].id, lambda _: document)
+            stored = self._change(named[0].id, lambda current: exchange.with_numbers_of(current, document))
         else:
             stored = named[0]
         if publish:

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowledger.domain.workflows import exchange, old_exports
 from flowledger.errors import UsageError
@@ -133,6 +135,7 @@ def test_every_shape_is_the_same_workflow(form: dict[str, Any]) -> None:
         ({**ROWS, "connections": [{"to": 11}]}, "connection 1: from: there is no node with"),
         ({**ROWS, "connections": [{"from": 11, "to": 12, "colour": 1}]}, "unknown field 'colour'"),
         ({**ROWS, "nodes": [{"name": "a", "colour": 1}]}, "node a: unknown field 'colour'"),
+        ({**ROWS, "groups": [{"name": "g", "steps": [11], "colour": 1}]}, "group 1: unknown field 'colour'"),
         ({**ROWS, "groups": [{"name": "g", "steps": [99]}]}, "group 1: there is no node with"),
         ({"format": "workflow/1", "desription": "x", "nodes": []}, "unknown field 'desription'"),
         ({"nodes": TWINS, "connections": [{"from": "x", "to": "x"}]}, "there is no node"),
@@ -150,3 +153,53 @@ def test_a_file_may_hold_several() -> None:
     assert list(old_exports.forms_in([ROWS, ROWS])) == [ROWS, ROWS]
     assert list(old_exports.forms_in({"workflows": [ROWS]})) == [ROWS]
     assert list(old_exports.forms_in(ROWS)) == [ROWS]
+
+
+_WORDS = st.sampled_from(
+    [
+        *(
+            "format",
+            "name",
+            "workflow",
+            "nodes",
+            "connections",
+            "groups",
+            "apis",
+            "config",
+            "tags",
+            "version",
+        ),
+        *(
+            "alias",
+            "id",
+            "node_type",
+            "type",
+            "position",
+            "x",
+            "from",
+            "to",
+            "steps",
+            "condition",
+            "description",
+        ),
+    ]
+)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 3)
+    | st.sampled_from(["", "a", "START", "workflow/1", "{", "[1]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(_WORDS, _VALUES, max_size=6) | _VALUES)
+def test_any_value_is_a_workflow_or_refused(form: Any) -> None:
+    """Nothing but a UsageError leaves the reader, and what comes in can be exported."""
+    try:
+        document = exchange.imported(form)
+    except UsageError:
+        return
+    again = exchange.imported(exchange.exported(document))
+    assert exchange.digest_of(again) == exchange.digest_of(document)

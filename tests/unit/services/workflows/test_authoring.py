@@ -172,6 +172,31 @@ def test_a_file_is_applied_once() -> None:
     assert (changed, stored.published) == (True, 2)
 
 
+def test_nodes_keep_their_numbers_when_a_file_is_applied_again() -> None:
+    """In whatever order they stand, and a new one gets a number that none has had."""
+    there = place()
+    authoring, _ = services(there)
+    stored, _ = authoring.apply(FORM, "ann")
+    start, get, end = FORM["nodes"]
+    changed = {
+        **FORM,
+        "nodes": [{"alias": "new", "node_type": "TRANSFORM", "config": {"template": 1}}, end, start],
+        "connections": [{"from": "start", "to": "new"}, {"from": "new", "to": "end"}],
+        "groups": [],
+    }
+    stored, _ = authoring.apply(changed, "ann", publish=False)
+    numbers = {node["alias"]: node["id"] for node in stored.document["nodes"]}
+    assert numbers == {"start": 1, "end": 3, "new": 4}
+    ways = [(each["from_node_id"], each["to_node_id"]) for each in stored.document["connections"]]
+    assert ways == [(1, 4), (4, 3)]
+    stored, is_changed = authoring.apply(
+        {**changed, "nodes": [*changed["nodes"][1:], get, changed["nodes"][0]]}, "a", publish=False
+    )
+    assert is_changed
+    assert {node["alias"]: node["id"] for node in stored.document["nodes"]}["get"] == 5
+    assert authoring.apply(FORM, "ann")[1] is True
+
+
 def test_an_execution_keeps_its_version() -> None:
     """A definition that is changed while it runs changes nothing of it."""
     there = place()
