@@ -7,13 +7,16 @@ is continued with ``Last-Event-ID``.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from loguru import logger
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from flowledger.api.http_protocol import STOP
+from flowledger.errors import LedgerError
 from flowledger.io.json_text import dumps_strict
 from flowledger.services.workflows import rows
 from flowledger.workflow_ports import Event, WorkflowStore
@@ -64,23 +67,35 @@ class EventStream(StreamingResponse):
     def __init__(
         self, store: WorkflowStore, execution: int, after: int, streams: StreamCount, longest_s: float
     ) -> None:
-        super().__init__(frames(store, execution, after, longest_s), headers=HEADERS)
+        self._stop = asyncio.Event()
+        super().__init__(frames(store, execution, after, longest_s, self._stop), headers=HEADERS)
         self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, until the execution has ended or the client has gone."""
+        """Send it, until the execution has ended, the client has gone or the server is stopped."""
+        scope[STOP] = self._stop
         with self._streams.one_more():
             await super().__call__(scope, receive, send)
 
 
 async def frames(
-    store: WorkflowStore, execution: int, after: int, longest_s: float = 3600.0
+    store: WorkflowStore,
+    execution: int,
+    after: int,
+    longest_s: float = 3600.0,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[bytes]:
-    """Yield the frames of a stream; after the longest time a client continues where it was."""
+    """Yield the frames of a stream; after the longest time, or when stopped, a client continues elsewhere."""
+    stop = stop or asyncio.Event()
     began = heard = time.monotonic()
     pause = SHORTEST_POLL_S
-    while True:
-        events, has_ended = await run_in_threadpool(read, store, execution, after)
+    while not stop.is_set():
+        try:
+            events, has_ended = await run_in_threadpool(read, store, execution, after)
+        except LedgerError as error:
+            # The answer has begun: all that can be done is to end it, and the client asks again.
+            logger.error("events of execution {}: {}", execution, error)
+            return
         now = time.monotonic()
         if events:
             after, heard, pause = events[-1].cursor, now, SHORTEST_POLL_S
@@ -92,7 +107,8 @@ async def frames(
         if now - heard >= HEARTBEAT_S:
             heard = now
             yield HEARTBEAT
-        await asyncio.sleep(pause)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
         pause = min(pause * 1.5, LONGEST_POLL_S)
 
 

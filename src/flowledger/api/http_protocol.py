@@ -15,6 +15,8 @@ BODY_S = 30.0
 """From the headers until the body is complete."""
 MOST_CONNECTIONS = 512
 """At once in one process; far below the usual limit of open files (1,024)."""
+STOP = "flowledger.stop"
+"""Key of a request's scope: the event that ends an answer which would go on after the server was stopped."""
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -42,6 +44,13 @@ class BoundedProtocol(H11Protocol):
         """Stop waiting."""
         self._set_deadline(None, 0)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection, or after the answer that it is giving; an endless answer is ended."""
+        stop: asyncio.Event | None = (getattr(self, "scope", None) or {}).get(STOP)
+        if stop is not None:
+            stop.set()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived in; it does not extend the time that is left for the rest."""

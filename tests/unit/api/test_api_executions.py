@@ -11,6 +11,7 @@ from workflow_world import ADDING, accepted, form, imported, work
 
 from flowledger.api import event_stream
 from flowledger.api.event_stream import StreamCount
+from flowledger.errors import LedgerError
 
 world = pytest.fixture(own_world)
 
@@ -144,6 +145,30 @@ def test_a_stream_gives_what_happens_while_it_is_open(world: World, monkeypatch:
     assert seen == world.get("/executions/1/events").json()["items"]
 
 
+def test_a_stream_ends_when_the_ledger_goes_away_or_the_server_stops(world: World) -> None:
+    """The answer has begun, so that it can only end; the client goes on with its last cursor."""
+    accepted(world, imported(world, ADDING), input_data={"a": 1})
+    store = world.client.app.state.backend.workflows.services.store  # type: ignore[attr-defined]
+
+    class Away:
+        def execution(self, _: int) -> None:
+            raise LedgerError("the ledger is away")
+
+    async def first_of(place: Any, stop: asyncio.Event) -> list[bytes]:
+        parts = []
+        async for part in event_stream.frames(place, 1, 0, stop=stop):
+            parts.append(part)
+            stop.set()
+        return parts
+
+    async def both() -> tuple[list[bytes], list[bytes]]:
+        return await first_of(Away(), asyncio.Event()), await first_of(store, asyncio.Event())
+
+    away, stopped = asyncio.run(both())
+    assert away == []
+    assert len(frames_of(b"".join(stopped).decode())) == 1
+
+
 def test_the_number_of_streams_is_bounded(world: World) -> None:
     """503, and later again."""
     accepted(world, imported(world, ADDING), input_data={"a": 1})
@@ -198,6 +223,17 @@ FAILING = form(
     ("取", "end"),
     name="failing",
 )
+
+
+def test_a_workflow_with_open_executions_is_not_deleted(world: World) -> None:
+    """409, and 204 once they have ended; their history stays."""
+    number = imported(world, ADDING)
+    accepted(world, number, input_data={"a": 1})
+    assert world.delete(f"/workflows/{number}").status_code == 409
+    work(world, 1)
+    assert world.delete(f"/workflows/{number}").status_code == 204
+    assert world.get("/executions/1").json()["status"] == "success"
+    assert len(world.get("/executions/1/logs").json()) == 3
 
 
 def test_figures_of_a_workflow(ended: World) -> None:

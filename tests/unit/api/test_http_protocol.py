@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from flowledger.api.http_protocol import BoundedProtocol
+from flowledger.api.http_protocol import STOP, BoundedProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
@@ -132,3 +132,31 @@ def test_connections_have_a_bound() -> None:
     refused, answered = asyncio.run(run())
     assert refused.startswith(b"HTTP/1.1 503")
     assert answered.startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_without_an_end_ends_when_the_server_is_stopped() -> None:
+    """It would hold up the server's end for as long as a request may take."""
+
+    async def endless(scope: Scope, _receive: Receive, send: Send) -> None:
+        scope[STOP] = stop = asyncio.Event()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await stop.wait()
+        await send({"type": "http.response.body", "body": b"ended"})
+
+    async def read_to_the_end() -> bytes:
+        config = uvicorn.Config(endless, port=0, http=Hasty, lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        begun = await reader.readuntil(b"begun")
+        await asyncio.wait_for(server.shutdown(), 5)
+        rest = await reader.read()
+        writer.close()
+        return begun + rest
+
+    assert b"ended" in asyncio.run(read_to_the_end())
