@@ -33,6 +33,7 @@ class WorkerOptions:
     heartbeat_s: float = 5.0
     sweep_s: float = 10.0
     grace_s: float = 20.0
+    after_error_s: float = 1.0
     lease: timedelta = LEASE
 
 
@@ -195,5 +196,8 @@ class Worker:
                 await work()
             except FlowledgerError as error:
                 logger.warning("the worker {}: {}", self.owner, error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(self.options.after_error_s)
+            except Exception as error:  # noqa: BLE001  without its heartbeat or polling a worker is dead unseen
+                logger.opt(exception=error).error("the worker {}: a defect", self.owner)
+                await asyncio.sleep(self.options.after_error_s)
             await asyncio.sleep(seconds)

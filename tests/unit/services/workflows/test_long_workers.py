@@ -1,14 +1,19 @@
-"""A worker beside a server: it executes while the context lives, and stops with it."""
+"""Workers that go on for long: beside a server, and after a defect."""
 
+import asyncio
 import threading
 import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from workflow_place import document, node
+from workflow_place import document, node, place
 
 from flowledger.bootstrap import open_ledger_at
 from flowledger.bootstrap.worker_thread import worker_thread
 from flowledger.bootstrap.workflows import workflow_services
+from flowledger.services.workflows.worker import Worker, WorkerOptions
 from flowledger.settings import ConfigManager
 
 PATIENCE_S = 30
@@ -39,3 +44,34 @@ def test_a_worker_that_was_just_started_stops_at_once(tmp_path: Path) -> None:
     with open_ledger_at("memory://") as ledger, worker_thread(settings, ledger):
         pass
     assert time.monotonic() - began < PATIENCE_S
+
+
+def test_a_defect_does_not_end_the_polling() -> None:
+    """It is logged, and what is due is taken the next time."""
+    there = place()
+    made = document([node("start", "START"), node("end", "END")], [("start", "end")])
+    execution = there.order(there.publish(made))
+    failures = [ValueError("a defect")]
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(there.store, name)
+
+        def is_due(self, at: datetime) -> bool:
+            if failures:
+                raise failures.pop()
+            return there.store.is_due(at)
+
+    async def run() -> None:
+        store: Any = Failing()
+        stop = asyncio.Event()
+        worker = Worker(replace(there.engine, store=store), "w1", WorkerOptions(after_error_s=0.0))
+        running = asyncio.create_task(worker.run(stop))
+        async with asyncio.timeout(PATIENCE_S):
+            while there.store.execution(execution.id).status.is_open:  # type: ignore[union-attr]  # it is there
+                await asyncio.sleep(0.01)
+        stop.set()
+        await running
+
+    asyncio.run(run())
+    assert failures == []
