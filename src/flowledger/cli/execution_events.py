@@ -10,7 +10,7 @@ import click
 
 from flowledger.cli.workflow import OpenWorkflows
 from flowledger.domain.runs import RunStatus
-from flowledger.domain.texts import clip, one_line
+from flowledger.domain.texts import clip, one_line, show_controls
 from flowledger.domain.workflows.steps import EventType
 from flowledger.io.json_text import dumps_strict
 from flowledger.services.workflows.rows import event_row
@@ -60,15 +60,16 @@ class EventLines:
         began = self._started.pop(event.key, None) if event.event.value.startswith("STEP_") else None
         seconds = "" if began is None else f"{max((event.at - began).total_seconds(), 0):.2f} s"
         time = self.opened.local_time(event.at, "%H:%M:%S")
-        return f"{time}  {one_line(subject):30}  {word:12} {seconds:>9}  {_facts(event.facts)}".rstrip()
+        facts = clip(one_line(_facts(event.facts)), 300)
+        return f"{time}  {one_line(subject):30}  {word:12} {seconds:>9}  {facts}".rstrip()
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
     if error := facts.get("error"):
         kind = facts.get("error_type")
-        return clip(one_line(f"{kind}: {error}" if kind else str(error)), 300)
+        return f"{kind}: {error}" if kind else str(error)
     shown = {name: value for name, value in facts.items() if value not in (None, "", [], {})}
-    return clip(one_line(", ".join(f"{name} {value}" for name, value in shown.items())), 300)
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 async def follow(
@@ -100,6 +101,6 @@ def show_end(execution: Execution) -> None:
     """Print how an execution ended, or where it rests."""
     click.echo(f"execution {execution.id} ({execution.execution_id}): {execution.status}")
     if execution.error:
-        click.echo(f"error: {execution.error_type or 'Error'}: {execution.error}")
+        click.echo(show_controls(f"error: {execution.error_type or 'Error'}: {execution.error}"))
     if execution.output is not None:
         click.echo(f"output: {dumps_strict(execution.output, indented=True).decode()}")

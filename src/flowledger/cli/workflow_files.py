@@ -25,8 +25,11 @@ READABLE = 0o644
 
 def read(name: str) -> list[WorkflowFile]:
     """Read the workflows of a file, or of standard input, and check that they are some."""
-    is_input = name == STANDARD
-    found = files.read_text(sys.stdin.read(), "standard input") if is_input else files.read_file(Path(name))
+    if name == STANDARD:
+        name = "standard input"
+        found = files.read_text(files.text_from(sys.stdin.buffer, name), name)
+    else:
+        found = files.read_file(Path(name))
     for each in found:
         each.check()
     return found

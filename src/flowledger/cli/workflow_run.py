@@ -19,6 +19,7 @@ from flowledger.cli.workflow_files import read
 from flowledger.domain.runs import RunStatus
 from flowledger.errors import RecordConflictError, UsageError
 from flowledger.io.yaml_text import DocumentError, read_document
+from flowledger.services.workflows import files
 from flowledger.services.workflows.rows import execution_row
 from flowledger.services.workflows.running import LocalRun, is_at_rest
 from flowledger.services.workflows.worker import Worker
@@ -100,9 +101,10 @@ def input_of(text: str | None) -> Any:
     if text.startswith("@"):
         name = text[1:]
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--input: {name} cannot be read ({error})") from None
+            with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as stream:
+                text = files.text_from(stream, name)
+        except OSError as error:
+            raise UsageError(f"--input: {name} cannot be read ({error.strerror})") from None
     try:
         value = read_document(text).value
     except DocumentError as error:

@@ -119,6 +119,8 @@ def test_a_file_that_is_none(
 def test_bytes_and_places_that_cannot_be_read(end_of: End, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is not there, and one of another encoding."""
     Path("latin.yaml").write_bytes(b"name: \xe9")
+    assert end_of("workflow", "apply", "/dev/zero") == 2
+    assert "/dev/zero: has more than 16,777,216 bytes" in capsys.readouterr().err
     assert end_of("workflow", "apply", "nowhere.yaml") == 2
     assert end_of("workflow", "validate", "latin.yaml") == 2
     error = capsys.readouterr().err
@@ -205,8 +207,10 @@ def test_direct_runs_need_neither_server_nor_worker(end_of: End, capsys: pytest.
     assert (row["status"], row["output_data"], row["trigger"]) == ("success", "hello ann", "cli")
     assert end_of("workflow", "run", "--direct", "failing.yaml", "--input", "@-", input="who: stock") == 1
     assert "error: WorkflowFailed: no stock" in capsys.readouterr().out
+    assert end_of("workflow", "run", "--direct", "failing", "--input", '{"who": "\\u001b[2J\\n"}') == 1
+    assert "\x1b" not in capsys.readouterr().out
     assert end_of("execution", "list", "--status", "failed", "--json") == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    _, row = json.loads(capsys.readouterr().out)
     assert row["error_message"] == "no stock"
     assert end_of("execution", "list", "--workflow", "greet") == 0
     assert capsys.readouterr().out.count("success") == 2

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flowledger.domain.workflows import exchange, old_exports
 from flowledger.domain.workflows.validation import Fault
@@ -91,15 +91,25 @@ def read_file(path: Path) -> list[WorkflowFile]:
     :raises UsageError: with the file, and the line where there is one, when it cannot be read.
     """
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise UsageError(f"{path}: has {size:,} bytes, more than {LARGEST_FILE:,}")
-        text = path.read_text("utf-8-sig")
+        with path.open("rb") as stream:
+            text = text_from(stream, str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not UTF-8: save it as that") from None
     return read_text(text, str(path))
+
+
+def text_from(stream: IO[bytes], name: str) -> str:
+    """Read a text of bounded length; ``name`` is what errors call it.
+
+    :raises UsageError: when it is longer, or not UTF-8.
+    """
+    content = stream.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise UsageError(f"{name}: has more than {LARGEST_FILE:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}: is not UTF-8: save it as that") from None
 
 
 def read_text(text: str, name: str) -> list[WorkflowFile]:
