@@ -5,13 +5,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import click
 
 from flowledger import bootstrap
 from flowledger.bootstrap.workflows import WorkflowServices, workflow_services
 from flowledger.cli.main import LazyCommand, LazyCommands
+from flowledger.domain.operations import Operation
+from flowledger.domain.runs import AppKey
 from flowledger.domain.windows import zone
+from flowledger.domain.workflows.execution_runs import LOCAL
 from flowledger.errors import RecordNotFoundError, UsageError
 from flowledger.io.json_text import dumps_strict
 from flowledger.ports import Ledger
@@ -105,6 +109,12 @@ class OpenWorkflows:
             return self.ordering.get(word)
         except RecordNotFoundError as error:
             raise UsageError(f"{error}: flowledger execution list shows the newest") from None
+
+    def record(self, act: str, workflow_id: int, **data: Any) -> None:
+        """Append what was done to the audit log, as the HTTP API does."""
+        operation_id, app = f"workflow-{uuid4().hex}", AppKey(LOCAL, str(workflow_id))
+        at = bootstrap.clock.utc_now()
+        self.ledger.record(Operation(operation_id, act, at, self.user, app, data=data))
 
     def local_time(self, at: Any, form: str = "%Y-%m-%d %H:%M:%S") -> str:
         """Return a time in the settings' zone; nothing for None."""

@@ -52,7 +52,7 @@ def apply(names: Sequence[str], draft: bool, dry_run: bool, as_json: bool) -> No
         if dry_run:
             click.echo(f"{len(forms)} workflows could be applied", err=True)
             return
-        rows = [_applied(opened, each, publish=not draft) for each in forms]
+        rows = [applied(opened, each, publish=not draft) for each in forms]
     if as_json:
         echo_json(rows)
         return
@@ -77,10 +77,13 @@ def _refuse_faults(opened: OpenWorkflows, forms: Sequence[WorkflowFile]) -> None
         )
 
 
-def _applied(opened: OpenWorkflows, file: WorkflowFile, *, publish: bool) -> dict[str, Any]:
+def applied(opened: OpenWorkflows, file: WorkflowFile, *, publish: bool = True) -> dict[str, Any]:
+    """Make a workflow what a file says, and return it with what that changed."""
     is_there = bool(opened.store.workflows(name=file.title, limit=1).workflows)
     stored, is_changed = opened.authoring.apply(file.form, opened.user, publish=publish)
     result = "created" if not is_there else "changed" if is_changed else "unchanged"
+    if is_changed:
+        opened.record("APPLY_WORKFLOW", stored.id, name=file.title, result=result, version=stored.published)
     return {"result": result, "file": file.name, **workflow_row(stored)}
 
 
@@ -159,7 +162,7 @@ def import_(names: Sequence[str], name: str | None, dry_run: bool, as_json: bool
         if dry_run:
             rows = [_planned(opened, each) for each in forms]
         else:
-            rows = [workflow_row(opened.authoring.import_form(each.form, name=name)) for each in forms]
+            rows = [_imported(opened, each, name) for each in forms]
     if as_json:
         echo_json(rows)
         return
@@ -168,6 +171,12 @@ def import_(names: Sequence[str], name: str | None, dry_run: bool, as_json: bool
         click.echo(f"{row['name']}: {word}")
         for line in row.get("lines", ()):
             click.echo(f"  {line}")
+
+
+def _imported(opened: OpenWorkflows, file: WorkflowFile, name: str | None) -> dict[str, Any]:
+    stored = opened.authoring.import_form(file.form, name=name)
+    opened.record("IMPORT_WORKFLOW", stored.id, name=stored.document["name"])
+    return workflow_row(stored)
 
 
 def _planned(opened: OpenWorkflows, file: WorkflowFile) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def publish(word: str, as_json: bool) -> None:
     """Make a version of the draft of WORKFLOW, by its number or name; executions take it from now on."""
     with open_workflows() as opened:
         version = opened.authoring.publish(opened.workflow(word).id, opened.user)
+        number, digest = version.number, version.digest
+        opened.record("PUBLISH_WORKFLOW", version.workflow_id, version=number, digest=digest)
     if as_json:
         echo_json(version_row(version))
     else:

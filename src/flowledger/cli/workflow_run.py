@@ -15,7 +15,7 @@ from flowledger.bootstrap import workflows
 from flowledger.cli.execution_events import EventLines, exit_status, follow, show_end
 from flowledger.cli.worker import stopped_by_signals
 from flowledger.cli.workflow import OpenWorkflows, echo_json, is_file, open_workflows
-from flowledger.cli.workflow_files import read
+from flowledger.cli.workflow_files import applied, read
 from flowledger.domain.runs import RunStatus
 from flowledger.errors import RecordConflictError, UsageError
 from flowledger.io.yaml_text import DocumentError, read_document
@@ -85,9 +85,9 @@ def _applied(opened: OpenWorkflows, word: str) -> int:
         raise UsageError(f"{word}: holds {len(forms)} workflows: apply it, then run one by its name")
     (file,) = forms
     file.refuse(opened.authoring.check_import(file.form)["faults"])
-    stored, _ = opened.authoring.apply(file.form, opened.user)
-    click.echo(f"workflow {stored.id} {file.title}, version {stored.published}", err=True)
-    return stored.id
+    row = applied(opened, file)
+    click.echo(f"workflow {row['id']} {row['name']}, version {row['published_version']}", err=True)
+    return int(row["id"])
 
 
 def input_of(text: str | None) -> Any:

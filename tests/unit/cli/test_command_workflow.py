@@ -77,6 +77,12 @@ def test_files_are_applied_by_name(end_of: End, capsys: pytest.CaptureFixture[st
     assert end_of("workflow", "list", "--status", "active", "--json") == 0
     out = capsys.readouterr().out
     assert [each["name"] for each in json.loads(out[out.index("[") :])] == ["failing", "greet"]
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
+        acts = [(each.operation_type, str(each.app)) for each in ledger.operations()]
+    assert sorted(acts) == [
+        *[("APPLY_WORKFLOW", "local:1")] * 2,
+        *(("APPLY_WORKFLOW", "local:2"), ("PUBLISH_WORKFLOW", "local:2")),
+    ]
 
 
 def test_one_broken_file_keeps_all_from_being_applied(
