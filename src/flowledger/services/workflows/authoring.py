@@ -15,6 +15,7 @@ from flowledger.domain.workflows.definition import (
 from flowledger.domain.workflows.validation import Fault, Surroundings
 from flowledger.errors import InvalidWorkflowError, RecordConflictError, RecordNotFoundError, UsageError
 from flowledger.ports import Clock
+from flowledger.services.workflows.registry import checked_api
 from flowledger.workflow_ports import StoredWorkflow, WorkflowStore, WorkflowVersion
 
 HEAD = ("name", "description", "version", "config", "tags")
@@ -330,7 +331,8 @@ class Authoring:
             if _api_key(known.fields) == _api_key(api):
                 return known.id
         fields = {name: value for name, value in api.items() if name != "id"}
-        stored = self.store.save_api(None, fields, self.clock())
+        # As the registry takes it: a file brings no secrets in plain words either.
+        stored = self.store.save_api(None, checked_api(fields), self.clock())
         assert stored is not None
         return stored.id
 

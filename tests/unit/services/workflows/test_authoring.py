@@ -161,6 +161,16 @@ def test_a_broken_file_is_refused_with_the_place(change: dict[str, Any], message
     assert there.store.workflows().workflows == []
 
 
+def test_a_file_brings_no_secret_in_plain_words() -> None:
+    """An API of a file is registered as any other: its secrets are names."""
+    there = place()
+    authoring, _ = services(there)
+    api = {**FORM["apis"][0], "headers": {"Authorization": "Bearer plain-words"}}
+    with pytest.raises(UsageError, match="secret"):
+        authoring.import_form({**FORM, "apis": [api]})
+    assert there.store.apis() == []
+
+
 def test_a_file_is_applied_once() -> None:
     """The same again changes nothing; a changed one makes a new version."""
     there = place()
