@@ -41,8 +41,10 @@ PREFECT: Mapping[str, str] = {
     "place_order": "flowledger.flows.report_orders:place_order",
     "state_of_order": "flowledger.flows.report_orders:state_of_order",
     "check_scheduler": "flowledger.flows.report_orders:check_scheduler",
+    "report": "flowledger.flows.workflows:report",
+    "scheduler": "flowledger.flows.workflow_schedules:PrefectScheduler",
 }
-"""What the API asks of Prefect → the function of ``flows`` that does it; only ``flows`` imports Prefect."""
+"""What others ask of Prefect → what does it in ``flows``, the only room that imports Prefect."""
 DECODERS: Mapping[str, str] = {
     "dify": "flowledger.dify.parsing:decode",
     "log": "flowledger.domain.record_kinds:logged_detail",

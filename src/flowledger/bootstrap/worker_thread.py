@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 from loguru import logger
 
-from flowledger.bootstrap.workflows import open_engine, worker_name
+from flowledger.bootstrap.workers import reporting_worker
 from flowledger.errors import FlowledgerError
 from flowledger.ports import Ledger
-from flowledger.services.workflows.worker import Worker, WorkerOptions
 from flowledger.settings import Settings
 
 STARTS_WITHIN_S = 30.0
@@ -47,8 +46,7 @@ class _WorkerThread(threading.Thread):
 
     async def _work(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with open_engine(self._settings, self._ledger) as engine:
-            worker = Worker(engine, worker_name(), WorkerOptions(at_once=self._settings.worker_at_once))
+        async with reporting_worker(self._settings, self._ledger) as worker:
             logger.info("the worker {} takes executions, {} at once", worker.owner, worker.options.at_once)
             self._begun.set()
             await worker.run(self._end)

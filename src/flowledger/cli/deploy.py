@@ -5,7 +5,6 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import click
@@ -19,9 +18,6 @@ from flowledger.errors import SettingsError, UsageError
 from flowledger.services.deploy import Act, Change, Deployment, chosen
 from flowledger.settings import Inspection, Settings
 from flowledger.settings.config import is_stand_in
-
-if TYPE_CHECKING:
-    from flowledger.flows.registration import Infrastructure
 
 MARKS = {
     Act.CREATE: "+",
@@ -163,28 +159,18 @@ def _app(settings: Settings, request: DeployRequest) -> AppKey | None:
     return settings.app(request.app).key if request.app else None
 
 
-def infrastructure(settings: Settings) -> "Infrastructure":
-    """Return where deployments run: pool, folder, and the name of the environment, which is no secret."""
-    from flowledger.flows.registration import Infrastructure
-
-    name = settings.flowledger_env
-    variables = {"FLOWLEDGER_ENV": name} if name else {}
-    return Infrastructure(
-        settings.prefect_work_pool_name, str(bootstrap.settings_root().resolve()), variables
-    )
-
-
 def set_up(settings: Settings) -> Iterator[str]:
     """Make profile, pool, queues and automation, and give a line for each."""
     from flowledger.flows import profiles
     from flowledger.flows.automations import set_up as make
     from flowledger.flows.backfill_runs import prefect_api
+    from flowledger.flows.registration import infrastructure_of
 
     address = os.environ["PREFECT_API_URL"]
     yield f"Prefect profile {profiles.NAME} ({address}): {profiles.write_profile(address)}"
     queues = tuple(dict.fromkeys(app.work_queue for app in settings.apps if app.work_queue))
     with prefect_api() as client:
-        yield from make(client, infrastructure(settings), queues)
+        yield from make(client, infrastructure_of(settings), queues)
     yield "A server that is started elsewhere than under this profile keeps runs for ever, and at a restart"
     yield "cancels those that are about to begin, unless it is told:"
     for name, value in {**profiles.VACUUM, **profiles.LEASES}.items():
@@ -203,7 +189,9 @@ def register(settings: Settings, desired: Sequence[Deployment], request: DeployR
         return (own is None or app_id == own.app_id) and (not request.only or key in request.only)
 
     with prefect_api() as client:
-        planned = registration.compare(client, desired, infrastructure(settings), within, prune=request.prune)
+        planned = registration.compare(
+            client, desired, registration.infrastructure_of(settings), within, prune=request.prune
+        )
         if request.dry_run:
             return planned
         done: list[Change] = []

@@ -9,9 +9,9 @@ from dataclasses import replace
 import click
 
 from flowledger import bootstrap
-from flowledger.bootstrap import workflows
+from flowledger.bootstrap import workers
 from flowledger.ports import Ledger
-from flowledger.services.workflows.worker import Worker, WorkerOptions
+from flowledger.services.workflows.worker import WorkerOptions
 from flowledger.settings import Settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,10 +34,9 @@ def worker(at_once: int | None) -> None:
 
 async def _work(settings: Settings, ledger: Ledger, options: WorkerOptions) -> None:
     with stopped_by_signals() as stop:
-        async with workflows.open_engine(settings, ledger) as engine:
-            owner = workflows.worker_name()
-            click.echo(f"worker {owner}: at most {options.at_once} executions at once", err=True)
-            running = asyncio.create_task(Worker(engine, owner, options).run(stop))
+        async with workers.reporting_worker(settings, ledger, options) as opened:
+            click.echo(f"worker {opened.owner}: at most {options.at_once} executions at once", err=True)
+            running = asyncio.create_task(opened.run(stop))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():

@@ -18,6 +18,9 @@ _ZH: Mapping[str, str] = {
     "Keep the raw data beside the reports": "在报告旁保存原始数据",
     "Announce the outcome": "完成后发送通知",
     "Only say what would go": "只列出将删除的内容",
+    "Workflow": "工作流",
+    "Input": "输入",
+    "Execution": "执行",
     # What is said below the titles
     "Name or id of an app in the settings": "配置中的应用名称或 ID",
     "Name or id of an app in the settings; empty for all": "配置中的应用名称或 ID；留空为全部应用",
@@ -34,6 +37,9 @@ _ZH: Mapping[str, str] = {
     "csv, markdown, json; several with commas": "csv、markdown、json；多个用逗号分隔",
     "Empty for the settings' own": "留空为配置中的目录",
     "Failures are announced in any case": "失败时总会通知",
+    "Name or number": "名称或编号",
+    "JSON object; {} where the workflow needs none": "JSON 对象；工作流不需要输入时为 {}",
+    "Id of one that shall go on; else a new one starts": "要继续的执行的 ID；留空则新建一个",
     # The entries of config/deployments.yaml as they come
     "Collects and reports the day before.": "采集并报告前一天。",
     "Reports the week before, Monday to Sunday.": "报告上一周（周一至周日）。",

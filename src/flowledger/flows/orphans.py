@@ -52,12 +52,12 @@ def end_dead(client: SyncPrefectClient, run: FlowRun) -> FlowRun:
 DEAD = f"its process has ended, and {DELETED}"
 
 
-def end_waiting(client: SyncPrefectClient, deployment_id: UUID) -> Sequence[FlowRun]:
+def end_waiting(client: SyncPrefectClient, deployment_id: UUID, mark: str = MARK) -> Sequence[FlowRun]:
     """Cancel the runs of a deleted deployment that nobody works on, and return them."""
     chosen = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
-        tags=FlowRunFilterTags(all_=[MARK]),
+        tags=FlowRunFilterTags(all_=[mark]),
     )
     ended: dict[UUID, FlowRun] = {}
     # Each of them leaves these states, so that the next page is the first one again.

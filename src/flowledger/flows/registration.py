@@ -19,17 +19,24 @@ from prefect.exceptions import ObjectNotFound, ParameterTypeError, PrefectExcept
 from prefect.settings import PREFECT_API_URL
 from pydantic.fields import FieldInfo
 
+from flowledger import bootstrap
 from flowledger.flows.environment import QUIET
 from flowledger.flows.form_texts import form_text
 from flowledger.flows.orphans import end_waiting
 from flowledger.services import deploy
+from flowledger.settings import Settings
 
 FLOWS: Mapping[str, str] = {
     "report": "flowledger.flows.fetch_workflow_logs.fetch_workflow_logs_flow",
     "cleanup": "flowledger.flows.cleanup.cleanup_storage_flow",
+    deploy.WORKFLOW: "flowledger.flows.workflows.execute",
 }
 """Flow of an entry → where a worker imports it from, in a checkout as in an installed package."""
-WORDS: Mapping[str, str] = {"fetch-workflow-logs": "report", "cleanup-storage": "cleanup"}
+WORDS: Mapping[str, str] = {
+    "fetch-workflow-logs": "report",
+    "cleanup-storage": "cleanup",
+    "workflow-execution": deploy.WORKFLOW,
+}
 """Name of a flow in Prefect → the word an entry uses."""
 HEARTBEAT_S = 30
 """Prefect allows no shorter time between two signs of life."""
@@ -55,6 +62,22 @@ class Infrastructure:
         beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
         return {"working_dir": self.directory, "env": {**QUIET, **PATIENT, **beat, **self.variables}}
 
+    def job_variables_of(self, flow: str) -> dict[str, Any]:
+        """Return what a worker gives a run of a flow; executions of workflows have leases, no heartbeat."""
+        if flow != deploy.WORKFLOW:
+            return self.job_variables
+        return {"working_dir": self.directory, "env": {**QUIET, **PATIENT, **self.variables}}
+
+
+def infrastructure_of(settings: Settings) -> Infrastructure:
+    """Return where deployments run: pool, folder, and the name of the environment, which is no secret."""
+    name = settings.flowledger_env
+    return Infrastructure(
+        settings.prefect_work_pool_name,
+        str(bootstrap.settings_root().resolve()),
+        {"FLOWLEDGER_ENV": name} if name else {},
+    )
+
 
 def flow_of(name: str) -> Flow[..., Any]:
     """Import a flow by the word an entry uses."""
@@ -71,7 +94,7 @@ def import_flow(path: str) -> Flow[..., Any]:
 def read_registered(client: SyncPrefectClient) -> Iterator[deploy.Registered]:
     """Yield every deployment with our tag, of all apps."""
     names: dict[UUID, str] = {}
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[deploy.MARK]))
+    ours = DeploymentFilter(tags=DeploymentFilterTags(any_=[deploy.MARK, deploy.WORKFLOW_MARK]))
     offset = 0
     while page := client.read_deployments(deployment_filter=ours, limit=PAGE, offset=offset):
         for each in page:
@@ -94,6 +117,7 @@ def _tagged(tags: Sequence[str], prefix: str) -> str | None:
 
 def desired_content(deployment: deploy.Deployment, infrastructure: Infrastructure) -> dict[str, Any]:
     """Return all that makes a deployment what it is, as plain values that compare with a registered one's."""
+    is_workflow = deployment.flow == deploy.WORKFLOW  # executions do not wait for one another
     return {
         "tags": list(deployment.tags),
         "parameters": dict(deployment.parameters),
@@ -101,10 +125,10 @@ def desired_content(deployment: deploy.Deployment, infrastructure: Infrastructur
         "work_pool_name": infrastructure.pool,
         "work_queue_name": deployment.work_queue or DEFAULT_QUEUE,
         "entrypoint": FLOWS[deployment.flow],
-        "job_variables": infrastructure.job_variables,
+        "job_variables": infrastructure.job_variables_of(deployment.flow),
         "parameter_openapi_schema": form_of(deployment),
         "schedules": [[deployment.key, deployment.cron, deployment.timezone]] if deployment.cron else [],
-        "concurrency": [1, ONE_AT_A_TIME.collision_strategy.value],
+        "concurrency": [None, None] if is_workflow else [1, ONE_AT_A_TIME.collision_strategy.value],
     }
 
 
@@ -116,6 +140,8 @@ def form_of(deployment: deploy.Deployment) -> dict[str, Any]:
     fields = {
         name: {**_box(field), **descriptions.get(name, {})} for name, field in schema["properties"].items()
     }
+    if "app" not in fields:
+        return {**schema, "properties": fields}
     app = {name: each for name, each in fields["app"].items() if name in ("title", "description", "position")}
     own = {**app, "type": "string", "enum": [deployment.app_name], "default": deployment.app_name}
     return {**schema, "properties": {**fields, "app": own}}
@@ -198,7 +224,7 @@ def apply(client: SyncPrefectClient, planned: Sequence[deploy.Change]) -> Iterat
         elif change.act in (deploy.Act.REMOVE, deploy.Act.REPLACED) and change.registered:
             deployment_id = UUID(change.registered.id)
             client.delete_deployment(deployment_id)
-            end_waiting(client, deployment_id)
+            end_waiting(client, deployment_id, change.registered.mark)
         yield change
 
 
@@ -220,8 +246,8 @@ def write(
         parameter_openapi_schema=content["parameter_openapi_schema"],
         enforce_parameter_schema=True,
         schedules=_cron_of(desired, active=not (change.registered and change.registered.paused)),
-        concurrency_limit=1,
-        concurrency_options=ONE_AT_A_TIME,
+        concurrency_limit=content["concurrency"][0],
+        concurrency_options=ONE_AT_A_TIME if content["concurrency"][0] else None,
         pull_steps=[],
     )
 

@@ -12,13 +12,23 @@ from flowledger.errors import UsageError
 from flowledger.services.report_requests import parse_status
 
 MARK, APP_TAG, SCHEDULE_TAG = "flowledger", "app:", "schedule:"
-"""By these tags a deployment of ours is found again, whatever it is called."""
+WORKFLOW_MARK = "flowledger-workflow"
+"""By these tags a deployment of ours is found again, whatever it is called.
+
+Those of workflows have another mark: by ``MARK`` runs are known whose heartbeats are watched.
+"""
+WORKFLOW = "workflow"
+WORKFLOWS = AppKey("local", "workflows")
+"""Stands for the app of deployments that belong to none."""
 LONGEST_SLUG = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is run and when, as config/deployments.yaml says it; ``cron`` None means started by hand."""
+    """What is run and when, as config/deployments.yaml says it; ``cron`` None means started by hand.
+
+    ``timezone`` and ``language`` are those of workflows, which belong to no app.
+    """
 
     key: str
     name: str
@@ -28,6 +38,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
+    timezone: str = ""
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +87,8 @@ def deployments_of(
 ) -> tuple[Sequence[Deployment], Sequence[str]]:
     """Return a deployment for each app and each schedule it uses, and a line for everything wrong.
 
-    One app's deployments are called as their entries, those of several apps after entry and app.
+    One of a workflow stands for itself.  One app's deployments are called as their entries, those of
+    several apps after entry and app.
     """
     wrong = [line for entry in entries.values() for line in _wrong_words(entry)]
     planned: list[Deployment] = []
@@ -83,6 +96,7 @@ def deployments_of(
         wrong += _unknown_keys(target, entries)
         for entry in _used(target, entries):
             planned.append(_deployment(target, entry, alone=len(targets) == 1))
+    planned += [_workflow_deployment(entry) for entry in entries.values() if entry.flow == WORKFLOW]
     return planned, [*wrong, *_shared_names(planned)]
 
 
@@ -115,16 +129,35 @@ def _deployment(target: Target, entry: Entry, *, alone: bool) -> Deployment:
     )
 
 
+def _workflow_deployment(entry: Entry) -> Deployment:
+    tags = (*entry.tags, WORKFLOW_MARK, APP_TAG + WORKFLOWS.app_id, SCHEDULE_TAG + entry.key)
+    return Deployment(
+        name=entry.name,
+        flow=entry.flow,
+        app=WORKFLOWS,
+        app_name=str(entry.parameters[WORKFLOW]),
+        key=entry.key,
+        cron=entry.cron,
+        timezone=entry.timezone,
+        tags=tuple(dict.fromkeys(tags)),
+        parameters=entry.parameters,
+        description=entry.description,
+        work_queue=None,
+        language=entry.language,
+    )
+
+
 def _used(target: Target, entries: Mapping[str, Entry]) -> Iterator[Entry]:
     keys = entries if target.schedules is None else target.schedules
-    yield from (entries[key] for key in keys if key in entries)
+    yield from (entries[key] for key in keys if key in entries and entries[key].flow != WORKFLOW)
 
 
 def _unknown_keys(target: Target, entries: Mapping[str, Entry]) -> Iterator[str]:
     place = target.place or f"schedules of {target.name}"
+    own = [key for key, entry in entries.items() if entry.flow != WORKFLOW]
     for key in target.schedules or ():
-        if key not in entries:
-            yield f"{place}: {key!r} is not in config/deployments.yaml: one of {', '.join(entries) or 'none'}"
+        if key not in own:
+            yield f"{place}: {key!r} is not in config/deployments.yaml: one of {', '.join(own) or 'none'}"
 
 
 def _wrong_words(entry: Entry) -> Iterator[str]:
@@ -164,6 +197,11 @@ class Registered:
     identity: tuple[str, str]
     content: Mapping[str, Any]
     paused: bool = False
+
+    @property
+    def mark(self) -> str:
+        """Return the tag by which its runs are known."""
+        return WORKFLOW_MARK if self.flow == WORKFLOW else MARK
 
 
 class Act(StrEnum):

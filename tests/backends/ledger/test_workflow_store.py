@@ -441,4 +441,4 @@ def test_what_prefect_was_told(store: WorkflowStore, accepted: Callable[..., Exe
     assert store.unreported() == []
     take(store)
     (running,) = store.unreported()
-    assert (running.flow_run_id, running.reported_state) == ("f1", "pending")
+    assert (running.flow_run_id, running.reported_state) == ("f1", None)  # each attempt is told

@@ -8,14 +8,14 @@ import pytest
 from flowledger.domain.runs import AppKey
 from flowledger.flows.form_texts import TEXTS
 from flowledger.flows.registration import FLOWS, form_of
-from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
+from flowledger.services.deploy import WORKFLOW, Deployment, Entry, Target, deployments_of
 from flowledger.settings.schedules import USUAL
 
 APP = AppKey("dify", "a-1")
 
 
 def deployments(language: str) -> Iterator[Deployment]:
-    """Yield the usual deployments of an app."""
+    """Yield the usual deployments of an app, and one of a workflow."""
     entries = {
         key: Entry(
             key=key,
@@ -27,6 +27,16 @@ def deployments(language: str) -> Iterator[Deployment]:
         )
         for key, each in USUAL.items()
     }
+    entries[WORKFLOW] = Entry(
+        key=WORKFLOW,
+        name="night",
+        flow=WORKFLOW,
+        cron=None,
+        period="",
+        parameters={WORKFLOW: "night", "input": {}},
+        description=USUAL["cleanup"]["description"],
+        language=language,
+    )
     yield from deployments_of([Target(APP, "sales", "Asia/Shanghai", language=language)], entries)[0]
 
 

@@ -60,6 +60,7 @@ _claim = (
         wake_at=None,
         started_at=sa.func.coalesce(_columns.started_at, sa.bindparam("at_", type_=_columns.started_at.type)),
         completed_at=None,
+        reported_state=None,
         take_overs=_columns.take_overs + sa.bindparam("took_over_", type_=sa.Integer),
     )
 )
