@@ -11,7 +11,7 @@ from flowledger.domain.windows import CALENDAR_DAYS
 from flowledger.errors import FlowledgerError, SettingsError, UsageError
 from flowledger.services import report_requests
 from flowledger.services.catch_up import Cadence, owed_instant
-from flowledger.services.deploy import Deployment, Entry, Target, deployments_of
+from flowledger.services.deploy import WORKFLOW, Deployment, Entry, Target, deployments_of
 from flowledger.settings import AppSettings, Inspection, Settings
 from flowledger.settings.schedules import ScheduleSettings
 from flowledger.settings.schedules import load_schedules as load_schedules_of
@@ -43,7 +43,10 @@ def planned_deployments(settings: Settings) -> Sequence[Deployment]:
 
     :raises SettingsError: with a line for everything wrong in that file, or with what apps refer to in it.
     """
-    planned, problems = deployments_of([_target(app) for app in settings.apps], _entries(load_schedules()))
+    planned, problems = deployments_of(
+        [_target(app) for app in settings.apps],
+        _entries(load_schedules(), settings.timezone, settings.report_language),
+    )
     if problems:
         raise SettingsError(problems)
     return planned
@@ -60,7 +63,7 @@ def schedule_problems(inspection: Inspection) -> Iterator[str]:
         replace(_target(app), place=inspection.reading.label((APPS, index, "schedules")))
         for index, app in enumerate(inspection.settings.apps)
     ]
-    yield from deployments_of(targets, _entries(entries))[1]
+    yield from deployments_of(targets, _entries(entries, inspection.settings.timezone))[1]
 
 
 def _target(app: AppSettings) -> Target:
@@ -75,7 +78,9 @@ def _target(app: AppSettings) -> Target:
     )
 
 
-def _entries(schedules: Mapping[str, ScheduleSettings]) -> Mapping[str, Entry]:
+def _entries(
+    schedules: Mapping[str, ScheduleSettings], timezone: str, language: str = "en"
+) -> Mapping[str, Entry]:
     return {
         key: Entry(
             key=key,
@@ -84,11 +89,19 @@ def _entries(schedules: Mapping[str, ScheduleSettings]) -> Mapping[str, Entry]:
             cron=schedule.schedule,
             period=schedule.period,
             tags=schedule.tags,
-            parameters=schedule.parameters,
+            parameters=_parameters(schedule),
             description=schedule.description,
+            timezone=schedule.timezone or timezone,
+            language=language,
         )
         for key, schedule in schedules.items()
     }
+
+
+def _parameters(schedule: ScheduleSettings) -> Mapping[str, Any]:
+    if schedule.workflow is None:
+        return schedule.parameters
+    return {WORKFLOW: schedule.workflow, "input": dict(schedule.input)}
 
 
 def cadences(app: AppSettings) -> Sequence[Cadence]:
@@ -96,7 +109,7 @@ def cadences(app: AppSettings) -> Sequence[Cadence]:
 
     :raises SettingsError: with a line for everything wrong in config/deployments.yaml.
     """
-    planned, problems = deployments_of([_target(app)], _entries(load_schedules()))
+    planned, problems = deployments_of([_target(app)], _entries(load_schedules(), app.timezone))
     if problems:
         raise SettingsError(problems)
     return tuple(

@@ -4,15 +4,23 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from flowledger.errors import SettingsError
 from flowledger.settings.config_files import read_yaml
-from flowledger.settings.types import Formats, Frozen, NotEmpty, Tags
+from flowledger.settings.types import Formats, Frozen, NotEmpty, Tags, ZoneName
 from flowledger.settings.validators import AFTER, BEFORE, period_of_bounds, similar, stray
 
 FILE = "config/deployments.yaml"
@@ -69,7 +77,15 @@ class CleanupParameters(Frozen):
     dry_run: bool = False
 
 
-PARAMETERS: Mapping[str, type[Frozen]] = {"report": ReportParameters, "cleanup": CleanupParameters}
+class NoParameters(Frozen):
+    """A workflow has an input instead."""
+
+
+PARAMETERS: Mapping[str, type[Frozen]] = {
+    "report": ReportParameters,
+    "cleanup": CleanupParameters,
+    "workflow": NoParameters,
+}
 """Flow → the model of its entries' ``parameters``."""
 
 
@@ -107,11 +123,15 @@ class ScheduleSettings(Frozen):
     """One entry: the deployment it becomes for each app that uses it.
 
     ``schedule`` is a cron in the app's time zone; None means runs are started by hand.  ``parameters`` has
-    those that are set, typed, without defaults.
+    those that are set, typed, without defaults.  An entry with a ``workflow`` (name or number) executes that
+    with its ``input``, whatever apps there are, in its own ``timezone`` or that of the settings.
     """
 
     name: Annotated[str, AfterValidator(_check_name)]
-    flow: Literal["report", "cleanup"] = "report"
+    flow: Literal["report", "cleanup", "workflow"] = "report"
+    workflow: NotEmpty | None = None
+    input: Mapping[str, Any] = Field(default_factory=dict)
+    timezone: ZoneName | None = None
     schedule: Cron | None = None
     period: Literal["yesterday", "today", "last_week", "last_month", "last_24h"] = "yesterday"
     tags: Annotated[Tags, AfterValidator(_check_tags)] = ()
@@ -129,6 +149,14 @@ class ScheduleSettings(Frozen):
         values = {str(name): value for name, value in raw.items() if value not in (None, "")}
         checked = model.model_validate(values)
         return {name: _plain(getattr(checked, name)) for name in sorted(checked.model_fields_set)}
+
+    @model_validator(mode="after")
+    def _check_workflow(self) -> Self:
+        if self.flow == "workflow" and self.workflow is None:
+            raise ValueError("names no workflow: write workflow: and its name or number")
+        if self.flow != "workflow" and (self.workflow or self.input or self.timezone):
+            raise ValueError("workflow, input and timezone are for entries of workflows: leave out flow")
+        return self
 
 
 def _plain(value: Any) -> Any:
@@ -194,6 +222,8 @@ def completed(key: str, raw: Any) -> dict[str, Any]:
         if len(periods) > 1:
             raise ValueError(f"speaks of several periods ({', '.join(sorted(map(str, periods)))}): keep one")
         values |= {"parameters": parameters, **({"period": periods.pop()} if periods else {})}
+    if "workflow" in values:
+        values = {"flow": "workflow", **values, "workflow": str(values["workflow"])}
     usual = {name: value for name, value in USUAL.get(key, {}).items() if name != "schedule"}
     return {"name": key.replace("_", "-"), **usual, **values}
 

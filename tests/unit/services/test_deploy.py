@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flowledger.domain.runs import AppKey
 from flowledger.services.deploy import (
+    WORKFLOW,
     Act,
     Deployment,
     Entry,
@@ -54,6 +55,23 @@ def test_a_deployment_is_its_apps_own() -> None:
     assert (deployment.timezone, deployment.work_queue) == ("America/New_York", "night")
     assert deployment.tags == ("daily", "vip", "flowledger", "app:a-2", "schedule:daily_report")
     assert deployment.parameters == {"app": "客服", "period": "yesterday"}
+
+
+def test_a_workflow_is_deployed_once_whatever_apps_there_are() -> None:
+    """It belongs to none of them, and none can name it; no watcher of heartbeats knows its mark."""
+    night = Entry(
+        *("night", "night-orders", WORKFLOW, "0 1 * * *", "yesterday", ("own",)),
+        parameters={WORKFLOW: "orders", "input": {"n": 1}},
+        timezone="UTC",
+    )
+    deployments, problems = deployments_of((SALES, HELP), {**ENTRIES, "night": night})
+    assert problems == []
+    (deployment,) = [each for each in deployments if each.flow == WORKFLOW]
+    assert (deployment.name, deployment.timezone, deployment.app_name) == ("night-orders", "UTC", "orders")
+    assert deployment.tags == ("own", "flowledger-workflow", "app:workflows", "schedule:night")
+    assert deployment.parameters == {WORKFLOW: "orders", "input": {"n": 1}}
+    naming = replace(SALES, schedules=("night",))
+    assert "'night' is not in config" in deployments_of((naming,), {**ENTRIES, "night": night})[1][0]
 
 
 def test_a_cleanup_has_no_period() -> None:

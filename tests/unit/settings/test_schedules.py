@@ -197,6 +197,40 @@ def test_an_empty_file_means_no_deployments(tmp_path: Path) -> None:
     assert load_schedules(tmp_path) == {}
 
 
+def test_an_entry_can_execute_a_workflow() -> None:
+    """Its name or number is all it needs; its zone is its own."""
+    entries = read_schedules(
+        {
+            "night": {"workflow": "orders", "schedule": "0 1 * * *", "timezone": "UTC", "input": {"n": 1}},
+            "by_hand": {"workflow": 7},
+        }
+    )
+    night, by_hand = entries["night"], entries["by_hand"]
+    assert (night.flow, night.workflow, night.timezone, night.input) == (
+        "workflow",
+        "orders",
+        "UTC",
+        {"n": 1},
+    )
+    assert (by_hand.workflow, by_hand.schedule, by_hand.timezone) == ("7", None, None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"flow": "workflow"}, "names no workflow"),
+        ({"flow": "report", "workflow": "x"}, "are for entries of workflows"),
+        ({"timezone": "UTC"}, "are for entries of workflows"),
+        ({"workflow": "x", "parameters": {"keyword": "y"}}, "keyword"),
+        ({"workflow": "x", "timezone": "Nowhere/City"}, "timezone"),
+    ],
+)
+def test_an_entry_is_a_workflows_or_an_apps(entry: dict[str, Any], reason: str) -> None:
+    """What belongs to the other kind is refused."""
+    with pytest.raises(SettingsError, match=reason):
+        read_schedules({"one": entry})
+
+
 def test_the_schema_knows_every_field() -> None:
     """Editors complete what can be said."""
     schema = deployments_schema()
