@@ -91,7 +91,7 @@ def applied(opened: OpenWorkflows, file: WorkflowFile, *, publish: bool = True) 
 @click.argument("word", metavar="FILE-OR-WORKFLOW")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 def validate(word: str, as_json: bool) -> int:
-    """Say all that keeps a file, or a workflow by its number or name, from being published.
+    """List all that keeps a file, or a workflow by its number or name, from being published.
 
     Ends with status 1 where there is something.
     """

@@ -33,7 +33,7 @@ MOST_TURNS = 20
 
 
 def take_turn() -> None:
-    """Give way where an older run of the deployment is still coming: all begin again in their order.
+    """Let an older run of the deployment that is still coming go first: all begin again in order.
 
     :raises Abort: Prefect's signal that this process has nothing more to do, as the run's state is set.
     """

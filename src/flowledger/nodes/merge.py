@@ -6,7 +6,7 @@ from flowledger.nodes.options import TEXT, Schema, options
 
 
 class MergeNode:
-    """Gives the outputs of what leads to it: ALL of them by alias, the FIRST, or that of the MAJORITY."""
+    """Returns the outputs of what leads to it: ALL of them by alias, the FIRST, or that of the MAJORITY."""
 
     config_schema: ClassVar[Schema] = options(strategy=TEXT)
     """``validation`` knows its words, in capitals or not."""

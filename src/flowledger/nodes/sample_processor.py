@@ -8,7 +8,7 @@ from flowledger.workflow_ports import NodeAnswer, NodeCall
 
 @dataclass(frozen=True, slots=True)
 class SampleProcessor:
-    """Gives the ``parameters`` of its config as output.
+    """Returns the ``parameters`` of its config.
 
     ``metrics`` are processing_time (seconds), data_throughput (parameters) and error_rate (share of those
     that are null).

@@ -6,6 +6,6 @@ from flowledger.nodes.options import OBJECT, Schema
 
 
 class TransformNode:
-    """Gives ``template`` rendered; without one, its whole config is the template."""
+    """Returns ``template`` rendered; without one, its whole config is the template."""
 
     config_schema: ClassVar[Schema] = OBJECT

@@ -56,7 +56,7 @@ class WorkflowExecutor:
         self._ordering = self._access.services.ordering
 
     def register_plugin(self, plugin: WorkflowPlugin) -> None:
-        """Tell a plugin of every execution from now on."""
+        """Register a plugin: it hears of every execution from now on."""
         self.plugins.append(plugin)
 
     async def execute_workflow(
@@ -146,7 +146,7 @@ class _Watch:
         """Do nothing: ``before_execution`` has been called."""
 
     async def progressed(self, execution: Execution, progressed: Progressed) -> None:
-        """Tell of each try that has ended."""
+        """Report each try that has ended."""
         if execution.execution_id != self.execution_id:
             return  # a sub-workflow's
         for step in progressed.steps:

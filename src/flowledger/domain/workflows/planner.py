@@ -180,7 +180,7 @@ class Planner:
                 return
 
     def _replay(self, key: str) -> None:
-        """Give a step what it gave before, if it has been reached."""
+        """Settle a step as before, if it has been reached."""
         step = self._steps.by_key.get(key)
         if step is not None and key in self._steps.held:
             self._conclude(step, self._steps.held[key], is_recorded=True)

@@ -327,7 +327,7 @@ def _is_end(node: Node) -> bool:
 
 
 def _assign(shape: Shape, inner: Sequence[Region], report: Report) -> None:
-    """Give each node the smallest region it is in, so that an inner container's nodes leave the outer one."""
+    """Assign each node its smallest region, so that an inner container's nodes leave the outer one."""
     place = {index: number for number, index in enumerate(shape.order)}
     regions = sorted(
         (_whole(region, inner, shape) for region in inner), key=lambda region: -len(region.nodes)

@@ -1,4 +1,4 @@
-"""Says in SQL which runs a query admits, as ``RunQuery.admits`` does."""
+"""Writes in SQL which runs a query admits, as ``RunQuery.admits`` does."""
 
 from collections.abc import Iterator, Sequence
 

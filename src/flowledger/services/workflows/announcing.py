@@ -1,4 +1,4 @@
-"""Tells people of steps: what a node's ``notification_config`` asks for.
+"""Notifies people of steps: what a node's ``notification_config`` asks for.
 
 ``{on_start, on_success, on_failure, on_approval_required, channels, recipients, message_template}``.  A
 message is kept when its event is on record, and sent then; the same event is told once.
@@ -124,7 +124,7 @@ class Announcer:
         self._watched[claim.execution.id] = _Watched(claim.execution, telling, steps)
 
     async def progressed(self, execution: Execution, progressed: Progressed) -> None:
-        """Tell of what has been stored."""
+        """Notify people of what has been stored."""
         watched = self._watched.get(execution.id)
         if watched is None:
             return

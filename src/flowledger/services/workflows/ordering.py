@@ -147,7 +147,7 @@ class Ordering:
         )
 
     def signal(self, execution_id: int | str, key: str, data: Json, by: str) -> bool:
-        """Give a waiting step the event it waits for; return whether one waited."""
+        """Deliver the event that a step waits for; return whether one waited."""
         execution = self.get(execution_id)
         done = self.store.resolve(execution.id, key, {"data": data, "by": by}, self.clock(), by=by)
         self.wake()

@@ -179,7 +179,7 @@ class Worker:
                 driver.hear(each)
 
     async def _yield(self) -> None:
-        """Give back what it has: steps that run may end, what waits is another worker's."""
+        """Return what it has: steps that run may end, what waits is another worker's."""
         for driver in list(self._drivers.values()):
             driver.hear(News(YIELD, ()))
         tasks = set(self._tasks)
