@@ -248,18 +248,36 @@ def branches(place: Place, number: int) -> str:
 
 
 def listing(place: Place, number: int) -> str:
-    """Ask for pages of a long list of executions."""
+    """Ask for pages of a long list of executions, and for what the monitor shows."""
     version = place.publish(INSTANT)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: place.accept(version), range(number)))
-    times: list[float] = []
-    after: int | None = None
-    for _ in range(100):
+    store, workflow = place.store, version.workflow_id
+    deep = newest(place).id - number // 2
+    several = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED)
+    questions: Mapping[str, Callable[[], object]] = {
+        "first page": lambda: store.executions(ExecutionQuery()),
+        "deep page": lambda: store.executions(ExecutionQuery(), after=deep),
+        "of a workflow and status": lambda: store.executions(
+            ExecutionQuery(workflow_id=workflow, statuses=(RunStatus.FAILED,))
+        ),
+        "of several statuses": lambda: store.executions(ExecutionQuery(statuses=several)),
+        "totals of a workflow": lambda: store.totals(workflow),
+        "what goes on now": lambda: store.moment(now()),
+        "recent past of a workflow": lambda: store.recent_past(workflow),
+    }
+    lines = [f"  {name} of {number} executions: {spread(timed(ask))}" for name, ask in questions.items()]
+    return "\n".join(lines)
+
+
+def timed(ask: Callable[[], object], times: int = 50) -> list[float]:
+    """Return the seconds of each of several calls."""
+    seconds = []
+    for _ in range(times):
         begun = time.perf_counter()
-        query = ExecutionQuery(workflow_id=version.workflow_id, statuses=(RunStatus.PENDING,))
-        after = place.store.executions(query, after=after).following
-        times.append(time.perf_counter() - begun)
-    return f"  a page of {number} executions: {spread(times)}"
+        ask()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
 
 
 def expression_line() -> str:

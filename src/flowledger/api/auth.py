@@ -74,7 +74,7 @@ class AuthMiddleware:
 
     async def _caller(self, headers: Headers, address: str, now: datetime) -> Caller:
         if not self.options.require_keys:
-            return _local(headers)
+            return _local(headers, self.options.cors_origins)
         wait = self.lock_out.wait(address, now)
         if wait is not None:
             raise _Refused(429, "too many wrong keys from this address: wait", _retry_after(wait))
@@ -135,16 +135,26 @@ def _secret(headers: Headers) -> str:
     return secret.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
 
 
-def _local(headers: Headers) -> Caller:
+def _local(headers: Headers, origins: Sequence[str]) -> Caller:
     """Return the caller of an API without keys.
 
     Only by the names of loopback: a web page elsewhere could point a name of its own here (DNS rebinding).
+    And only from pages of this machine or those that may ask: a page elsewhere could send a form here.
     """
-    host = headers.get("host", "").strip().lower()
-    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-    if name not in LOCAL_HOSTS:
+    if _name_of(headers.get("host", "")) not in LOCAL_HOSTS:
         raise _Refused(403, "without keys, only localhost and 127.0.0.1 lead here")
+    origin = headers.get("origin")
+    if origin is not None and origin not in origins:
+        _, _, host = origin.partition("://")
+        if _name_of(host) not in LOCAL_HOSTS:
+            raise _Refused(403, "without keys, pages of other places may not ask: see API_CORS_ORIGINS")
     return EVERYBODY
+
+
+def _name_of(host: str) -> str:
+    """Return a host without its port."""
+    host = host.strip().lower()
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
 def _retry_after(wait: timedelta) -> dict[str, str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from flowledger.cli.execution_events import EventLines, exit_status, follow
+from flowledger import bootstrap
+from flowledger.cli.execution_events import EventLines, exit_status, follow, show_end
 from flowledger.cli.workflow import OpenWorkflows, echo_json, open_workflows
-from flowledger.cli.workflow_run import input_of
+from flowledger.cli.workflow_run import Runner, input_of
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.workflows.steps import StepStatus
 from flowledger.errors import UsageError
@@ -140,10 +141,20 @@ def pause(word: str) -> None:
 @click.option("--output", metavar="JSON|@FILE", help="The output of what is skipped.")
 @click.option("--force", is_flag=True, help="Though it has succeeded.")
 @click.option("--retries-anew", is_flag=True, help="Give what failed all its retries again.")
+@click.option("--direct", is_flag=True, help="In this process, without a worker, and show its steps.")
 def resume(
-    word: str, step: str | None, skip_failed: bool, output: str | None, force: bool, retries_anew: bool
-) -> None:
-    """Let EXECUTION, by its number or id, go on where it stopped; a worker takes it."""
+    word: str,
+    step: str | None,
+    skip_failed: bool,
+    output: str | None,
+    force: bool,
+    retries_anew: bool,
+    direct: bool,
+) -> int:
+    """Let EXECUTION, by its number or id, go on where it stopped; a worker takes it.
+
+    With --direct it ends with the status that workflow run has.
+    """
     if step is not None and skip_failed:
         raise click.UsageError("take --from or --skip-failed, not both")
     if output is not None and not skip_failed:
@@ -157,8 +168,18 @@ def resume(
         force_retry=retries_anew,
     )
     with open_workflows() as opened:
-        resumed = opened.services.recovering.resume(opened.execution(word).id, wish, opened.user)
-        _show_state(resumed, "resume")
+        number = opened.execution(word).id
+        # Where no worker runs, nobody else has noticed that the one that had it has died.
+        opened.store.interrupt_lost(opened.ordering.clock())
+        resumed = opened.services.recovering.resume(number, wish, opened.user)
+        if not direct:
+            _show_state(resumed, "resume")
+            return 0
+        with bootstrap.kept_logs(opened.settings):
+            _, past = asyncio.run(follow(opened, resumed, None, lambda _: True))
+            ended = Runner(opened, EventLines(opened)).run(resumed, direct=True, after=past)
+    show_end(ended)
+    return exit_status(ended)
 
 
 @execution.command("step")

@@ -70,7 +70,7 @@ def run(
         )
         click.echo(f"execution {execution.id} ({execution.execution_id})", err=True)
         if not no_wait:
-            runner = _Runner(opened, None if as_json else EventLines(opened))
+            runner = Runner(opened, None if as_json else EventLines(opened))
             execution = runner.run(execution, direct=direct, by_step=by_step)
         if as_json:
             echo_json(execution_row(execution))
@@ -113,15 +113,15 @@ def input_of(text: str | None) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Runner:
+class Runner:
     """Carries one execution to its rest, step by step where wanted."""
 
     opened: OpenWorkflows
     lines: EventLines | None
 
-    def run(self, execution: Execution, *, direct: bool, by_step: bool) -> Execution:
-        """Return the execution at rest."""
-        once, after, asks = self._direct if direct else self._by_worker, 0, by_step
+    def run(self, execution: Execution, *, direct: bool, by_step: bool = False, after: int = 0) -> Execution:
+        """Return the execution at rest; events after a cursor are shown."""
+        once, asks = self._direct if direct else self._by_worker, by_step
         while True:
             execution, after = asyncio.run(once(execution, after))
             if not by_step or execution.status is not RunStatus.PAUSED:

@@ -289,6 +289,22 @@ def test_without_keys_only_this_machine_is_heard(tmp_path: Path) -> None:
         assert world.client.post("/logs/executions", json=body, headers={"Host": "localhost"}).is_success
 
 
+def test_without_keys_pages_of_other_places_send_nothing(tmp_path: Path) -> None:
+    """A form there needs nobody's leave to be sent here, and what it orders would be done."""
+    page = "https://pages.example.com"
+    options = ApiOptions(require_keys=False, cors_origins=("https://own.example.com",))
+    with opened_world(tmp_path, options) as world:
+        sent = {
+            origin: world.client.post(
+                "/executions/1/cancel", headers={"Host": "localhost:8001", "Origin": origin}
+            ).status_code
+            for origin in (page, "null", "http://localhost.example.com", "http://localhost:3000")
+        }
+        assert list(sent.values()) == [403, 403, 403, 404]
+        allowed = {"Host": "localhost", "Origin": "https://own.example.com"}
+        assert world.client.post("/executions/1/cancel", headers=allowed).status_code == 404
+
+
 def test_pages_of_others_may_not_ask_by_default(shared: World) -> None:
     """No answer allows another origin, and a preflight is refused."""
     origin = {"Origin": "https://pages.example.com"}

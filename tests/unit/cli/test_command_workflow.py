@@ -4,13 +4,15 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowledger import bootstrap
 from flowledger.cli.main import main
-from flowledger.ledger import open_ledger
+from flowledger.ledger import open_ledger, workflow_store
 
 End = Callable[..., int]
 GREET = """
@@ -259,6 +261,23 @@ def test_what_is_ordered_waits_for_a_worker(end_of: End, capsys: pytest.CaptureF
     assert end_of("execution", "resume", "1", "--from", "text", "--skip-failed") == 2
     assert end_of("execution", "resume", "1", "--output", "1") == 2
     assert end_of("execution", "resume", "1", "--skip-failed", "--output", "1") == 0
+
+
+def test_what_a_dead_process_left_is_resumed_without_a_worker(
+    end_of: End, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its lease has run out it is interrupted, and goes on in the command."""
+    assert end_of("workflow", "run", "greet.yaml", "--no-wait", "--input", "who: ann") == 0
+    now = bootstrap.clock.utc_now()
+    with bootstrap.opened_ledger(bootstrap.load_settings(need_app=False)) as ledger:
+        assert workflow_store(ledger).take_one(1, "dead", now, timedelta(seconds=30))
+    assert end_of("execution", "resume", "1", "--direct") == 2
+    monkeypatch.setattr(bootstrap.clock, "utc_now", lambda: now + timedelta(minutes=1))
+    capsys.readouterr()
+    assert end_of("execution", "resume", "1", "--direct") == 0
+    out = capsys.readouterr().out
+    assert "interrupted" not in out
+    assert out.count("succeeded") == 3
 
 
 @pytest.mark.parametrize(
