@@ -302,6 +302,17 @@ class ExecutionQuery:
     among: Collection[int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WaitQuery:
+    """Which waits; what is None does not restrict.  ``among`` are the workflows within somebody's reach."""
+
+    kind: WaitKind | None = None
+    is_open: bool | None = None
+    workflow_id: int | None = None
+    execution: int | None = None
+    among: Collection[int] | None = None
+
+
 class ExecutionPage(NamedTuple):
     """Executions by falling id, and the id after which the next page begins."""
 
@@ -340,7 +351,7 @@ class Resumption:
     """How an execution goes on: in which attempt it was when that was decided, and by whom.
 
     ``superseded`` are keys whose steps a new generation replaces, ``steps`` are decided by hand;
-    ``variables`` and ``input`` take the place of those it has, where they are not None.
+    ``variables``, ``input`` and ``config`` take the place of those it has, where they are not None.
     """
 
     expected_attempt: int
@@ -349,6 +360,7 @@ class Resumption:
     variables: Mapping[str, Json] | None = None
     input: Json = None
     steps: tuple[Step, ...] = ()
+    config: Mapping[str, Json] | None = None
 
 
 class StatusTotal(NamedTuple):
@@ -521,6 +533,14 @@ class WorkflowStore(Protocol):
         self, execution: int | None = None, *, open_only: bool = False, kind: WaitKind | None = None
     ) -> Sequence[Wait]:
         """Return waits, oldest first: of one execution, or of all."""
+
+    def wait(self, wait_id: int) -> Wait | None:
+        """Return one wait by its number."""
+
+    def newest_waits(
+        self, query: WaitQuery, *, after: int | None = None, limit: int = 50
+    ) -> Sequence[tuple[Wait, Execution]]:
+        """Return waits with their executions, newest first, those before a number."""
 
     def ask(self, execution: int, what: str, at: datetime, *, by: str) -> Execution | None:
         """Keep that somebody wants ``cancel`` or ``pause``; a worker that has it does so at its next look.

@@ -11,6 +11,7 @@ from flowledger.errors import UsageError
 
 MOST_RETRIES = 100
 LONGEST_DELAY_S = 86_400.0
+STEP_RETRIES = "step_retries"
 STRATEGIES = ("fixed", "linear", "exponential")
 _NEVER = (
     *(ErrorType.VALIDATION, ErrorType.EXPRESSION),
@@ -42,10 +43,11 @@ class RetryPolicy:
 _DEFAULT = RetryPolicy()
 
 
-def policy_of(node: Node, workflow_config: Mapping[str, Json]) -> RetryPolicy:
+def policy_of(node: Node, workflow_config: Mapping[str, Json], key: str | None = None) -> RetryPolicy:
     """Return the policy of a node: its own, else its config's; ``max_retries`` else from a ``retry_count``.
 
-    The node's ``retry_count`` comes before the workflow's.
+    The node's ``retry_count`` comes before the workflow's.  What somebody has set for the step ``key`` when
+    it was to be retried (``STEP_RETRIES`` of the execution's config) comes before all.
 
     :raises UsageError: naming the field, when one is not within its bounds.
     """
@@ -54,6 +56,10 @@ def policy_of(node: Node, workflow_config: Mapping[str, Json]) -> RetryPolicy:
     fields = policy.get("retry_policy", {})
     if not isinstance(fields, Mapping):
         raise UsageError(f"{place}: retry_policy must be an object")
+    by_step = workflow_config.get(STEP_RETRIES)
+    chosen = by_step.get(key) if isinstance(by_step, Mapping) and key is not None else None
+    if isinstance(chosen, Mapping):
+        fields = {**fields, **chosen}
     unknown = fields.keys() - RetryPolicy.__dataclass_fields__.keys()
     if unknown:
         raise UsageError(

@@ -4,7 +4,7 @@ An execution's row is what workers claim.  Whoever writes of one updates that ro
 lets one in after the other; on SQLite there is one writer anyway.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -187,6 +187,13 @@ def read_executions(
 def _listed_execution(row: Row[Any]) -> Execution:
     omitted = tuple(name for name in _VALUES if getattr(row, f"{name}_size") > LARGEST_LISTED)
     return replace(workflow_rows.execution_from(row), omitted=omitted)
+
+
+def read_by_ids(connection: Connection, numbers: Collection[int]) -> Mapping[int, Execution]:
+    """Read some executions by their numbers."""
+    statement = _whole.where(workflow_executions.c.id.in_(numbers))
+    found = [workflow_rows.execution_from(row) for row in connection.execute(statement)]
+    return {each.id: each for each in found}
 
 
 def read_unreported(connection: Connection, limit: int) -> Sequence[Execution]:

@@ -351,7 +351,10 @@ def resume(connection: Connection, number: int, resumption: Resumption, at: date
         execute_many(connection, sa.update(execution_steps).where(place).values(superseded=True), old)
     changed: dict[str, Any] = {
         name: value
-        for name, value in (("variables", resumption.variables), ("input", resumption.input))
+        for name, value in (
+            *(("variables", resumption.variables), ("input", resumption.input)),
+            ("config", resumption.config),
+        )
         if value is not None
     }
     if changed:

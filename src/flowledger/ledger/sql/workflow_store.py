@@ -19,6 +19,7 @@ from flowledger.ledger.sql import workflow_definitions as definitions
 from flowledger.ledger.sql import workflow_executions as executions
 from flowledger.ledger.sql import workflow_queue as queue
 from flowledger.ledger.sql import workflow_statistics as statistics
+from flowledger.ledger.sql import workflow_waits as waits_for_people
 from flowledger.ledger.sql.group_commit import GroupCommit
 from flowledger.ledger.sql.ledger import SqlLedger
 
@@ -182,6 +183,18 @@ class SqlWorkflowStore:
         """Return waits, oldest first: of one execution, or of all."""
         with self.ledger.transactions.reading() as connection:
             return queue.read_waits(connection, execution, open_only=open_only, kind=kind)
+
+    def wait(self, wait_id: int) -> ports.Wait | None:
+        """Return one wait by its number."""
+        with self.ledger.transactions.reading() as connection:
+            return waits_for_people.read_wait(connection, wait_id)
+
+    def newest_waits(
+        self, query: ports.WaitQuery, *, after: int | None = None, limit: int = 50
+    ) -> Sequence[tuple[ports.Wait, ports.Execution]]:
+        """Return waits with their executions, newest first, those before a number."""
+        with self.ledger.transactions.reading() as connection:
+            return waits_for_people.read_newest_waits(connection, query, after, limit)
 
     def ask(self, execution: int, what: str, at: datetime, *, by: str) -> ports.Execution | None:
         """Keep that somebody wants ``cancel`` or ``pause``; what nobody has is ended or paused at once."""

@@ -21,7 +21,7 @@ from flowledger.workflow_ports import StoredWorkflow, WorkflowStore, WorkflowVer
 HEAD = ("name", "description", "version", "config", "tags")
 NODE_FIELDS = ("name", "node_type", "config", "position_x", "position_y", "description", "alias")
 CONNECTION_FIELDS = ("from_node_id", "to_node_id", "connection_type", "condition", "config")
-GROUP_FIELDS = ("name", "description", "sync_policy", "timeout_seconds", "steps")
+GROUP_FIELDS = ("name", "description", "sync_policy", "timeout_seconds", "steps", "key")
 MOST_NODES = 5_000
 Fields = Mapping[str, Any]
 
@@ -73,7 +73,7 @@ class Authoring:
         :raises RecordConflictError: when ``revision`` is given and the draft has another one by now.
         """
         changes = _known(fields, HEAD, "the workflow")
-        return self._change(workflow_id, lambda document: {**document, **changes}, revision=revision)
+        return self.change(workflow_id, lambda document: {**document, **changes}, revision=revision)
 
     def delete(self, workflow_id: int) -> None:
         """Delete a workflow; its executions stay in the history."""
@@ -105,7 +105,7 @@ class Authoring:
             ]
             return {**_without(document, "nodes", node_id), "connections": connections, "groups": groups}
 
-        self._change(workflow_id, without)
+        self.change(workflow_id, without)
 
     def add_connection(self, workflow_id: int, fields: Fields) -> dict[str, Any]:
         """Add a connection and return it with its id; a draft's may lead to a node that is still to come."""
@@ -117,7 +117,7 @@ class Authoring:
 
     def delete_connection(self, workflow_id: int, connection_id: int) -> None:
         """Delete a connection."""
-        self._change(workflow_id, lambda document: _without(document, "connections", connection_id))
+        self.change(workflow_id, lambda document: _without(document, "connections", connection_id))
 
     def add_group(self, workflow_id: int, fields: Fields) -> dict[str, Any]:
         """Add a parallel group and return it with its id."""
@@ -129,7 +129,7 @@ class Authoring:
 
     def delete_group(self, workflow_id: int, group_id: int) -> None:
         """Delete a parallel group; its steps stay."""
-        self._change(workflow_id, lambda document: _without(document, "groups", group_id))
+        self.change(workflow_id, lambda document: _without(document, "groups", group_id))
 
     # ---------------------------------------------------------------- checking, publishing
 
@@ -171,7 +171,7 @@ class Authoring:
 
     def deactivate(self, workflow_id: int) -> StoredWorkflow:
         """Let a workflow be executed no more; what runs goes on."""
-        return self._change(workflow_id, lambda document: document, status=WorkflowStatus.INACTIVE)
+        return self.change(workflow_id, lambda document: document, status=WorkflowStatus.INACTIVE)
 
     # ---------------------------------------------------------------- files
 
@@ -226,7 +226,7 @@ class Authoring:
         if not named:
             stored = self.store.create_workflow(document, self.clock())
         elif changed:
-            stored = self._change(named[0].id, lambda current: exchange.with_numbers_of(current, document))
+            stored = self.change(named[0].id, lambda current: exchange.with_numbers_of(current, document))
         else:
             stored = named[0]
         if publish:
@@ -250,7 +250,7 @@ class Authoring:
             made.update(entry)
             return {**document, part: [*entries, entry], "numbers": _numbered(document, part, entry["id"])}
 
-        self._change(workflow_id, add)
+        self.change(workflow_id, add)
         return made
 
     def _update(self, workflow_id: int, part: str, number: int, fields: Fields) -> dict[str, Any]:
@@ -266,10 +266,10 @@ class Authoring:
                 part: [entry if each["id"] == number else each for each in document[part]],
             }
 
-        self._change(workflow_id, update)
+        self.change(workflow_id, update)
         return made
 
-    def _change(
+    def change(
         self,
         workflow_id: int,
         change: Callable[[dict[str, Any]], Mapping[str, Any]],
@@ -277,6 +277,8 @@ class Authoring:
         status: WorkflowStatus | None = None,
         revision: int | None = None,
     ) -> StoredWorkflow:
+        """Store what ``change`` makes of a draft's document, atomically; what it raises ends it."""
+
         def apply(stored: StoredWorkflow) -> tuple[Document, WorkflowStatus]:
             if revision is not None and stored.revision != revision:
                 raise RecordConflictError(

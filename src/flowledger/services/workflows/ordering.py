@@ -142,8 +142,9 @@ class Ordering:
     def rerun(self, execution_id: int | str, by: str) -> Execution:
         """Start a new execution of the same workflow with the same input."""
         old = self.get(execution_id)
+        config = {name: value for name, value in old.config.items() if name in CONFIG}
         return self.execute(
-            old.workflow_id, name=old.name, input_data=old.input, config=old.config, by=by, trigger="rerun"
+            old.workflow_id, name=old.name, input_data=old.input, config=config, by=by, trigger="rerun"
         )
 
     def signal(self, execution_id: int | str, key: str, data: Json, by: str) -> bool:

@@ -75,7 +75,7 @@ class StepRunner:
             await asyncio.sleep(self.step.delay_s)
         try_no = self.tries + 1
         try:
-            policy = retrying.policy_of(self.node, self.workflow_config)
+            policy = retrying.policy_of(self.node, self.workflow_config, self.step.key)
         except UsageError as error:
             return self._finished(try_no, _failed(ErrorType.VALIDATION, str(error)), self.engine.clock())
         began = time.monotonic()
