@@ -537,6 +537,9 @@ class WorkflowStore(Protocol):
     def wait(self, wait_id: int) -> Wait | None:
         """Return one wait by its number."""
 
+    def step(self, step_id: int) -> PastStep | None:
+        """Return one try of one step by its number."""
+
     def newest_waits(
         self, query: WaitQuery, *, after: int | None = None, limit: int = 50
     ) -> Sequence[tuple[Wait, Execution]]:

@@ -14,7 +14,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from flowledger import __version__
-from flowledger.api import apis, coze, executions, health, logs, reports, runs, workflow_parts, workflows
+from flowledger.api import (
+    apis,
+    coze,
+    executions,
+    health,
+    logs,
+    pipeline_groups,
+    pipeline_runs,
+    pipelines,
+    reports,
+    runs,
+    workflow_parts,
+    workflows,
+)
 from flowledger.api.auth import OPEN_PATHS, AuthMiddleware, record_refusals
 from flowledger.api.backend import ApiOptions, Backend
 from flowledger.api.body_limit import BodyLimitMiddleware
@@ -24,6 +37,14 @@ from flowledger.api.metrics import LedgerMetrics, MetricsMiddleware, request_his
 from flowledger.api.problems import MEDIA_TYPE, Problem, handle_problems
 from flowledger.services.api_keys import RefusalLog
 
+OF_PIPELINES: tuple[APIRouter, ...] = (
+    pipeline_groups.router,
+    pipeline_runs.approvals,
+    pipeline_runs.executions,
+    pipeline_runs.history,
+    pipelines.mappings,
+)
+"""What older programs look for at the top and under ``/pipelines``."""
 ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     reports.router,
@@ -34,6 +55,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     workflow_parts.router,
     executions.router,
     apis.router,
+    pipelines.router,
+    pipeline_runs.steering,
+    *OF_PIPELINES,
     health.router,
 )
 UNDER_API: tuple[APIRouter, ...] = (coze.history_router, coze.stream_router)
@@ -82,6 +106,9 @@ def create_app(
     app.state.event_streams = StreamCount()
     app.state.readiness = Readiness({"ledger": backend.ledger.access_keys, **backend.checks})
     handle_problems(app)
+    # Before the pipelines themselves, whose numbers their names would be read as.
+    for router in OF_PIPELINES:
+        app.include_router(router, prefix="/pipelines")
     for router in ROUTERS:
         app.include_router(router)
     for router in UNDER_API:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -17,7 +17,10 @@ from flowledger.ports import Clock, Ledger
 from flowledger.services.workflows.approving import Approving
 from flowledger.services.workflows.authoring import Authoring
 from flowledger.services.workflows.engine import Engine
+from flowledger.services.workflows.mappings import Mappings
+from flowledger.services.workflows.metrics import PipelineMetrics
 from flowledger.services.workflows.ordering import Ordering
+from flowledger.services.workflows.pipelines import Pipelines
 from flowledger.services.workflows.recovering import Recovering
 from flowledger.services.workflows.registry import Registry
 from flowledger.services.workflows.watching import Watching
@@ -77,12 +80,24 @@ class WorkflowServices:
     recovering: Recovering
     registry: Registry
     watching: Watching
+    pipelines: Pipelines
+    metrics: PipelineMetrics
+    mappings: Mappings
+    try_channels: Callable[[Sequence[str]], Mapping[str, str]]
 
 
 def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
     """Return the services of workflows over a ledger."""
     store = workflow_store(ledger)
     orders = ordering(settings, store)
+    watching = Watching(store, _now)
+
+    def try_channels(names: Sequence[str]) -> Mapping[str, str]:
+        # As above: few requests send messages.
+        from flowledger.bootstrap import workflow_letters
+
+        return workflow_letters.try_channels(settings, ledger, names)
+
     return WorkflowServices(
         store=store,
         authoring=orders.authoring,
@@ -90,7 +105,11 @@ def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
         approving=Approving(store, orders, _now),
         recovering=Recovering(store, orders, _now),
         registry=Registry(store, _now, installed_handlers, lambda: plugins.NODES),
-        watching=Watching(store, _now),
+        watching=watching,
+        pipelines=Pipelines(store, orders.authoring),
+        metrics=PipelineMetrics(watching),
+        mappings=Mappings(ledger, _now),
+        try_channels=try_channels,
     )
 
 

@@ -189,6 +189,11 @@ class SqlWorkflowStore:
         with self.ledger.transactions.reading() as connection:
             return waits_for_people.read_wait(connection, wait_id)
 
+    def step(self, step_id: int) -> ports.PastStep | None:
+        """Return one try of one step by its number."""
+        with self.ledger.transactions.reading() as connection:
+            return waits_for_people.read_step(connection, step_id)
+
     def newest_waits(
         self, query: ports.WaitQuery, *, after: int | None = None, limit: int = 50
     ) -> Sequence[tuple[ports.Wait, ports.Execution]]:

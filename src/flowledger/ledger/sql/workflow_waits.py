@@ -1,4 +1,4 @@
-"""Reads waits for people: one, or the newest of all executions; every function belongs into a transaction."""
+"""Reads waits and steps for people, across executions; every function belongs into a transaction."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from flowledger.ledger.sql import workflow_executions as executions
 from flowledger.ledger.sql import workflow_rows
-from flowledger.ledger.sql.workflow_schema import OPEN, execution_waits, workflow_executions
-from flowledger.workflow_ports import Execution, Wait, WaitQuery
+from flowledger.ledger.sql.workflow_schema import OPEN, execution_steps, execution_waits, workflow_executions
+from flowledger.workflow_ports import Execution, PastStep, Wait, WaitQuery
 
 _waits = sa.select(*execution_waits.c, workflow_executions.c.execution_id).join(
     workflow_executions, workflow_executions.c.id == execution_waits.c.execution
@@ -19,6 +19,12 @@ def read_wait(connection: Connection, wait_id: int) -> Wait | None:
     """Read one wait by its number."""
     row = connection.execute(_waits.where(execution_waits.c.id == wait_id)).first()
     return None if row is None else workflow_rows.wait_from(row)
+
+
+def read_step(connection: Connection, step_id: int) -> PastStep | None:
+    """Read one try of one step by its number."""
+    row = connection.execute(sa.select(execution_steps).where(execution_steps.c.id == step_id)).first()
+    return None if row is None else PastStep(row.execution, workflow_rows.step_from(row))
 
 
 def read_newest_waits(
