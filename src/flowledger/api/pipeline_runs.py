@@ -157,7 +157,7 @@ def approve_step(
 # ---------------------------------------------------------------- approvals
 
 
-@approvals.get("", response_model=list[shapes.ApprovalShape], responses=documented())
+@approvals.get("", response_model=list[shapes.ApprovalShape], responses=documented(404))
 def list_approvals(
     request: Request, params: Annotated[bodies.ApprovalParams, Query()], caller: Viewer
 ) -> Response:
