@@ -7,6 +7,7 @@ FlowledgerError
 │   │   ├── ExpressionError           an expression cannot be read or evaluated; it names the place
 │   │   └── InvalidWorkflowError      a workflow cannot be published; ``faults`` names each node and field
 │   ├── ForbiddenError            somebody may not do this
+│   │   └── ApprovalLinkError         a link to an approval is not, or no longer, good
 │   ├── RecordNotFoundError       there is no record of that id
 │   ├── SettingsError             one or many bad settings, listed together
 │   ├── UnreadableSecretError     a reference to a secret leads to nothing that can be read
@@ -67,6 +68,14 @@ class InvalidWorkflowError(UsageError):
 
 class ForbiddenError(FatalError):
     """Somebody may not do this: not an approver, not in this role."""
+
+
+class ApprovalLinkError(ForbiddenError):
+    """A link to an approval does not hold; ``why`` is changed, gone, expired, used or somebody (else's)."""
+
+    def __init__(self, why: str, message: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class LeaseLostError(FatalError):

@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from flowledger import __version__
 from flowledger.api import (
     apis,
+    approval_pages,
     coze,
     executions,
     health,
@@ -55,6 +56,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     workflow_parts.router,
     executions.router,
     apis.router,
+    approval_pages.router,
     pipelines.router,
     pipeline_runs.steering,
     *OF_PIPELINES,

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowledger.api.backend import ApiOptions, Backend
+from flowledger.api.body_limit import OPEN_PAGES
 from flowledger.api.problems import problem
 from flowledger.domain.access_keys import EVERYBODY, AccessKey, Caller, Role
 from flowledger.domain.operations import Operation
@@ -60,8 +61,12 @@ class AuthMiddleware:
             return
         now = self.backend.clock()
         address = client_network(scope["client"][0] if scope.get("client") else "")
+        if scope["path"].startswith(OPEN_PAGES):
+            await self._serve_page(scope, receive, send, address)
+            return
         try:
-            caller = await self._caller(Headers(scope=scope), address, now)
+            headers = Headers(scope=scope)
+            caller = await self._caller(headers, _secret(headers), address, now)
             self._check_rate(caller.key_id or address, now)
         except _Refused as refusal:
             reason = f"{refusal.status}: {refusal.detail}"
@@ -72,13 +77,33 @@ class AuthMiddleware:
         scope["caller"] = caller
         await self.app(scope, receive, self._recording_send(send, scope, caller, address))
 
-    async def _caller(self, headers: Headers, address: str, now: datetime) -> Caller:
+    async def _serve_page(self, scope: Scope, receive: Receive, send: Send, address: str) -> None:
+        """Pass a request for a page on, with a function that finds the caller of the key in its form."""
+
+        async def authenticate(secret: str) -> Caller:
+            try:
+                return await self._caller(Headers(scope=scope), secret, address, self.backend.clock())
+            except _Refused as refusal:
+                reason = f"{refusal.status}: {refusal.detail}"
+                refused = Refusal(address, reason, f"{scope['method']} {OPEN_PAGES}…")
+                await self._record(refused, self.backend.clock())
+                raise HTTPException(refusal.status, refusal.detail, refusal.headers) from None
+
+        try:
+            self._check_rate(address, self.backend.clock())
+        except _Refused as refusal:
+            answer = problem(OPEN_PAGES, refusal.status, refusal.detail, headers=refusal.headers)
+            await answer(scope, receive, send)
+            return
+        scope["authenticate"] = authenticate
+        await self.app(scope, receive, send)
+
+    async def _caller(self, headers: Headers, secret: str, address: str, now: datetime) -> Caller:
         if not self.options.require_keys:
             return _local(headers, self.options.cors_origins)
         wait = self.lock_out.wait(address, now)
         if wait is not None:
             raise _Refused(429, "too many wrong keys from this address: wait", _retry_after(wait))
-        secret = _secret(headers)
         if not secret:
             raise _Refused(401, "a key is needed: Authorization: Bearer …, or X-API-Key", CHALLENGE)
         if self.ring.is_stale(now):

@@ -13,6 +13,10 @@ from flowledger.api.problems import problem
 MAX_DEPTH = 100
 """Levels of nesting; no real body comes near, and what is accepted must be writable again (orjson: 254)."""
 LARGE = 65_536
+OPEN_PAGES = "/approvals/"
+"""Pages whose address is signed begin so; what is sent to them is a form, and its key comes with it."""
+LARGEST_FORM = 65_536
+"""Bytes: the longest comment, percent-encoded."""
 """Bytes from which a body is checked in another thread, so that the event loop goes on."""
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -31,13 +35,17 @@ class BodyLimitMiddleware:
         if scope["type"] != "http" or scope["method"] not in WITH_BODY:
             await self.app(scope, receive, send)
             return
-        body = await self._read(Headers(scope=scope), receive)
+        is_form = scope["path"].startswith(OPEN_PAGES)
+        max_bytes = min(LARGEST_FORM, self.max_bytes) if is_form else self.max_bytes
+        body = await self._read(Headers(scope=scope), receive, max_bytes)
         if body is None:
-            detail = f"the body is larger than {self.max_bytes} bytes"
+            detail = f"the body is larger than {max_bytes} bytes"
             # The rest of the body is not read, so that the connection cannot be used again.
             await problem(scope["path"], 413, detail, headers={"Connection": "close"})(scope, receive, send)
             return
-        fault = await run_in_threadpool(fault_of, body) if len(body) > LARGE else fault_of(body)
+        fault = None
+        if not is_form:
+            fault = await run_in_threadpool(fault_of, body) if len(body) > LARGE else fault_of(body)
         if fault:
             await problem(scope["path"], 400, fault)(scope, receive, send)
             return
@@ -45,10 +53,10 @@ class BodyLimitMiddleware:
         scope["fingerprint"] = sha256("\n".join(request).encode() + b"\n" + body).hexdigest()
         await self.app(scope, _replaying(body, receive), send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes | None:
+    async def _read(self, headers: Headers, receive: Receive, max_bytes: int) -> bytes | None:
         """Return the body; None where it is larger than allowed (the rest is not read) or breaks off."""
         announced = headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self.max_bytes:
+        if not announced.isdecimal() or int(announced) > max_bytes:
             return None
         # A chunked body announces no length, and any client may announce a wrong one: count as well.
         parts, size = [], 0
@@ -58,7 +66,7 @@ class BodyLimitMiddleware:
                 return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self.max_bytes:
+            if size > max_bytes:
                 return None
             if not message.get("more_body"):
                 return b"".join(parts)

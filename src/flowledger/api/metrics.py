@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowledger.api.backend import Backend
+from flowledger.api.body_limit import OPEN_PAGES
 from flowledger.domain.history import AppSummary, RunFacts, RunQuery
 from flowledger.domain.runs import AppKey, RunStatus
 from flowledger.domain.statistics import RunTotals
@@ -297,12 +298,17 @@ class MetricsMiddleware:
             "DEBUG" if scope["path"] in QUIET else "INFO",
             "{} {} {} in {:.1f} ms, {} from {}",
             method,
-            clip(one_line(scope["path"]), 300),
+            _shown_path(scope["path"]),
             status,
             elapsed_s * 1000,
             caller.name if caller else "no caller",
             scope["client"][0] if scope.get("client") else "here",
         )
+
+
+def _shown_path(path: str) -> str:
+    """Return a path for the log: not a signed one, which would open its page to whoever reads the log."""
+    return f"{OPEN_PAGES}…" if path.startswith(OPEN_PAGES) else clip(one_line(path), 300)
 
 
 def _route_of(scope: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
 """What handlers of nodes need of the settings: calls, channels, reports, Dify, Coze; made when first used."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from loguru import logger
 
-from flowledger.bootstrap.configuration import clock
-from flowledger.bootstrap.notifications import addressees, open_report_links
 from flowledger.bootstrap.pipelines import run_directly
+from flowledger.bootstrap.workflow_letters import workflow_notifications
 from flowledger.domain.coze_runs import WorkflowOrder
-from flowledger.domain.messages import Message, OutboxMessage
+from flowledger.domain.messages import Message, Notice, OutboxMessage
 from flowledger.domain.workflows.definition import NodeType
-from flowledger.errors import FlowledgerError, UsageError
+from flowledger.errors import FlowledgerError
 from flowledger.http.address_guard import AddressGuard
 from flowledger.http.async_calls import AsyncCaller, CallOptions
 from flowledger.io.own_thread import OwnThreads
@@ -24,11 +23,8 @@ from flowledger.nodes import api_call
 from flowledger.nodes.coze_run import UpstreamRun, no_coze
 from flowledger.nodes.dify_run import DifyApp
 from flowledger.notify.service import NotificationService
-from flowledger.notify.templates import Templates
 from flowledger.ports import Ledger
 from flowledger.services.report_requests import RunOrder
-from flowledger.services.secret_masking import redacted
-from flowledger.services.workflows.announcing import Announcer
 from flowledger.services.workflows.engine import Config
 from flowledger.settings import AppSettings, Settings
 from flowledger.workflow_ports import WorkflowStore
@@ -47,9 +43,12 @@ class NodeParts:
     store: WorkflowStore
     caller: AsyncCaller = field(init=False)
     _apps: dict[str, DifyApp] = field(default_factory=dict, repr=False)
+    _notifications: NotificationService | None = field(default=None, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _kept: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _has_kept: bool = False
-    _notifications: NotificationService | None = field(default=None, repr=False)
+    _is_closing: bool = False
+    _delivering: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.caller = AsyncCaller(AddressGuard.of(self.settings.workflows_allowed_hosts))
@@ -74,10 +73,11 @@ class NodeParts:
 
     async def close(self) -> None:
         """Send what was kept last, and close all connections."""
-        if self._has_kept:
-            with suppress(TimeoutError, FlowledgerError):
-                async with asyncio.timeout(SENT_WITHIN_S):
-                    await OwnThreads("deliver", 1).run(self.deliver_once)
+        if self._delivering is not None:
+            self._is_closing = True
+            self._kept.set()
+            await asyncio.wait({self._delivering}, timeout=SENT_WITHIN_S)
+            self._delivering.cancel()
         for caller in (self.caller, *(app.caller for app in self._apps.values())):
             await caller.close()
 
@@ -90,39 +90,43 @@ class NodeParts:
             return None
         return self._notifying().post(channel, message)
 
-    def announcer(self) -> Announcer:
-        """Return what tells people of steps."""
-        return Announcer(self.keep, tuple(self.settings.channels), self.settings.report_language)
-
-    async def keep(self, letters: Sequence[tuple[str, Message]]) -> None:
-        """Store messages for channels, and let them be sent.
+    def keep(self, notice: Notice, channels: Sequence[str]) -> None:
+        """Store the messages of a notice for channels, or for all; they are sent soon.
 
         :raises LedgerError: when they cannot be stored.
         """
-        if self.settings.notification_enabled:
-            await asyncio.to_thread(self._keep, letters)
+        if self._notifying().store(notice, channels or tuple(self.settings.channels)):
             self._has_kept = True
-            self._kept.set()
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._kept.set)
 
-    def _keep(self, letters: Sequence[tuple[str, Message]]) -> None:
-        for channel, message in letters:
-            try:
-                self._notifying().keep(channel, message)
-            except UsageError as error:
-                logger.warning("{}: {}", message.message_id, error)
+    def begin_delivery(self, catch_up: Callable[[], object] = lambda: None) -> None:
+        """Send messages that wait: new ones at once, others now and then, since their channel may be back.
 
-    async def deliver(self) -> None:
-        """Send messages that wait: new ones at once, others now and then, since their channel may be back."""
+        ``catch_up`` stores, now and then, what was not stored when it happened.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._delivering = asyncio.create_task(self._deliver(catch_up))
+
+    async def _deliver(self, catch_up: Callable[[], object]) -> None:
         threads = OwnThreads("deliver", 1)
+        is_new = False
         while True:
+            is_last = self._is_closing
+            try:
+                if not is_new:
+                    await asyncio.to_thread(catch_up)
+                if not is_last or self._has_kept:
+                    await threads.run(self.deliver_once)
+            except FlowledgerError as error:
+                logger.warning("messages that wait cannot be sent: {}", error)
+            if is_last:
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(DELIVER_EVERY_S):
                     await self._kept.wait()
+            is_new = self._kept.is_set()
             self._kept.clear()
-            try:
-                await threads.run(self.deliver_once)
-            except FlowledgerError as error:
-                logger.warning("messages that wait cannot be sent: {}", error)
 
     def deliver_once(self) -> int:
         """Send the waiting messages that may be tried; return how many were sent.
@@ -134,16 +138,7 @@ class NodeParts:
 
     def _notifying(self) -> NotificationService:
         if self._notifications is None:
-            self._notifications = NotificationService(
-                addressees=addressees(self.settings),
-                notified=(),
-                clock=clock.utc_now,
-                templates=Templates(self.settings.template_dir),
-                outbox=self.ledger,
-                # Other messages that wait may have files.
-                report_links=open_report_links(self.settings, None, None),
-                hide=redacted,
-            )
+            self._notifications = workflow_notifications(self.settings, self.ledger)
         return self._notifications
 
     def dify_app(self, name: str | None) -> DifyApp:

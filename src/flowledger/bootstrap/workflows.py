@@ -1,19 +1,22 @@
 """Workflows, wired: the engine that carries executions out, and the services that people's orders go to."""
 
-import asyncio
 import os
 import platform
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from flowledger import plugins
 from flowledger.bootstrap.configuration import clock
 from flowledger.bootstrap.node_handlers import Handlers, installed_handlers, node_schemas
+from flowledger.domain.windows import zone
 from flowledger.ledger import workflow_store
 from flowledger.ports import Clock, Ledger
+from flowledger.services.workflows.announcing import Announcer
+from flowledger.services.workflows.approval_links import ApprovalLinks
 from flowledger.services.workflows.approving import Approving
 from flowledger.services.workflows.authoring import Authoring
 from flowledger.services.workflows.engine import Engine
@@ -25,7 +28,10 @@ from flowledger.services.workflows.recovering import Recovering
 from flowledger.services.workflows.registry import Registry
 from flowledger.services.workflows.watching import Watching
 from flowledger.settings import Settings
-from flowledger.workflow_ports import Observer, WorkflowStore
+from flowledger.workflow_ports import Observer, Wait, WorkflowStore
+
+if TYPE_CHECKING:
+    from flowledger.bootstrap.node_parts import NodeParts
 
 
 @asynccontextmanager
@@ -41,20 +47,48 @@ async def open_engine(
 
     store = workflow_store(ledger)
     parts = NodeParts(settings, ledger, store)
-    delivering = asyncio.create_task(parts.deliver())
+    announcing = _announcing(settings, ledger, store, parts)
+    telling = () if announcing is None else (announcing,)
+    parts.begin_delivery(announcing.catch_up if announcing is not None else lambda: None)
     try:
         yield Engine(
             store,
             Handlers(store, parts.by_field()),
             _now,
             settings.workflow_secrets,
-            (*observers, parts.announcer()),
+            (*observers, *telling),
             random.random,
             parts.complete,
         )
     finally:
-        delivering.cancel()
         await parts.close()
+
+
+def _announcing(
+    settings: Settings, ledger: Ledger, store: WorkflowStore, parts: "NodeParts"
+) -> Announcer | None:
+    """Return what tells people of steps; None where nobody can be told."""
+    if not (settings.notification_enabled and settings.channels):
+        return None
+    links = approval_links(store, ledger, Approving(store, ordering(settings, store), _now))
+    address = (settings.api_public_url or "").rstrip("/")
+
+    def link(wait: Wait, approver: str) -> str:
+        return f"{address}/approvals/{links.token(wait, approver)}" if address else ""
+
+    return Announcer(
+        store,
+        parts.keep,
+        _now,
+        settings.report_language,
+        zone(settings.timezone),
+        link,
+    )
+
+
+def approval_links(store: WorkflowStore, ledger: Ledger, approving: Approving) -> ApprovalLinks:
+    """Return what makes and reads the links to approvals."""
+    return ApprovalLinks(store, ledger, approving, _now)
 
 
 def authoring(settings: Settings, store: WorkflowStore) -> Authoring:
@@ -77,12 +111,14 @@ class WorkflowServices:
     authoring: Authoring
     ordering: Ordering
     approving: Approving
+    links: ApprovalLinks
     recovering: Recovering
     registry: Registry
     watching: Watching
     pipelines: Pipelines
     metrics: PipelineMetrics
     mappings: Mappings
+    language: str
     try_channels: Callable[[Sequence[str]], Mapping[str, str]]
 
 
@@ -98,17 +134,20 @@ def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
 
         return workflow_letters.try_channels(settings, ledger, names)
 
+    approving = Approving(store, orders, _now)
     return WorkflowServices(
         store=store,
         authoring=orders.authoring,
         ordering=orders,
-        approving=Approving(store, orders, _now),
+        approving=approving,
+        links=approval_links(store, ledger, approving),
         recovering=Recovering(store, orders, _now),
         registry=Registry(store, _now, installed_handlers, lambda: plugins.NODES),
         watching=watching,
         pipelines=Pipelines(store, orders.authoring),
         metrics=PipelineMetrics(watching),
         mappings=Mappings(ledger, _now),
+        language=settings.report_language,
         try_channels=try_channels,
     )
 

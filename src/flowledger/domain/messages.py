@@ -22,12 +22,24 @@ class Occasion(StrEnum):
     FAILURE = "failure"
     CRASH = "crash"
     REPORT_READY = "report_ready"
+    APPROVAL_REQUIRED = "approval_required"
+    STEP_STARTED = "step_started"
+    STEP_SUCCEEDED = "step_succeeded"
+    STEP_FAILED = "step_failed"
     TEST = "test"
 
     @property
     def needs_action(self) -> bool:
         """Return whether somebody has to do something."""
-        return self in (Occasion.UNCERTIFIED, Occasion.FAILURE, Occasion.CRASH)
+        return self in _ACTION
+
+
+_ACTION = frozenset(
+    (
+        *(Occasion.UNCERTIFIED, Occasion.FAILURE, Occasion.CRASH),
+        *(Occasion.APPROVAL_REQUIRED, Occasion.STEP_FAILED),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,10 @@ class Notice:
     ``notice_id`` is the same for the same outcome, so that whoever tells it twice tells it once.
     ``result`` is the result object of a run (``services.pipeline.RunResult``), empty where there is none;
     ``previous`` the figures of the period before.  ``links`` are addresses by label (run, report names),
-    ``logs_url`` the page of Dify that lists the app's runs.
+    ``logs_url`` the page of Dify that lists the app's runs.  ``step`` is what happened in a workflow, empty
+    elsewhere: workflow, execution_id, execution, name, key, text, and of an approval requester, approvers,
+    required, due (ISO 8601).  ``recipients`` are the addresses that a mail of it goes to instead of the
+    channel's.
     """
 
     notice_id: str
@@ -66,6 +81,8 @@ class Notice:
     logs_url: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
+    step: Mapping[str, Json] = field(default_factory=dict)
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +90,8 @@ class Message:
     """A finished message for one channel; ``body`` is in the channel's own markup.
 
     ``html`` is there for channels that take both (mail), ``data`` for those that take values (webhook).
-    An urgent one mentions the people that the channel names.
+    An urgent one mentions the people that the channel names; a mail goes to ``recipients`` where there are
+    any, else to those of the channel.
     """
 
     message_id: str
@@ -83,6 +101,7 @@ class Message:
     urgent: bool = False
     attachments: tuple[Attachment, ...] = ()
     data: Mapping[str, Json] = field(default_factory=dict)
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,13 +132,17 @@ def message_values(message: Message) -> dict[str, Any]:
     values = {each.name: getattr(message, each.name) for each in fields(message)}
     values["attachments"] = [asdict(attachment) for attachment in message.attachments]
     values["data"] = dict(message.data)
-    return values
+    # Older programs know no such field: they read what has none.
+    if not values.pop("recipients"):
+        return values
+    return {**values, "recipients": list(message.recipients)}
 
 
 def message_from(values: Mapping[str, Any]) -> Message:
     """Make the message of ``message_values`` again."""
     attachments = tuple(Attachment(**each) for each in values["attachments"])
-    return Message(**{**values, "attachments": attachments})
+    recipients = tuple(values.get("recipients") or ())
+    return Message(**{**values, "attachments": attachments, "recipients": recipients})
 
 
 def completed(stored: OutboxMessage, incoming: OutboxMessage) -> OutboxMessage:

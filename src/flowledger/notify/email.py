@@ -311,7 +311,7 @@ class EmailChannel:
         :raises ChannelBusyError: when trying later may help; MessageRefusedError: when it will not.
         """
         self._refuse_open_login()
-        recipients = self._recipients()
+        recipients = self._recipients(message.recipients or self.to)
         if not recipients:
             raise MessageRefusedError(f"{self._place}: the mail has no recipient; set smtp_to")
         mail = compose(message, files, self._from(), recipients)
@@ -335,14 +335,14 @@ class EmailChannel:
             read_address(each)
         self._converse(lambda server: server.noop())
 
-    def _recipients(self) -> list[Address]:
+    def _recipients(self, addresses: Sequence[str]) -> list[Address]:
         """Return the addresses that are some; one that is none never costs the others their mail.
 
         :raises MessageRefusedError: where all are none.
         """
         recipients: list[Address] = []
         failure: MessageRefusedError | None = None
-        for each in self.to:
+        for each in addresses:
             try:
                 recipients.append(read_address(each))
             except MessageRefusedError as error:

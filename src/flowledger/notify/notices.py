@@ -189,6 +189,7 @@ def view_of(notice: Notice) -> Mapping[str, Any]:
             reason_text(note, notice.language) for note in notes if not note.startswith(STORED_LOCALLY)
         ],
         "error": reason_text(show_controls(notice.error).strip(), notice.language),
+        "step": _step(notice.step, notice.at.tzinfo),
         "run_url": notice.run_url,
         "logs_url": notice.logs_url,
         # A path on a server opens nowhere else, and is nobody's business: its name is enough.
@@ -216,6 +217,7 @@ def data_of(notice: Notice) -> Mapping[str, Json]:
         "error": notice.error,
         "run_url": notice.run_url,
         "links": dict(notice.links),
+        "step": dict(notice.step),
     }
 
 
@@ -317,6 +319,23 @@ def _local(failure: Mapping[str, Json], tz: tzinfo | None) -> str:
         return text
 
 
+def _step(step: Mapping[str, Json], tz: tzinfo | None) -> Mapping[str, Any] | None:
+    """Return what happened in a workflow, as templates show it; None where it is about none."""
+    if not step:
+        return None
+    texts = {name: one_line(str(step.get(name) or "")) for name in _STEP_FIELDS}
+    return {
+        **texts,
+        "text": show_controls(str(step.get("text") or "")).strip(),
+        "approvers": [one_line(str(each)) for each in _listed(step.get("approvers"))],
+        "required": _number(step.get("required")),
+        "due": _local({"at": step.get("due")}, tz),
+    }
+
+
+_STEP_FIELDS = ("workflow", "execution", "execution_id", "name", "key", "requester")
+
+
 def _kept_locally(notes: Iterable[str], language: str) -> str:
     return reason_text(stored_locally_reason(notes) or "", language)
 
@@ -415,6 +434,22 @@ _WHOLE = Notice(
     links={"sample.csv": "https://files.example.com/sample.csv", "sample.md": "/var/reports/sample.md"},
     attachments=(Attachment("sample.csv", "reports/csv/sample.csv", 1024),),
 )
+_OF_STEPS = (
+    *(Occasion.APPROVAL_REQUIRED, Occasion.STEP_STARTED),
+    *(Occasion.STEP_SUCCEEDED, Occasion.STEP_FAILED),
+)
+_STEP: Mapping[str, Json] = {
+    "workflow": "sample-workflow",
+    "execution": "nightly",
+    "execution_id": "33333333333343338333333333333333",
+    "name": "publish *1* <b>",
+    "key": "publish",
+    "text": "Publish version <2.0> *today*?",
+    "requester": "ann",
+    "approvers": ["ann", "bob <b>", "cat"],
+    "required": 2,
+    "due": "2026-01-07T02:00:00+00:00",
+}
 _UNCERTIFIED: Mapping[str, Json] = {
     **_RESULT,
     "certificate": {**_CERTIFICATE, "certified": False, "reason": "rows kept changing", "expected": None},
@@ -441,6 +476,14 @@ def sample_notice(occasion: Occasion, language: str) -> Notice:
     whole = replace(_WHOLE, occasion=occasion, language=language)
     if occasion is Occasion.UNCERTIFIED:
         return replace(whole, result=_UNCERTIFIED)
+    if occasion in _OF_STEPS:
+        error = "HTTPError: HTTP 503: *busy* <b>" if occasion is Occasion.STEP_FAILED else ""
+        links = {"ann": "https://flows.example.com/approvals/sample"}
+        is_asked = occasion is Occasion.APPROVAL_REQUIRED
+        return replace(
+            whole, step=_STEP, error=error, result={}, previous={}, period="", attachments=(),
+            links=links if is_asked else {}, app_name="sample-workflow",
+        )  # fmt: skip
     if occasion in (Occasion.FAILURE, Occasion.CRASH):
         error = "AuthenticationError: the key was refused\n  - check api_token of sample-app"
         return replace(whole, result={"window": _WINDOW}, previous={}, error=error, links={}, attachments=())

@@ -74,21 +74,20 @@ class NotificationService:
         """
         return self._notify(notice.notice_id, lambda _: notice)
 
+    def store(self, notice: Notice, channels: Sequence[str]) -> int:
+        """Store the messages of a notice for some channels, to be sent later; return how many are new.
+
+        :raises LedgerError: when they cannot be stored.
+        """
+        letters = replace(self, notified=channels)._letters(notice)
+        return 0 if self.outbox is None else self.outbox.enqueue(letters)
+
     def post(self, channel: str, message: Message) -> OutboxMessage:
         """Store a message whose body is plain text for one channel, and try to send it.
 
         :raises UsageError: when there is no such channel; LedgerError: when it cannot be stored.
         """
         return self._sender.post(self._plain_letter(channel, message))
-
-    def keep(self, channel: str, message: Message) -> None:
-        """Store such a message; the next ``send_waiting``, here or elsewhere, sends it.
-
-        :raises UsageError, LedgerError: as ``post`` does.
-        """
-        letter = self._plain_letter(channel, message)
-        if self.outbox is not None:
-            self.outbox.enqueue([letter])
 
     def _plain_letter(self, channel: str, message: Message) -> OutboxMessage:
         if channel not in self.addressees:
@@ -193,4 +192,5 @@ def bare_message(notice: Notice, escape: Callable[[str], str] = str) -> Message:
         urgent=notice.occasion.needs_action,
         attachments=notice.attachments,
         data=data_of(notice),
+        recipients=notice.recipients,
     )

@@ -252,6 +252,7 @@ class Templates:
             urgent=notice.occasion.needs_action,
             attachments=notice.attachments,
             data=data_of(notice) if channel in _MACHINES else {},
+            recipients=notice.recipients,
         )
 
     def _body(self, channel: str, language: str) -> str:

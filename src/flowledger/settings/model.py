@@ -183,6 +183,7 @@ class Settings(Frozen, BaseSettings):
     records_legacy_dir: Folder | None = None
     api_host: Host = "127.0.0.1"
     api_port: Port = 8001
+    api_public_url: HttpUrl | None = None
     api_cors_origins: Origins = ()
     api_max_body_kb: Annotated[int, Field(ge=1, le=1_048_576)] = 1024
     api_requests_per_minute: AtLeastOne = 6000
