@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from flowledger import bootstrap
+from flowledger.cli import execution_people
 from flowledger.cli.execution_events import EventLines, exit_status, follow, show_end
 from flowledger.cli.workflow import OpenWorkflows, echo_json, open_workflows
 from flowledger.cli.workflow_run import Runner, input_of
@@ -23,7 +24,11 @@ STATUSES = [status.value for status in RunStatus]
 
 @click.group()
 def execution() -> None:
-    """List and follow executions; cancel, pause and resume them."""
+    """List and follow executions; cancel, pause and resume them; recover what failed, approve what waits."""
+
+
+for _command in execution_people.COMMANDS:
+    execution.add_command(_command)
 
 
 @execution.command("list")

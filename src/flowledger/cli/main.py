@@ -98,6 +98,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "execution": LazyCommand(
         "flowledger.cli.execution", "execution", "List and follow executions; cancel, pause, resume them."
     ),
+    "approvals": LazyCommand("flowledger.cli.approvals", "approvals", "List what waits for people."),
     "worker": LazyCommand("flowledger.cli.worker", "worker", "Execute workflows until stopped."),
     "simulate-api": LazyCommand(
         "flowledger.cli.simulate_api", "simulate_api", "Serve an API for trying workflows, until interrupted."

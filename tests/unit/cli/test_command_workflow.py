@@ -310,3 +310,61 @@ def test_two_of_one_name_are_told_apart_by_number(end_of: End, capsys: pytest.Ca
     capsys.readouterr()
     assert end_of("workflow", "show", "2") == 0
     assert "other" in capsys.readouterr().out
+
+
+SIGNED = """
+format: workflow/1
+name: signed
+nodes:
+  - {alias: start, name: Start, node_type: START}
+  - {alias: sign, name: Sign, node_type: APPROVAL, config: {approvers: [USER], message: "Ship [bold]it[/]?"}}
+  - {alias: divide, name: Divide, node_type: TRANSFORM, config: {template: "{{1 / input.by}}"}}
+  - {alias: end, name: End, node_type: END, config: {output: "{{divide}}"}}
+connections:
+  - {from: start, to: sign}
+  - {from: sign, to: divide}
+  - {from: divide, to: end}
+"""
+
+
+@pytest.fixture
+def parked(end_of: End) -> End:
+    """An execution waits for the user of this machine; then it will fail at divide."""
+    made = SIGNED.replace("USER", bootstrap.user_name())
+    assert end_of("workflow", "apply", "-", input=made) == 0
+    end_of("workflow", "run", "signed", "--direct", "--input", '{"by": "x"}')
+    return end_of
+
+
+def test_people_approve_and_recover(parked: End, capsys: pytest.CaptureFixture[str]) -> None:
+    """List, approve, see what failed, try it again, skip it."""
+    capsys.readouterr()
+    assert parked("approvals", "list", "--mine", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["step"], row["required_approvals"], row["approved_by"]) == ("sign", 1, [])
+    assert parked("approvals", "list") == 0
+    assert "Ship [bold]it[/]?" in capsys.readouterr().out
+    assert parked("execution", "approve", "1", "Sign", "--comment", "fine") == 0
+    assert "approved by" in capsys.readouterr().out
+    assert parked("execution", "reject", "1", "sign") == 2
+    assert "is resolved" in capsys.readouterr().err
+    assert parked("approvals", "list") == 0
+    assert "nothing waits" in capsys.readouterr().err
+    assert parked("execution", "resume", "1", "--direct") == 1
+    capsys.readouterr()
+    assert parked("execution", "recovery", "1") == 0
+    said = capsys.readouterr().out
+    assert "failed, can be resumed" in said
+    assert "failed: 3 Divide" in said
+    assert parked("execution", "retry", "1", "divide", "--max-retries", "1", "--delay", "0") == 0
+    assert parked("execution", "resume", "1", "--direct") == 2
+    assert parked("execution", "skip", "1", "divide") == 2
+    capsys.readouterr()
+    assert parked("execution", "recovery", "1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["last_successful_step"] == "Sign"
+
+
+def test_only_approvers_decide(parked: End, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody else, and no step that asks for nothing."""
+    assert parked("execution", "approve", "1", "divide") == 1
+    assert "no approval of step divide" in capsys.readouterr().err

@@ -163,6 +163,7 @@ def execution_row(execution: Execution, steps: Sequence[Step], waits: Sequence[W
         "pending_approvals": [wait.id for wait in waits if wait.resolved_at is None],
         "recovery_point": failed[0] if failed else None,
         "error_message": execution.error,
+        "omitted": list(execution.omitted),
         "created_at": execution.created_at,
         "started_at": execution.started_at,
         "completed_at": execution.completed_at,

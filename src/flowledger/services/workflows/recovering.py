@@ -74,6 +74,7 @@ class Recovering:
     def skip(self, execution_id: int | str, step: int | str, by: str, output: Json = None) -> Execution:
         """Let an execution go on as if a failed step had given an output."""
         execution = self.ordering.get(execution_id)
+        _check_resumable(execution)
         self._failed(execution, step)
         return self.resume(execution_id, Wish("skip_and_continue", step=step, output=output), by)
 
