@@ -27,6 +27,7 @@ from flowledger.api import (
     reports,
     runs,
     workflow_parts,
+    workflow_schedules,
     workflows,
 )
 from flowledger.api.auth import OPEN_PATHS, AuthMiddleware, record_refusals
@@ -53,6 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     coze.history_router,
     coze.stream_router,
     workflows.router,
+    workflow_schedules.router,
     workflow_parts.router,
     executions.router,
     apis.router,

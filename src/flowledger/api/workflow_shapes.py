@@ -81,6 +81,17 @@ class VersionShape(BaseModel):
     created_by: str
 
 
+class ScheduleShape(BaseModel):
+    """By which cron a workflow is executed; ``active`` is false where somebody has paused it in Prefect."""
+
+    workflow_id: int
+    name: str
+    cron: str
+    timezone: str
+    input: dict[str, Any]
+    active: bool
+
+
 class GraphNode(BaseModel):
     """A node as it is drawn."""
 

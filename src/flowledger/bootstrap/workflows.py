@@ -13,6 +13,7 @@ from flowledger import plugins
 from flowledger.bootstrap.configuration import clock
 from flowledger.bootstrap.node_handlers import Handlers, installed_handlers, node_schemas
 from flowledger.domain.windows import zone
+from flowledger.errors import UsageError
 from flowledger.ledger import workflow_store
 from flowledger.ports import Clock, Ledger
 from flowledger.services.workflows.announcing import Announcer
@@ -26,8 +27,10 @@ from flowledger.services.workflows.ordering import Ordering
 from flowledger.services.workflows.pipelines import Pipelines
 from flowledger.services.workflows.recovering import Recovering
 from flowledger.services.workflows.registry import Registry
+from flowledger.services.workflows.scheduling import Scheduling
 from flowledger.services.workflows.watching import Watching
 from flowledger.settings import Settings
+from flowledger.settings.schedules import check_cron
 from flowledger.workflow_ports import Observer, Wait, WorkflowStore
 
 if TYPE_CHECKING:
@@ -120,6 +123,7 @@ class WorkflowServices:
     mappings: Mappings
     language: str
     try_channels: Callable[[Sequence[str]], Mapping[str, str]]
+    scheduling: Callable[[], Scheduling]
 
 
 def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
@@ -149,7 +153,21 @@ def workflow_services(settings: Settings, ledger: Ledger) -> WorkflowServices:
         mappings=Mappings(ledger, _now),
         language=settings.report_language,
         try_channels=try_channels,
+        scheduling=lambda: scheduling(settings, orders.authoring),
     )
+
+
+def scheduling(settings: Settings, author: Authoring) -> Scheduling:
+    """Return the service that gives workflows schedules, which Prefect keeps.
+
+    :raises UsageError: where no Prefect is set.
+    """
+    if settings.prefect_api_url is None:
+        raise UsageError("PREFECT_API_URL is not set, and Prefect starts what is scheduled")
+    # Prefect reads its settings when it is imported, which happens with its scheduler.
+    plugins.load("prefect", "point_at")(os.environ, api_url=str(settings.prefect_api_url))
+    scheduler = plugins.load("prefect", "scheduler")(settings)
+    return Scheduling(author, scheduler, check_cron, settings.timezone)
 
 
 def worker_name() -> str:

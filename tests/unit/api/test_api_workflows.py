@@ -1,16 +1,21 @@
 """Workflows over HTTP: defined, checked, published, drawn, exported, in the words of the old guide."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from api_world import World, opened_world, own_world
+from workflow_place import KeptSchedules
 from workflow_world import ADDING, accepted, form, imported
 
+from flowledger.api.backend import Backend
 from flowledger.domain.access_keys import Role
 from flowledger.domain.runs import AppKey
 from flowledger.services.api_keys import create_key
+from flowledger.services.workflows.scheduling import Scheduling
+from flowledger.settings.schedules import check_cron
 
 world = pytest.fixture(own_world)
 NOTHING = 404
@@ -145,6 +150,44 @@ def test_lists_have_pages_and_filters(world: World) -> None:
     assert [each["name"] for each in world.get("/workflows?name=w3").json()["items"]] == ["w3"]
     assert world.get("/workflows?status=active").json()["items"] == []
     assert world.get("/workflows?status=none").status_code == 422
+
+
+def test_schedules_need_prefect(world: World) -> None:
+    """Without it that is said; admins alone give one; of an unknown workflow there is none."""
+    number = imported(world, ADDING)
+    path = f"/workflows/{number}/schedule"
+    answers = [world.get(path), world.put(path, {"cron": "0 2 * * *"}), world.delete(path)]
+    assert {each.status_code for each in answers} == {422}
+    assert "PREFECT_API_URL is not set" in answers[0].json()["detail"]
+    assert world.put(path, {"cron": "0 2 * * *"}, "operator").status_code == 403
+    assert world.put(path, {"cron": "0 2 * * *", "every": 5}).status_code == 422
+    assert world.get("/workflows/99/schedule").status_code == NOTHING
+
+
+def test_schedules_are_kept_and_left_in_the_audit_trail(tmp_path: Path) -> None:
+    """Put, shown and deleted, in what Prefect stands for here."""
+    kept = KeptSchedules()
+    with opened_world(tmp_path, change=lambda backend: with_schedules(backend, kept)) as world:
+        number = imported(world, ADDING)
+        path = f"/workflows/{number}/schedule"
+        assert world.get(path).status_code == NOTHING
+        row = world.put(path, {"cron": "0 2 * * *", "input": {"a": 1}}).json()
+        assert (row["cron"], row["timezone"], row["active"]) == ("0 2 * * *", "Asia/Shanghai", True)
+        assert world.get(path).json() == row
+        assert world.put(path, {"cron": "0 2 * * *", "input": {"a": "x"}}).status_code == 422
+        assert world.delete(path).status_code == 204
+        assert world.delete(path).status_code == NOTHING
+        kinds = [each.operation_type for each in world.client.app.state.backend.ledger.operations()]  # type: ignore[attr-defined]  # FastAPI's
+        assert {"SCHEDULE_WORKFLOW", "UNSCHEDULE_WORKFLOW"} <= set(kinds)
+
+
+def with_schedules(backend: Backend, kept: KeptSchedules) -> Backend:
+    """Let schedules be kept in memory."""
+    assert backend.workflows is not None
+    services = backend.workflows.services
+    made = Scheduling(services.authoring, kept, check_cron, "Asia/Shanghai")
+    changed = replace(services, scheduling=lambda: made)
+    return replace(backend, workflows=replace(backend.workflows, services=changed))
 
 
 def test_viewers_read_operators_execute_admins_define(draft: World) -> None:

@@ -1,11 +1,10 @@
 """Schedules of workflows: what is wrong with one is said before anything is kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from workflow_place import NOW, document, node, place
+from workflow_place import NOW, KeptSchedules, document, node, place
 
 from flowledger.errors import RecordNotFoundError, UsageError
 from flowledger.services.workflows.authoring import Authoring
@@ -15,25 +14,6 @@ from flowledger.settings.schedules import check_cron
 CHAIN = document(
     [node("start", "START", input_schema={"n": "integer"}), node("end", "END")], [("start", "end")]
 )
-
-
-@dataclass
-class KeptSchedules:
-    """A scheduler that keeps schedules in memory."""
-
-    kept: dict[int, WorkflowSchedule] = field(default_factory=dict)
-
-    def put(self, schedule: WorkflowSchedule) -> None:
-        """Keep it."""
-        self.kept[schedule.workflow_id] = schedule
-
-    def get(self, workflow_id: int) -> WorkflowSchedule | None:
-        """Give it."""
-        return self.kept.get(workflow_id)
-
-    def remove(self, workflow_id: int) -> bool:
-        """Forget it."""
-        return self.kept.pop(workflow_id, None) is not None
 
 
 @pytest.fixture

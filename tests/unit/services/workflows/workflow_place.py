@@ -13,6 +13,7 @@ from flowledger.domain.workflows import definition
 from flowledger.domain.workflows.definition import alias_from
 from flowledger.ledger import open_ledger, workflow_store
 from flowledger.services.workflows.engine import Engine
+from flowledger.services.workflows.scheduling import WorkflowSchedule
 from flowledger.services.workflows.worker import Worker
 from flowledger.workflow_ports import (
     Execution,
@@ -162,6 +163,25 @@ def place(*observers: Observer, secrets: Mapping[str, str] | None = None, **answ
     )
     made.append(Place(store, api, engine))
     return made[0]
+
+
+@dataclass
+class KeptSchedules:
+    """A scheduler that keeps schedules in memory."""
+
+    kept: dict[int, WorkflowSchedule] = field(default_factory=dict)
+
+    def put(self, schedule: WorkflowSchedule) -> None:
+        """Keep it."""
+        self.kept[schedule.workflow_id] = schedule
+
+    def get(self, workflow_id: int) -> WorkflowSchedule | None:
+        """Give it."""
+        return self.kept.get(workflow_id)
+
+    def remove(self, workflow_id: int) -> bool:
+        """Forget it."""
+        return self.kept.pop(workflow_id, None) is not None
 
 
 def failing(error: str, error_type: str = "HTTPError", status: int | None = 503, **more: Any) -> NodeAnswer:
