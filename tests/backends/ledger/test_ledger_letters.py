@@ -65,6 +65,7 @@ def claim(ledger: Ledger, at: datetime = AT + 60 * SECOND, limit: int = 100) -> 
     [
         letter(),
         letter(app=None, message=Message(message_id="m", subject="", body="")),
+        letter(message=Message(message_id="m", subject="", body="", recipients=("a@example.com", "b"))),
         letter(tries=3, problem="busy", not_before=AT + LEASE),
         letter(tries=1, sent_at=AT),
         letter(tries=9, problem="refused", given_up=True),

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,14 @@ def test_an_address_that_is_none_costs_the_others_nothing() -> None:
         logger.remove(sink)
     assert mailbox.recipients == [["a@example.com", "b@example.com"]]
     assert [name in "".join(lines) for name in ("'admin'", "'运维@example.com'")] == [True, True]
+
+
+def test_a_message_may_name_its_own_recipients() -> None:
+    """They get it instead of those of the channel."""
+    mailbox = Mailbox()
+    with mail_server(mailbox) as port:
+        channel(port).send(replace(MESSAGE, recipients=("c@example.com", "nobody")))
+    assert mailbox.recipients == [["c@example.com"]]
 
 
 @pytest.mark.fault(31)

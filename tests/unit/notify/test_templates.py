@@ -1,5 +1,6 @@
 """Messages come from templates that people may replace, and hostile texts do nothing in them."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -401,3 +402,30 @@ def test_failed_runs_have_time_user_question_and_a_link_and_no_path_of_the_serve
         assert "How " in text
         assert "https://dify.example.com/app/a/logs" in text
         assert "/var/reports" not in text
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_request_for_approval_says_what_by_whom_until_when(language: str, channel: str) -> None:
+    """With the links, and the command for those who have none; nothing of it is markup."""
+    at = datetime(2026, 1, 6, 10, tzinfo=timezone(timedelta(hours=8)))
+    sample = replace(sample_notice(Occasion.APPROVAL_REQUIRED, language), at=at)
+    message = Templates().strictly(sample, channel)
+    assert "publish" in message.subject
+    if channel == "webhook":
+        assert message.data["step"] == dict(sample.step)
+        return
+    body = html.unescape(message.body).replace("\\", "")
+    for part in ("Publish version", "cat", "2026-01-07 10:00:00", "approvals/sample", "execution approve"):
+        assert part in body, part
+    assert "<2.0>" not in message.html
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_failed_step_says_why_and_what_to_do(language: str, channel: str) -> None:
+    """With the command that tries it again."""
+    message = Templates().strictly(sample_notice(Occasion.STEP_FAILED, language), channel)
+    if channel != "webhook":
+        assert "HTTP 503" in message.body
+        assert "execution retry" in message.body.replace("\\", "")
