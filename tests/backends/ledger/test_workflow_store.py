@@ -273,6 +273,19 @@ def test_a_lost_execution_is_interrupted(store: WorkflowStore, accepted: Callabl
     assert store.interrupt_lost(later) == []
 
 
+def test_a_worker_that_died_over_a_cancellation_leaves_it_cancelled(
+    store: WorkflowStore, accepted: Callable[..., Execution]
+) -> None:
+    """Prefect kills the process of a run that is cancelled, which may be faster than the worker in it."""
+    execution = accepted()
+    (claim,) = take(store)
+    store.write(claim.lease, Progressed([step("get", StepStatus.RUNNING)]), NOW)
+    store.ask(execution.id, "cancel", NOW, by="ann")
+    (cancelled,) = store.interrupt_lost(NOW + LEASE)
+    assert (cancelled.status, cancelled.owner, cancelled.asked) == (RunStatus.CANCELLED, None, None)
+    assert [each.status for each in store.steps(execution.id)] == [StepStatus.CANCELLED]
+
+
 def test_an_execution_that_kills_its_workers_is_given_up(
     store: WorkflowStore, accepted: Callable[..., Execution]
 ) -> None:

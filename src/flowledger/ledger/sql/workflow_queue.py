@@ -46,7 +46,7 @@ _waiting = (
 )
 _lost_ones = sa.select(workflow_executions).where(_is_lost).order_by(_columns.id)
 _lost = _lost_ones.with_for_update(skip_locked=True)
-_lost_one = sa.select(_columns.id).where(_this, _is_lost).with_for_update()
+_lost_one = sa.select(_columns.id, _columns.asked).where(_this, _is_lost).with_for_update()
 _one = sa.select(workflow_executions).where(_this, sa.or_(_is_waiting, _is_lost)).with_for_update()
 _due = [sa.select(sa.literal(1)).where(condition).limit(1) for condition in (_is_waiting, _is_lost)]
 _claim = (
@@ -138,9 +138,15 @@ def find_lost(connection: Connection, at: datetime) -> Sequence[int]:
 
 
 def interrupt(connection: Connection, database: Database, number: int, at: datetime) -> Execution | None:
-    """Mark an execution as interrupted, and what ran in it as cancelled; None where it has a worker again."""
-    if connection.execute(_lost_one, {"id_": number, "at": at}).first() is None:
+    """Mark an execution as interrupted, and what ran in it as cancelled; None where it has a worker again.
+
+    One that somebody wanted to be cancelled, whose worker died over that, is cancelled.
+    """
+    lost = connection.execute(_lost_one, {"id_": number, "at": at}).first()
+    if lost is None:
         return None
+    if lost.asked == "cancel":
+        return _cancel(connection, database, number, at, "whoever asked for it")
     reason = "the worker that ran it has died"
     unfinished = [
         replace(step, status=StepStatus.CANCELLED, error=reason, error_type="Cancelled", completed_at=at)
