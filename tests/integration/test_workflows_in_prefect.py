@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import Abort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -28,13 +29,14 @@ from flowledger.bootstrap.workers import reporting_worker
 from flowledger.bootstrap.workflows import authoring, ordering
 from flowledger.domain.runs import RunStatus
 from flowledger.errors import SchedulerError
-from flowledger.flows import environment, reporter
+from flowledger.flows import environment, registration, reporter
 from flowledger.flows.flow_runs import FlowRuns
 from flowledger.flows.registration import infrastructure_of
 from flowledger.flows.workflow_schedules import PrefectScheduler
 from flowledger.flows.workflows import execute
 from flowledger.ledger import workflow_store
 from flowledger.ports import Ledger
+from flowledger.services.deploy import WORKFLOW, Act, Entry, deployments_of
 from flowledger.services.workflows.approving import Approving
 from flowledger.services.workflows.ordering import Ordering
 from flowledger.services.workflows.scheduling import Scheduling
@@ -296,6 +298,26 @@ def test_a_run_of_a_schedule_is_executed(site: Site) -> None:
     scheduling.remove(stored.id)
     with pytest.raises(LookupError):
         scheduling.get(stored.id)
+
+
+def test_an_entry_of_a_workflow_is_deployed(site: Site) -> None:
+    """Once, without a limit to how many run at once; deployed again, it stays as it is."""
+    entry = Entry(
+        *("night", f"night-{uuid4().hex}", WORKFLOW, "0 1 * * *", ""),
+        parameters={WORKFLOW: "orders", "input": {}},
+        timezone="UTC",
+    )
+    planned, _ = deployments_of((), {"night": entry})
+    with get_client(sync_client=True) as client:
+        place = replace(infrastructure_of(site.settings), pool=f"pool-{uuid4().hex}")
+        client.create_work_pool(WorkPoolCreate(name=place.pool, type="process"))
+        for act in (Act.CREATE, Act.UNCHANGED):
+            changes = registration.compare(client, planned, place, lambda _: True, prune=False)
+            ours = [each for each in changes if each.name == entry.name]
+            assert [each.act for each in registration.apply(client, ours)] == [act]
+        deployed = client.read_deployment_by_name(f"workflow-execution/{entry.name}")
+        assert (deployed.tags[0], deployed.global_concurrency_limit) == ("flowledger-workflow", None)
+        client.delete_deployment(deployed.id)
 
 
 def test_away_and_back(tmp_path: Path, ledger: Ledger, shared_prefect: PrefectServer, quick: None) -> None:
