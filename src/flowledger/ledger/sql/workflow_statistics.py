@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, Dialect, Row
 
 from flowledger.domain.runs import RunStatus
 from flowledger.domain.workflows.steps import StepStatus
+from flowledger.ledger.sql import column_types
 from flowledger.ledger.sql.workflow_schema import execution_steps, workflow_executions
 from flowledger.workflow_ports import EndedExecution, Moment, PastStep, RecentPast, StatusTotal, Step
 
@@ -19,8 +20,11 @@ NEWEST = 10_000
 _status = workflow_executions.c.status
 _COLUMNS = (
     *("execution", "key", "alias", "name", "node_id", "node_type", "generation", "try_no", "status"),
-    *("error", "error_type", "started_at", "completed_at", "seconds", "superseded", "metrics", "seq", "id"),
+    *("error", "error_type", "started_at", "completed_at", "seconds", "superseded", "seq", "id"),
 )
+_metrics = column_types.JsonText()
+_metrics_text = sa.type_coerce(execution_steps.c.metrics, sa.Text).label("metrics_text")
+NO_METRICS = "{}"
 
 
 def read_totals(connection: Connection, workflow_id: int | None) -> Sequence[StatusTotal]:
@@ -75,12 +79,12 @@ def read_recent_past(connection: Connection, workflow_id: int, executions: int, 
         .order_by(columns.id)
     )
     settled = (
-        sa.select(*(execution_steps.c[name] for name in _COLUMNS))
+        sa.select(*(execution_steps.c[name] for name in _COLUMNS), _metrics_text)
         .where(execution_steps.c.execution.in_(newest), execution_steps.c.status.in_(SETTLED))
         .order_by(execution_steps.c.execution.desc(), execution_steps.c.seq.desc())
         .limit(steps)
     )
-    past = [_past_step(row) for row in connection.execute(settled)]
+    past = [_past_step(row, connection.dialect) for row in connection.execute(settled)]
     return RecentPast(
         [
             EndedExecution(row.id, RunStatus(row.status), row.error_type, row.completed_at)
@@ -90,6 +94,10 @@ def read_recent_past(connection: Connection, workflow_id: int, executions: int, 
     )
 
 
-def _past_step(row: Any) -> PastStep:
-    values = {name: getattr(row, name) for name in _COLUMNS if name not in ("execution", "status")}
-    return PastStep(row.execution, Step(**values, status=StepStatus(row.status)))
+def _past_step(row: Row[Any], dialect: Dialect) -> PastStep:
+    """Make a step of a row; there are very many, so that what most of them have none of is not parsed."""
+    values = dict(zip(_COLUMNS, row, strict=False))
+    execution, status = values.pop("execution"), StepStatus(values.pop("status"))
+    text = row[-1]
+    metrics = {} if text == NO_METRICS else _metrics.process_result_value(text, dialect)
+    return PastStep(execution, Step(**values, status=status, metrics=metrics))
