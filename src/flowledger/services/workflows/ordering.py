@@ -12,6 +12,7 @@ import jsonschema
 from flowledger.domain.runs import Json, RunStatus
 from flowledger.domain.workflows import schemas
 from flowledger.domain.workflows.definition import NodeType
+from flowledger.domain.workflows.steps import WaitKind
 from flowledger.errors import RecordConflictError, RecordNotFoundError, UsageError
 from flowledger.ports import Clock
 from flowledger.services.workflows.authoring import Authoring
@@ -150,6 +151,10 @@ class Ordering:
     def signal(self, execution_id: int | str, key: str, data: Json, by: str) -> bool:
         """Deliver the event that a step waits for; return whether one waited."""
         execution = self.get(execution_id)
+        # Only what waits for an event: approvals are for those who are asked.
+        waits = self.store.waits(execution.id, open_only=True, kind=WaitKind.EVENT)
+        if not any(wait.key == key for wait in waits):
+            return False
         done = self.store.resolve(execution.id, key, {"data": data, "by": by}, self.clock(), by=by)
         self.wake()
         return done

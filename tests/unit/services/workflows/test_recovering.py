@@ -217,3 +217,17 @@ def test_who_may_not_vote() -> None:
         approving.vote(execution.id, "put", approved=True, by="bob")
     (wait,) = approving.waiting()
     assert there.store.votes(wait.id) == []
+
+
+def test_a_signal_decides_no_approval() -> None:
+    """It is for what waits for an event."""
+    there = place()
+    made = document(
+        [node("start", "START"), node("sign", "APPROVAL", approvers=["bob"]), node("end", "END")],
+        [("start", "sign"), ("sign", "end")],
+    )
+    execution = there.order(there.publish(made))
+    there.run(execution)
+    assert ordering(there).signal(execution.id, "sign", {"approved": True}, "eve") is False
+    (wait,) = there.store.waits(execution.id)
+    assert wait.resolved_at is None
