@@ -193,6 +193,9 @@ _MERGE = "tag:yaml.org,2002:merge"
 _NAME_TAGS = ("tag:yaml.org,2002:str", _MERGE)
 
 
+_ODD_BREAKS = re.compile("[\r\x85\u2028\u2029]")
+
+
 class _JsonDumper(yaml.SafeDumper):
     """Quotes what YAML 1.1 and YAML 1.2 would take for something else; repeats what stands twice."""
 
@@ -200,7 +203,13 @@ class _JsonDumper(yaml.SafeDumper):
         """Return true: an alias is hard to read, and to change."""
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Return a text; one with a line's end that is no line feed is quoted, since YAML folds it."""
+        style = '"' if _ODD_BREAKS.search(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
+
+_JsonDumper.add_representer(str, _JsonDumper.represent_str)
 _JsonLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )

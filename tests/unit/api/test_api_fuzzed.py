@@ -31,7 +31,7 @@ CHECKS = [
 ]
 
 USUAL = 25
-EXAMPLES = 5 if settings().max_examples <= USUAL else 200
+EXAMPLES = 3 if settings().max_examples <= USUAL else 200
 """Of each operation; many with ``--hypothesis-profile thorough``."""
 OUT_OF_REACH = "Boom: no model"
 """What only a run of an app has that scoped keys do not reach."""

@@ -29,9 +29,12 @@ def test_yaml_comes_back(value: dict[str, Any]) -> None:
     assert read_document(dump_yaml(value)).value == value
 
 
-@pytest.mark.parametrize("word", ["1e5", "on", "0o7", "010", "2026-01-01", "12:30", "null", "~", "", "<<"])
+@pytest.mark.parametrize(
+    "word",
+    ["1e5", "on", "0o7", "010", "2026-01-01", "12:30", "null", "~", "", "<<", "\x85", "a\u2028b", "\r"],
+)
 def test_texts_stay_texts(word: str) -> None:
-    """Whatever else YAML could take them for."""
+    """Whatever else YAML could take them for, and whatever ends a line in it."""
     assert read_document(dump_yaml({word: word})).value == {word: word}
 
 
