@@ -40,6 +40,7 @@ SECRETS: Mapping[str, str] = {
     "FEISHU_SECRET": "planted-feishu-secret",
     "WEBHOOK_URL": "planted-webhook-path",
     "WEBHOOK_SECRET": "planted-webhook-secret",
+    "WORKFLOW_SECRETS": "planted-workflow-secret",
 }
 """Variable → the secret in it; of an address only the part that opens something."""
 
@@ -51,6 +52,7 @@ def variables(bots: str = NOBODY, buckets: str = NOBODY) -> dict[str, str]:
     return {
         **{name: SECRETS[name] for name in SECRETS if name.endswith(("_SECRET", "_KEY", "_ID", "_PASSWORD"))},
         "COZE_API_TOKEN": SECRETS["COZE_API_TOKEN"],
+        "WORKFLOW_SECRETS": f"CRM={SECRETS['WORKFLOW_SECRETS']}",
         "S3_BUCKET_NAME": "reports",
         "S3_ENDPOINT": buckets,
         "OSS_BUCKET_NAME": "reports",
