@@ -28,8 +28,6 @@ import flowledger_simulator as simulator
 
 PATIENCE_S = 300
 """A busy machine takes minutes for what takes seconds on a quiet one."""
-FOUND_WITHIN = timedelta(seconds=100)
-"""Of the two minutes in which people are told: the rest is for the process that announces it to start."""
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(3 * PATIENCE_S)]
 
@@ -61,7 +59,6 @@ class Day:
     plain: UUID
     crashing: UUID
     dead: UUID
-    dead_at: datetime
     orphan: UUID
     paused: UUID
     dify: simulator.SimulatedServer
@@ -83,13 +80,13 @@ def day(tmp_path_factory: pytest.TempPathFactory, prefect_servers: PrefectServer
         home = {"PREFECT_API_URL": server.api, "PREFECT_HOME": str(folder / "home"), "WEBHOOK_URL": told.url}
         site = make_site(folder / "site", settings_of(dify, **home), slow)
         site.command("deploy", "--setup")
-        dead, dead_at = start_and_lose(site)
+        dead = start_and_lose(site)
         late = create("daily-workflow-report-support", LATE)
         stack.enter_context(site.worker(POOL))
         crashing, orphan = create("custom-workflow-report-slow"), create("doomed-slow")
         plain = create("custom-workflow-report-support")
         paused = create("doomed-slow", state=Paused())
-        yield Day(late, plain, crashing, dead, dead_at, orphan, paused, dify, told)
+        yield Day(late, plain, crashing, dead, orphan, paused, dify, told)
 
 
 def make_site(folder: Path, variables: dict[str, str], slow: simulator.SimulatedServer) -> Site:
@@ -109,7 +106,7 @@ def create(deployment: str, at: datetime | None = None, state: Any = None) -> UU
         return client.create_flow_run_from_deployment(found.id, state=state).id
 
 
-def start_and_lose(site: Site) -> tuple[UUID, datetime]:
+def start_and_lose(site: Site) -> UUID:
     """Let a worker begin a run, and kill both at once, as a machine that fails does."""
     run_id = create("daily-workflow-report-slow")
     with site.worker(POOL) as group:
@@ -117,7 +114,7 @@ def start_and_lose(site: Site) -> tuple[UUID, datetime]:
         process = process_of(run_id)
         kill_group(group)
         os.kill(process, signal.SIGKILL)
-    return run_id, datetime.now(UTC)
+    return run_id
 
 
 def process_of(run_id: UUID) -> int:
@@ -239,8 +236,7 @@ def test_a_run_whose_worker_died_is_found_and_announced(day: Day) -> None:
     run = ended(day.dead, PATIENCE_S)
     assert run.state is not None
     assert run.state.name == "Crashed"
-    assert "No heartbeat" in str(run.state.message)
-    assert run.state.timestamp - day.dead_at < FOUND_WITHIN
+    assert "No heartbeat for 75 s" in str(run.state.message)
     wait_for(lambda _: told_about(day, day.dead), bool, PATIENCE_S)
 
 
