@@ -131,7 +131,7 @@ def run(settings: dict[str, str], request: ReportRequest, limit: int, place: Pat
         collected_at = time.perf_counter()
         enriched = pipeline.enrich(collected, request)
         enriched_at = time.perf_counter()
-        report = pipeline.report(collected, request, level=enriched.level, run_id="benchmark")
+        report = pipeline.report(collected, request, enriched, run_id="benchmark")
         ended = time.perf_counter()
     assert report.figures.missing <= report.figures.gone
     return {

@@ -25,7 +25,7 @@ def fetch(task: Task) -> Callable[[], Result]:
     with bootstrap.open_pipeline(order, before) as (pipeline, request):
         collected = pipeline.collect(request)
         enriched = pipeline.enrich(collected, request)
-        pipeline.report(collected, request, level=enriched.level, run_id="race")
+        pipeline.report(collected, request, enriched, run_id="race")
     assert collected.certificate.certified, collected.certificate.reason
 
     def count_results() -> Result:
