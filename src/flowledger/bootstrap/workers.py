@@ -79,7 +79,7 @@ class _Reporting:
             self._loop.close()
 
     def stop(self) -> None:
-        """Tell what is queued, and end; what cannot be told soon is told by the next worker."""
+        """Report what is queued, and end; what cannot be reported soon is left to the next worker."""
         if self._thread.is_alive():
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)

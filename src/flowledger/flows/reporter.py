@@ -115,7 +115,7 @@ class Reporter:
                     report.cancel()
 
     async def run_once(self, number: int) -> None:
-        """Tell Prefect of one execution as it is now."""
+        """Report one execution to Prefect as it is now."""
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
             async with get_client() as client:
                 await self.tell(FlowRuns(client, self._infrastructure), number, anew=True)

@@ -23,7 +23,7 @@ from flowledger.workflow_ports import Execution
 
 
 async def report(settings: Settings, ledger: Ledger, queue: ReportQueue, stop: asyncio.Event) -> None:
-    """Tell Prefect of what is queued, and do what people want there, until ``stop`` is set."""
+    """Report what is queued to Prefect, and do what people want there, until ``stop`` is set."""
     with temporary_settings({PREFECT_API_URL: str(settings.prefect_api_url)}):
         await _reporter(settings, ledger, queue).run(stop)
 

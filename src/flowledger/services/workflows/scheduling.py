@@ -42,7 +42,7 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:
-    """Gives workflows schedules; ``check_cron`` raises ValueError with what is wrong with one."""
+    """Sets and removes schedules of workflows; ``check_cron`` raises ValueError with what is wrong."""
 
     authoring: Authoring
     scheduler: Scheduler
